@@ -1,0 +1,19 @@
+"""skfem_ml: localized orthogonal decomposition and learned solvers for scikit-fem.
+
+The map of the package:
+
+====================  ===========================================================
+``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``)
+``coefficients``      families of oscillating coefficients, fields from files
+``problems``          problem statements shared by every solver
+``solutions``         what every solver returns: a callable ``u(x)``
+``reference``         trusted classical answers (fine and coarse FEM, null models)
+``solvers``           linear solvers in scikit-fem's idiom
+``metrics``           L2, energy and spectral errors, observed rates
+``compare``           ``compare(problem, solvers)`` -> ``Table``
+====================  ===========================================================
+
+Importing the package imports nothing heavy: torch and matplotlib are loaded by the functions that need them.
+"""
+
+__version__ = "0.1.0"
