@@ -10,7 +10,8 @@ import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, BilinearForm, LinearForm, Mesh
-from skfem.assembly import COOData, Dofs
+from skfem.assembly import Dofs
+from skfem.assembly.form.coo_data import COOData
 
 from .boundary import DirichletPart
 from .engines import find_engine, progress_over

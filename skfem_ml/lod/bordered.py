@@ -1,0 +1,65 @@
+"""Bordered matrices and their partial elimination, batched in torch.
+
+A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating some
+unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads and
+functionals need no treatment of their own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .correctors import not_elliptic
+
+
+class Eliminated(NamedTuple):
+    """What is left after an elimination, and what brings the eliminated unknowns back."""
+
+    schur: Tensor
+    factor: Tensor  # lower Cholesky factor L of the eliminated block
+    coupling: Tensor  # L^-1 times the rest of its rows
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Lower Cholesky factors of a batch. Raises ValueError if one is not positive definite: the form is not elliptic."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if bool(info.any()):
+        raise not_elliptic()
+    return factor
+
+
+def eliminate(matrix: Tensor, count: int) -> Eliminated:
+    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)``; only their upper rows are read."""
+    factor = cholesky(matrix[..., :count, :count])
+    coupling = torch.linalg.solve_triangular(factor, matrix[..., :count, count:], upper=False)
+    return Eliminated(matrix[..., count:, count:] - coupling.mT @ coupling, factor, coupling)
+
+
+def recover(step: Eliminated, rest: Tensor) -> Tensor:
+    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns' coefficients."""
+    return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling @ rest), upper=True)
+
+
+def fix(matrix: Tensor, free: Tensor) -> None:
+    """Replace, in place, the rows and columns of fixed unknowns among the first by those of the identity.
+
+    ``matrix`` is ``(..., N, M)``, ``free`` ``(..., count)`` of its dtype; only the first ``count`` rows are changed.
+    """
+    count = free.shape[-1]
+    matrix[..., :count, :] *= free[..., :, None]
+    matrix[..., :count, :count] *= free[..., None, :]
+    matrix[..., :count, :count].diagonal(dim1=-2, dim2=-1).add_(1 - free)
+
+
+def scatter_add(target: Tensor, index: Tensor, source: Tensor) -> None:
+    """Add blocks ``source`` to ``target``, both with the same leading batch axes, at flat places ``index`` of its last two."""
+    lead = target.shape[:-2].numel()
+    target.view(lead, -1).index_add_(1, index, source.reshape(lead, -1))
+
+
+def flat_index(rows: Tensor, cols: Tensor, width: int) -> Tensor:
+    """Flat places of the block with these rows and columns in a matrix of the given width."""
+    return (rows[:, None] * width + cols[None]).ravel()

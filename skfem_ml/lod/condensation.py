@@ -1,0 +1,142 @@
+"""Fast engine: correctors on quads by static condensation shared between patches, in batched dense algebra.
+
+Coarse elements are condensed onto their boundary once. Vertical strips of 2 ell + 1 elements, condensed onto their two long
+sides, serve 2 ell + 1 patches each. A patch is then block-tridiagonal on the lines between its strips: forward elimination
+of the constraints and the four right-hand sides gives the multipliers, a back-substitution on the lines the correctors
+there, and functionals carried along as columns turn them into rows of the local matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from .bordered import Eliminated
+from .correctors import ReferenceEngine
+from .elements import ElementCondenser
+from .forms import FineForm
+from .lattice import Lattice
+from .reconstruction import explicit_correctors, sum_correctors
+from .strips import Layout, build_strips
+from .sweep import Sweep
+
+BAND_BYTES = 2**28  # condensed elements held at a time
+
+
+class Row:
+    """The condensed elements of one row of the coarse grid, ``(columns of the grid, N, N)``; zero in holes."""
+
+    def __init__(self, condenser: ElementCondenser, elements: ndarray, wanted: ndarray, keep: bool):
+        present = np.flatnonzero((elements >= 0) & wanted)
+        self.elements, self.columns = elements[present], torch.from_numpy(present).to(condenser.device)
+        matrices, steps = condenser.condense(self.elements)
+        self.steps: list[Eliminated] | None = steps if keep else None
+        if len(present) == len(elements):
+            self.matrices = matrices
+        else:
+            self.matrices = matrices.new_zeros(len(elements), *matrices.shape[1:])
+            self.matrices[self.columns] = matrices
+
+
+class CondensationEngine:
+    """Element correctors on quads by shared static condensation; the same results as ``ReferenceEngine`` to rounding.
+
+    Patches that are not their whole block within the domain (a block that reaches over a gap) go to ``ReferenceEngine``.
+
+    Parameters
+    ----------
+    lod
+        The space; two-dimensional, with refine > 1.
+    fine_form
+        The form with its coefficients.
+    """
+
+    def __init__(self, lod: Any, fine_form: FineForm):
+        self.lod, self.fine_form = lod, fine_form
+        self.lattice = Lattice(lod.grid, lod.dirichlet)
+
+    def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
+        """Pairs of elements and their rows, ``(k, rows, columns)``; see ``ReferenceEngine.local``."""
+        regular = self.lod.patches.regular[elements]
+        yield from self.sweeps(elements[regular], loads, lambda sweep, _: (sweep.elements, sweep.rows().cpu().numpy()))
+        if not regular.all():
+            yield from ReferenceEngine(self.lod, self.fine_form).local(elements[~regular], loads)
+
+    def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
+        """Elements, fine nodes of their patches and the correctors there; see ``ReferenceEngine.correct``."""
+        regular = self.lod.patches.regular[elements]
+        yield from self.sweeps(elements[regular], loads, partial(explicit_correctors, loads=loads), keep=True)
+        if not regular.all():
+            yield from ReferenceEngine(self.lod, self.fine_form).correct(elements[~regular], loads)
+
+    def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
+        """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
+        regular = self.lod.patches.regular[elements]
+        total = sum_correctors(self, elements[regular], loads, weights)
+        if not regular.all():
+            total += ReferenceEngine(self.lod, self.fine_form).correct_sum(elements[~regular], loads, weights)
+        return total
+
+    def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[[Sweep, dict[int, Row]], Any],
+               keep: bool = False) -> Iterator[Any]:
+        """Solve patches run by run and yield ``finish(sweep, rows)`` of each; ``keep`` the steps of condensed elements."""
+        if not len(elements):
+            return
+        condenser = ElementCondenser(self.lod, self.fine_form, loads)
+        needed = self.lattice.neighbourhood(elements, self.lod.ell)
+        columns, rows = self.lod.grid.cells[:, elements]
+        held: dict[int, Row] = {}
+        for band in self._bands(condenser, keep):
+            runs = [run for y in band for run in _runs(elements[rows == y], columns[rows == y], y, 2 * self.lod.ell + 1)]
+            wanted = [y for y in range(band.start - self.lod.ell, band.stop + self.lod.ell) if y in needed]
+            held = {y: row for y, row in held.items() if y in wanted}
+            missing = [y for y in wanted if y not in held]
+            with one_thread(), ThreadPoolExecutor(self.lod.workers) as pool:
+                each = map if self.lod.workers == 1 else pool.map
+                held |= zip(missing, each(lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), missing),
+                            strict=True)
+                yield from each(lambda run: finish(self._solve(run, held, condenser), held), runs)
+
+    def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
+        """Rows of the grid in bands whose condensed elements fit in bounded memory."""
+        nx, ny = self.lod.grid.shape
+        per_row = 8 * (4 * self.lod.n + 4 + condenser.columns)**2 * nx * (4 if keep else 1)
+        height = max(1, BAND_BYTES // per_row - 2 * self.lod.ell)
+        for start in range(0, ny, height):
+            yield range(start, min(start + height, ny))
+
+    def _solve(self, run: tuple[int, ndarray, ndarray], held: dict[int, Row], condenser: ElementCondenser) -> Sweep:
+        """Solve the patches of one run of elements in a row: ``(row, elements, their columns)``."""
+        y, elements, columns = run
+        ell = self.lod.ell
+        box = self.lattice.box(y - ell, columns[0] - ell, columns[-1] + ell, 2 * ell + 1)
+        starts = columns - columns[0]
+        layout = Layout(self.lod.n, ell, box.rim_is_free(starts), condenser.columns)
+        strips = build_strips(layout, box, held, condenser.device)
+        return Sweep(self.lod, layout, box, strips, elements, starts)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let each torch operation use one thread: these matrices are small, and rows are what is shared out."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _runs(elements: ndarray, columns: ndarray, y: int, gap: int) -> Iterator[tuple[int, ndarray, ndarray]]:
+    """Elements of row y in runs without wide gaps, so that a run's strips are shared and few are built in vain."""
+    order = np.argsort(columns)
+    for part in np.split(order, np.flatnonzero(np.diff(columns[order]) > gap) + 1):
+        if len(part):
+            yield y, elements[part], columns[part]
