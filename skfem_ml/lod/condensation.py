@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,18 +36,25 @@ class Row:
         present = np.flatnonzero((elements >= 0) & wanted)
         self.elements, self.columns = elements[present], torch.from_numpy(present).to(condenser.device)
         matrices, steps = condenser.condense(self.elements)
-        self.steps: list[Eliminated] | None = steps if keep else None
+        self._steps = steps if keep else []
         if len(present) == len(elements):
             self.matrices = matrices
         else:
             self.matrices = matrices.new_zeros(len(elements), *matrices.shape[1:])
             self.matrices[self.columns] = matrices
 
+    def steps_of(self, elements: ndarray) -> list[Eliminated]:
+        """The elimination steps of some of its elements (where they were kept)."""
+        order = np.argsort(self.elements)
+        at = torch.from_numpy(order[np.searchsorted(self.elements, elements, sorter=order)]).to(self.columns.device)
+        return [Eliminated(*(part[at] for part in step)) for step in self._steps]
+
 
 class CondensationEngine:
     """Element correctors on quads by shared static condensation; the same results as ``ReferenceEngine`` to rounding.
 
-    Patches that are not their whole block within the domain (a block that reaches over a gap) go to ``ReferenceEngine``.
+    Patches that are not their whole block within the domain (a block that reaches over a gap), or where nothing is fixed
+    (the whole domain without Dirichlet boundary), go to ``ReferenceEngine``.
 
     Parameters
     ----------
@@ -61,32 +67,33 @@ class CondensationEngine:
     def __init__(self, lod: Any, fine_form: FineForm):
         self.lod, self.fine_form = lod, fine_form
         self.lattice = Lattice(lod.grid, lod.dirichlet)
+        self.applies = lod.patches.regular & ~lod.floating
 
     def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
         """Pairs of elements and their rows, ``(k, rows, columns)``; see ``ReferenceEngine.local``."""
-        regular = self.lod.patches.regular[elements]
-        yield from self.sweeps(elements[regular], loads, lambda sweep, _: (sweep.elements, sweep.rows().cpu().numpy()))
+        regular = self.applies[elements]
+        yield from self.sweeps(elements[regular], loads, lambda sweep, *_: (sweep.elements, sweep.rows().cpu().numpy()))
         if not regular.all():
             yield from ReferenceEngine(self.lod, self.fine_form).local(elements[~regular], loads)
 
     def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Elements, fine nodes of their patches and the correctors there; see ``ReferenceEngine.correct``."""
-        regular = self.lod.patches.regular[elements]
-        yield from self.sweeps(elements[regular], loads, partial(explicit_correctors, loads=loads), keep=True)
+        regular = self.applies[elements]
+        yield from self.sweeps(elements[regular], loads, explicit_correctors, keep=True)
         if not regular.all():
             yield from ReferenceEngine(self.lod, self.fine_form).correct(elements[~regular], loads)
 
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
-        regular = self.lod.patches.regular[elements]
+        regular = self.applies[elements]
         total = sum_correctors(self, elements[regular], loads, weights)
         if not regular.all():
             total += ReferenceEngine(self.lod, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total
 
-    def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[[Sweep, dict[int, Row]], Any],
+    def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any],
                keep: bool = False) -> Iterator[Any]:
-        """Solve patches run by run and yield ``finish(sweep, rows)`` of each; ``keep`` the steps of condensed elements."""
+        """Solve patches run by run and yield ``finish(sweep, rows, condenser)`` of each; ``keep`` the steps of condensed elements."""
         if not len(elements):
             return
         condenser = ElementCondenser(self.lod, self.fine_form, loads)
@@ -102,7 +109,7 @@ class CondensationEngine:
                 each = map if self.lod.workers == 1 else pool.map
                 held |= zip(missing, each(lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), missing),
                             strict=True)
-                yield from each(lambda run: finish(self._solve(run, held, condenser), held), runs)
+                yield from each(lambda run: finish(self._solve(run, held, condenser), held, condenser), runs)
 
     def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
         """Rows of the grid in bands whose condensed elements fit in bounded memory."""

@@ -121,9 +121,12 @@ class ReferenceEngine:
         full[patch.own] = g
         C = patch.constraints[:, patch.free].toarray()
         C = C[np.abs(C).max(axis=1) > 0]                                           # rows with no free node say nothing
-        K = patch.stiffness[patch.free][:, patch.free].tocsc()
+        K = patch.stiffness[patch.free][:, patch.free]
+        if len(patch.free) == len(patch.nodes):                                    # K may not see constants: add one
+            row = csr_matrix(C[:1] / np.linalg.norm(C[0]))                         # constraint's square, which W does not see
+            K = K + K.diagonal().max() * (row.T @ row)
         try:
-            factor = splu(K, permc_spec="MMD_AT_PLUS_A", options=dict(SymmetricMode=True), diag_pivot_thresh=0)
+            factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options=dict(SymmetricMode=True), diag_pivot_thresh=0)
         except RuntimeError as error:
             raise not_elliptic() from error
         solved = factor.solve(np.column_stack([C.T, full[patch.free]]))

@@ -101,8 +101,9 @@ class ElementCondenser:
         border = projector.T[None] if loads is None else np.concatenate(
             [np.broadcast_to(projector.T, (len(loads), *projector.T.shape)), loads], axis=2)
         self.border = self._tensor(border)                                         # (1 or nelems, (n+1)**2, columns)
-        self.moments = torch.einsum("env,cn->evc", self.border, self._tensor(hats))   # border against hats
         self.columns = self.border.shape[2]
+        self.moments = self._tensor(np.zeros((self.columns, 4)))                   # P against the hats of the corners
+        self.moments[:4] = self._tensor(projector @ hats.T)
         self.merges, size = [], self.leaf
         for q in merge_factors(n // self.leaf):
             self.merges.append(Merge(n, size, q, self.columns))
@@ -182,13 +183,13 @@ class ElementCondenser:
         """Add the boundary's part of the border, and the columns R.
 
         R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no elimination
-        of its own; with a minus a_T(lambda_i, lambda_j) left out its Gram is lambda_B^T S lambda_B, and what comes out in
-        the end is the local matrix itself, not its difference to the coarse one.
+        of its own. The last term is left out for loads and for R itself: what comes out in the end is then
+        g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
         """
         nb, c = 4 * self.lod.n, self.columns
         stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + border[:, self.outer.to(self.device)]
         gram = blocks[:, nb:, nb:]
-        moments = self.moments if len(self.moments) == 1 else self.moments[torch.from_numpy(elements).to(self.device)]
+        moments = self.moments
         if not self.uniform:
             weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
             weight[:, :4] = self._tensor(self.lod.averages[elements])

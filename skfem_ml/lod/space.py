@@ -171,6 +171,14 @@ class LOD:
         return out
 
     @cached_property
+    def floating(self) -> ndarray:
+        """Which patches have neither Dirichlet boundary nor a neighbour, ``(nelems,)``: their stiffness may be singular."""
+        around = np.bincount(self.grid.corners.ravel(), minlength=self.grid.mesh.p.shape[1])
+        nodes, cells = self.patches.nodes, self.patches.cells
+        closed = np.where(nodes >= 0, around[nodes], 0).sum(axis=1) == (cells >= 0).sum(axis=1) * 2**self.grid.dim
+        return closed & ~self.gather_dirichlet().any(axis=1)
+
+    @cached_property
     def averages(self) -> ndarray:
         """Weights of the quasi-interpolation's average, ``(nelems, 2**d)``: the share of T at each of its corners."""
         share = np.ones(len(self.grid.corners)) if self.interpolation.average == "count" else self.grid.widths().prod(axis=0)
