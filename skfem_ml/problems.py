@@ -108,7 +108,7 @@ class Diffusion:
         return np.asarray(dofs.flatten())
 
     def dirichlet_values(self, basis: CellBasis) -> Array:
-        """Return g at the Dirichlet nodes of a Lagrange basis and zero elsewhere, ``(basis.N,)``, for ``condense(x=...)``."""
+        """Return g at the Dirichlet nodes of a Lagrange basis, zero elsewhere, ``(basis.N,)``: ``condense(x=...)``."""
         values = np.zeros(basis.N)
         dofs = self.dirichlet_dofs(basis)
         values[dofs] = evaluate(self.g, basis.doflocs[:, dofs])

@@ -16,10 +16,15 @@ from skfem_ml.solutions import FEFunction, probes
 from skfem_ml.solvers import Solver, solver_direct
 
 Array = NDArray[np.float64]
+
+def _inverse(tensors: Array) -> Array:
+    return np.linalg.inv(tensors).astype(np.float64)
+
+
 # On stacks of 1 x 1 or d x d tensors; a mean is the backward transform of the arithmetic mean of the forward one.
 TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "arithmetic": (np.asarray, np.asarray),
-    "harmonic": (np.linalg.inv, np.linalg.inv),
+    "harmonic": (_inverse, _inverse),
     "geometric": (np.log, np.exp),
 }
 MEANS = ("exact", *TRANSFORMS)
