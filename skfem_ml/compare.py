@@ -116,7 +116,7 @@ class Table:
             axes.set_xlabel("wall time in seconds")
             axes.set_ylabel(label)
             axes.grid(True, which="both", alpha=0.3)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
         figure.savefig(path, dpi=150)
 
 

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from skfem import Basis, CellBasis, Element, Mesh, condense, solve
 
 from skfem_ml.cells import cell_finder, midpoints
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.coefficients.validation import check_choice, validate
 from skfem_ml.problems import Diffusion, diffusion
 from skfem_ml.solutions import FEFunction, probes
 from skfem_ml.solvers import Solver, solver_direct
@@ -79,9 +79,11 @@ def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
 
     With volumes |t|: arithmetic ``sum |t| a_t / |T|``, harmonic ``|T| / sum |t| / a_t``, geometric
     ``exp(sum |t| log a_t / |T|)``. Always harmonic <= geometric <= arithmetic. Tensors ``(d, d, nelems)`` take the
-    arithmetic and the harmonic mean as matrices. Raises ValueError where the meshes are not nested.
+    arithmetic and the harmonic mean as matrices. Raises ValueError where the meshes are not nested and
+    for an invalid coefficient.
     """
     check_choice(mean, MEANS[1:], "mean")
+    a = validate(a, fine.t.shape[1])
     parent = parents(fine, coarse)
     count = coarse.t.shape[1]
     if a.ndim == 3 and mean == "geometric":
