@@ -53,7 +53,7 @@ def from_file(
     "harmonic" or "geometric" mean over the cell (see `raster_to_cells`).
 
     Mesh files (.vtu, .vtk, .xdmf, .msh) are read by meshio at their own coordinates: a cell takes the cell data called
-    ``name`` (needed where there are several) of the source cell that holds its midpoint.
+    ``name`` (needed where there are several besides the tags ``gmsh:...``) of the source cell that holds its midpoint.
 
     Raises FileNotFoundError, and ValueError for broken files, unknown suffixes, cells without a source cell and values
     that are not positive and finite.
@@ -117,6 +117,9 @@ def _read_mesh(path: Path):
 
 
 def _choose(path: Path, names: list[str], name: str | None) -> str:
+    if name is None:
+        # Every gmsh file carries these tags; they number regions and are never meant as the field.
+        names = [n for n in names if not n.startswith("gmsh:")]
     if not names:
         raise ValueError(f"{path}: no cell data found; expected one positive value per cell")
     if name is None and len(names) > 1:

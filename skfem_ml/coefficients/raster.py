@@ -176,8 +176,8 @@ def raster_to_cells(values: Array, mesh: Mesh, resample: str = "nearest") -> Arr
     dim = mesh.dim()
     if dim > 2 or (dim == 1 and values.shape[0] != 1):
         raise ValueError(
-            f"a raster of shape {values.shape} does not fit a mesh of dimension {dim}; expected a mesh of dimension 2, or "
-            "one row on a line mesh"
+            f"a raster of shape {values.shape} does not fit a mesh of dimension {dim}; expected a "
+            "mesh of dimension 2, or one row on a line mesh"
         )
     by_axis = values.T if dim == 2 else values[0]
     if resample == "nearest":

@@ -57,8 +57,8 @@ def cracks(
 
     The background is iid U[background] on the regular grid with 2^level cells along each axis (`iid_multilevel`). Each
     crack is a segment of the given ``length`` with a uniform midpoint in the bounding box and a uniform direction; the
-    cells whose midpoint lies within ``width / 2`` of it take the crack's one value from U[crack]. Later cracks cover earlier
-    ones. Lengths are in the unit of the mesh's coordinates. The paper does not say how its cracks were placed.
+    cells whose midpoint lies within ``width / 2`` of it take the crack's one value from U[crack]. Later cracks cover
+    earlier ones. Lengths are in the unit of the mesh's coordinates. The paper does not say how its cracks were placed.
 
     Raises ValueError if a crack is narrower than the widest cell, where it would break into pieces.
     """

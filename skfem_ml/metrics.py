@@ -1,0 +1,154 @@
+"""Errors of solutions and of matrices, and observed rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
+from scipy.sparse.linalg import svds
+from skfem import CellBasis
+
+from skfem_ml.coefficients.validation import validate
+from skfem_ml.solutions import FEFunction
+
+Array = NDArray[np.float64]
+Solution = Array | Callable[[Any], Any]
+DENSE_UP_TO = 400
+
+
+def l2_error(u: Solution, v: Solution, basis: CellBasis, relative: bool = False) -> float:
+    """Return ``|u - v|`` in L2, or ``|u - v| / |v|``, by the quadrature of ``basis``.
+
+    u and v are vectors of degrees of freedom on ``basis``, ``(basis.N,)``, or solutions ``u(x)``. Raises ValueError for
+    a wrong length or shape and, if relative, for v = 0.
+    """
+    other = values(v, basis)
+    error = l2_norm(values(u, basis) - other, basis)
+    return error / _nonzero(l2_norm(other, basis)) if relative else error
+
+
+def energy_error(u: Solution, v: Solution, basis: CellBasis, a: ArrayLike, relative: bool = False) -> float:
+    """Return ``(int a grad(u - v) . grad(u - v))^(1/2)``, or this over the energy norm of v, by quadrature.
+
+    ``a`` is a coefficient on the mesh of ``basis``, ``(nelems,)`` or ``(d, d, nelems)``. u and v are as in `l2_error`;
+    callables need a method ``u.grad(x)`` (`FEFunction` and `Analytic` have it), or TypeError is raised.
+    """
+    other = gradients(v, basis)
+    error = energy_norm(gradients(u, basis) - other, basis, a)
+    return error / _nonzero(energy_norm(other, basis, a)) if relative else error
+
+
+def l2_norm(field: Array, basis: CellBasis) -> float:
+    """Return ``(int q^2)^(1/2)`` of a scalar field at the quadrature points, ``(nelems, nqp)``."""
+    return _norm(field**2, basis)
+
+
+def energy_norm(gradient: Array, basis: CellBasis, a: ArrayLike) -> float:
+    """Return ``(int a q . q)^(1/2)`` of a vector field at the quadrature points, ``(dim, nelems, nqp)``."""
+    a = validate(a, basis.mesh.t.shape[1])
+    if a.ndim == 1:
+        return _norm(a[:, None] * (gradient**2).sum(axis=0), basis)
+    return _norm(np.einsum("ijn,inq,jnq->nq", a, gradient, gradient), basis)
+
+
+def values(u: Solution, basis: CellBasis) -> Array:
+    """Return a solution at the quadrature points of ``basis``, ``(nelems, nqp)``."""
+    y = _dofs(u, basis)
+    if y is not None:
+        return np.asarray(basis.interpolate(y))
+    x = np.asarray(basis.global_coordinates())
+    assert callable(u)  # _dofs has taken every array
+    result = np.asarray(u(x), dtype=np.float64)
+    if result.shape != x.shape[1:]:
+        raise ValueError(f"u(x): expected shape {x.shape[1:]} for x of shape {x.shape}, got {result.shape}")
+    return result
+
+
+def gradients(u: Solution, basis: CellBasis) -> Array:
+    """Return the gradient of a solution at the quadrature points of ``basis``, ``(dim, nelems, nqp)``."""
+    y = _dofs(u, basis)
+    if y is not None:
+        return np.asarray(basis.interpolate(y).grad)
+    gradient = getattr(u, "grad", None)
+    if gradient is None:
+        raise TypeError(
+            "the energy error needs gradients: expected u.grad(x), got a plain callable; wrap it as "
+            "solutions.Analytic(value, gradient), or pass its degrees of freedom, for example u(basis.doflocs)"
+        )
+    x = np.asarray(basis.global_coordinates())
+    result = np.asarray(gradient(x), dtype=np.float64)
+    if result.shape != x.shape:
+        raise ValueError(f"u.grad(x): expected shape {x.shape}, got {result.shape}")
+    return result
+
+
+def spectral_error(S: Any, T: Any, relative: bool = False) -> float:
+    """Return ``|S - T|_2``, the largest singular value of the difference, or this over ``|T|_2``.
+
+    S and T are sparse or dense matrices of one shape. Small ones are decomposed densely, large ones go through ARPACK
+    from a fixed start vector. Raises ValueError for different shapes, entries that are not finite, and T = 0 if
+    relative.
+    """
+    if S.shape != T.shape:
+        raise ValueError(f"S, T: expected matrices of one shape, got {S.shape} and {T.shape}")
+    S, T = csr_matrix(S), csr_matrix(T)
+    error = spectral_norm(S - T)
+    return error / _nonzero(spectral_norm(T)) if relative else error
+
+
+def spectral_norm(S: Any) -> float:
+    """Return the largest singular value of a sparse or dense matrix."""
+    matrix = csr_matrix(S) if not issparse(S) else S.tocsr()
+    if not np.isfinite(matrix.data).all():
+        raise ValueError("S: expected finite entries, got nan or inf; check the assembly")
+    if matrix.nnz == 0 or not matrix.data.any():
+        return 0.0
+    if min(matrix.shape) <= DENSE_UP_TO:
+        return float(np.linalg.norm(matrix.toarray(), 2))
+    # A fixed start vector of no special structure: the result is the same in every run.
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    return float(svds(matrix, k=1, v0=start, return_singular_vectors=False)[0])
+
+
+def observed_rates(h: Sequence[float] | Array, errors: Sequence[float] | Array) -> Array:
+    """Return ``log(e_k / e_{k+1}) / log(h_k / h_{k+1})`` for successive mesh sizes, one value fewer than errors.
+
+    Raises ValueError for fewer than two entries, different lengths, values that are not positive, or equal neighbours
+    in h.
+    """
+    sizes, errors = np.asarray(h, dtype=float), np.asarray(errors, dtype=float)
+    if sizes.shape != errors.shape or sizes.ndim != 1 or len(sizes) < 2:
+        raise ValueError(f"h, errors: expected two lists of one length >= 2, got shapes {sizes.shape}, {errors.shape}")
+    if not (np.all(sizes > 0) and np.all(errors > 0) and np.isfinite(errors).all()):
+        raise ValueError("h, errors: expected positive, finite numbers; leave out exact (zero) errors")
+    steps = np.diff(np.log(sizes))
+    if (steps == 0).any():
+        raise ValueError("h: expected different successive mesh sizes, got equal ones")
+    return np.diff(np.log(errors)) / steps
+
+
+def _dofs(u: Solution, basis: CellBasis) -> Array | None:
+    """Return the degrees of freedom of u on ``basis`` where it has them, so that no point needs to be located."""
+    if isinstance(u, FEFunction):
+        own = u.basis
+        same = own.mesh is basis.mesh and type(own.elem) is type(basis.elem) and own.N == basis.N
+        return u.y if same else None
+    if callable(u):
+        return None
+    y = np.asarray(u, dtype=float)
+    if y.shape != (basis.N,):
+        raise ValueError(f"u: expected shape ({basis.N},) on this basis, or a callable u(x), got shape {y.shape}")
+    return y
+
+
+def _norm(squared: Array, basis: CellBasis) -> float:
+    return float(np.sqrt((squared * basis.dx).sum()))
+
+
+def _nonzero(norm: float) -> float:
+    if norm == 0:
+        raise ValueError("relative error: the reference vanishes; use relative=False")
+    return norm

@@ -1,0 +1,123 @@
+"""Problem statements: frozen dataclasses that every solver takes, with the exact solution where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skfem import BilinearForm, CellBasis, LinearForm, Mesh
+from skfem.helpers import dot, grad, mul
+
+from skfem_ml.coefficients.validation import validate
+
+Array = NDArray[np.float64]
+Field = float | Callable[[Array], Array]
+
+
+@BilinearForm
+def diffusion(u, v, w):
+    """Form ``int a grad u . grad v``: assemble with ``a=a[:, None]``, or ``a=a[..., None]`` for tensors ``(d, d, n)``.
+
+    The trailing axis makes scikit-fem read the array as values per cell, not as nodal degrees of freedom.
+    """
+    if w.a.ndim == 4:
+        return dot(mul(w.a, grad(u)), grad(v))
+    return w.a * dot(grad(u), grad(v))
+
+
+@BilinearForm
+def mass(u, v, w):
+    """Form ``int u v``."""
+    return u * v
+
+
+def load(f: Field = 1.0) -> LinearForm:
+    """Return the form ``int f v`` for a number or a callable ``f(x)`` with ``x`` of shape ``(dim, ...)``."""
+
+    @LinearForm
+    def form(v, w):
+        return evaluate(f, w.x) * v
+
+    return form
+
+
+def evaluate(f: Field, x: Array) -> Array:
+    """Return a number or callable at points ``x`` of shape ``(dim, ...)``, broadcast to ``(...)``.
+
+    Raises ValueError where a callable returns another shape or a value that is not finite.
+    """
+    x = np.asarray(x)
+    values = np.asarray(f(x) if callable(f) else f, dtype=float)
+    if values.ndim and values.shape != x.shape[1:]:
+        raise ValueError(f"f(x): expected shape {x.shape[1:]} for x of shape {x.shape}, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("f(x): expected finite values, got nan or inf; check the function on the whole domain")
+    return np.broadcast_to(values, x.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """Stationary diffusion ``-div(a grad u) = f``, ``u = g`` on the Dirichlet part, ``a du/dn = 0`` elsewhere.
+
+    ``a`` is a coefficient on ``mesh``, ``(nelems,)``, or tensors ``(d, d, nelems)``; ``f`` and ``g`` are numbers or
+    callables of ``x`` ``(dim, ...)``. ``dirichlet`` is the name of a boundary of the mesh or several names; None means
+    the whole boundary. ``exact`` is a solution ``u(x)``, with ``u.grad(x)`` for energy errors (`solutions.Analytic`).
+
+    Raises ValueError for an invalid coefficient, an unknown boundary, and for no Dirichlet part at all, where the
+    solution is not unique.
+    """
+
+    mesh: Mesh
+    a: Array
+    f: Field = 1.0
+    dirichlet: str | Iterable[str] | None = None
+    g: Field = 0.0
+    exact: Callable[[Array], Array] | None = None
+    name: str = "diffusion"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "a", validate(self.a, self.mesh.t.shape[1]))
+        if self.a.ndim == 3 and self.a.shape[0] != self.mesh.dim():
+            raise ValueError(f"a: expected {self.mesh.dim()} x {self.mesh.dim()} tensors, got shape {self.a.shape}")
+        if self.dirichlet is not None:
+            names = (self.dirichlet,) if isinstance(self.dirichlet, str) else tuple(self.dirichlet)
+            object.__setattr__(self, "dirichlet", names)
+            self.require_boundaries(self.mesh)
+        for value, label in ((self.f, "f"), (self.g, "g")):
+            if not callable(value) and not np.isfinite(value):
+                raise ValueError(f"{label}: expected a finite number or a callable of x, got {value}")
+
+    def require_boundaries(self, mesh: Mesh) -> None:
+        """Raise ValueError unless ``mesh`` has every boundary that the problem names."""
+        if self.dirichlet is None:
+            return
+        known = sorted(mesh.boundaries or {})
+        missing = [name for name in self.dirichlet if name not in known]
+        if missing or not self.dirichlet:
+            raise ValueError(
+                f"dirichlet: expected names of boundaries, got {list(self.dirichlet)}; the mesh has {known or 'none'}; "
+                "define them with mesh.with_boundaries({...}), or leave dirichlet=None for the whole boundary"
+            )
+
+    def dirichlet_dofs(self, basis: CellBasis) -> NDArray[np.int64]:
+        """Return the degrees of freedom of a basis on the Dirichlet part of the boundary."""
+        self.require_boundaries(basis.mesh)
+        dofs = basis.get_dofs() if self.dirichlet is None else basis.get_dofs(list(self.dirichlet))
+        return np.asarray(dofs.flatten())
+
+    def dirichlet_values(self, basis: CellBasis) -> Array:
+        """Return g at the Dirichlet nodes of a Lagrange basis, zero elsewhere, ``(basis.N,)``: ``condense(x=...)``."""
+        values = np.zeros(basis.N)
+        dofs = self.dirichlet_dofs(basis)
+        values[dofs] = evaluate(self.g, basis.doflocs[:, dofs])
+        return values
+
+    def stiffness(self, basis: CellBasis):
+        """Return the matrix of `diffusion` on a basis of the problem's own mesh, with all boundary rows kept."""
+        return diffusion.assemble(basis, a=self.a[..., None])
+
+    def load(self, basis: CellBasis) -> Array:
+        """Return the vector of ``int f v`` on a basis of any mesh of the domain."""
+        return load(self.f).assemble(basis)

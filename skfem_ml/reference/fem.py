@@ -1,0 +1,129 @@
+"""Finite elements on the problem's mesh or a coarser one, and the null models of numerical homogenisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from skfem import Basis, CellBasis, Element, Mesh, condense, solve
+
+from skfem_ml.cells import cell_finder, midpoints
+from skfem_ml.coefficients.validation import check_choice, validate
+from skfem_ml.problems import Diffusion, diffusion
+from skfem_ml.solutions import FEFunction, probes
+from skfem_ml.solvers import Solver, solver_direct
+
+Array = NDArray[np.float64]
+
+def _inverse(tensors: Array) -> Array:
+    return np.linalg.inv(tensors).astype(np.float64)
+
+
+# On stacks of 1 x 1 or d x d tensors; a mean is the backward transform of the arithmetic mean of the forward one.
+TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "arithmetic": (np.asarray, np.asarray),
+    "harmonic": (_inverse, _inverse),
+    "geometric": (np.log, np.exp),
+}
+MEANS = ("exact", *TRANSFORMS)
+
+
+def solver_fem(
+    mesh: Mesh | None = None, element: Element | None = None, mean: str = "exact", solver: Solver | None = None
+) -> Callable[[Diffusion], FEFunction]:
+    """Return ``solve(problem) -> FEFunction``, the Galerkin method on the problem's mesh or on a coarser ``mesh``.
+
+    On a coarser mesh, of which the problem's mesh is a refinement, ``mean`` says what becomes of the coefficient:
+    "exact" keeps it (``P^T A P`` with the fine stiffness matrix A and the nodal prolongation P: classical coarse FEM);
+    "arithmetic", "harmonic" and "geometric" replace it by that mean over each coarse cell, the null models that any
+    numerical homogenisation has to beat. ``element`` is a Lagrange element (default: first order), ``solver`` a linear
+    solver (default: `solver_direct`).
+
+    Raises ValueError for an unknown mean, a mean without a coarse mesh, and a mesh that is not nested.
+    """
+    check_choice(mean, MEANS, "mean")
+    if mesh is None and mean != "exact":
+        raise ValueError(f"mean={mean!r} needs a coarse mesh; pass solver_fem(mesh, mean={mean!r})")
+
+    def solve_problem(problem: Diffusion) -> FEFunction:
+        chosen = problem.mesh.elem() if element is None else element
+        basis = Basis(problem.mesh if mesh is None else mesh, chosen)
+        A, b = _system(problem, basis, mesh, chosen, mean)
+        y = solve(
+            *condense(A, b, x=problem.dirichlet_values(basis), D=problem.dirichlet_dofs(basis)),
+            solver=solver_direct() if solver is None else solver,
+        )
+        return FEFunction(basis, y)
+
+    return solve_problem
+
+
+def _system(
+    problem: Diffusion, basis: CellBasis, mesh: Mesh | None, element: Element, mean: str
+) -> tuple[csr_matrix, Array]:
+    if mesh is None:
+        return problem.stiffness(basis), problem.load(basis)
+    if mean != "exact":
+        a = coarse_coefficient(problem.a, problem.mesh, mesh, mean)
+        return diffusion.assemble(basis, a=a[..., None]), problem.load(basis)
+    parents(problem.mesh, mesh)
+    fine = Basis(problem.mesh, element)
+    P = probes(basis, fine.doflocs)
+    return csr_matrix(P.T @ problem.stiffness(fine) @ P), P.T @ problem.load(fine)
+
+
+def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
+    """Return the mean of a fine coefficient ``(nelems of fine,)`` over each coarse cell, ``(nelems of coarse,)``.
+
+    With volumes |t|: arithmetic ``sum |t| a_t / |T|``, harmonic ``|T| / sum |t| / a_t``, geometric
+    ``exp(sum |t| log a_t / |T|)``. Always harmonic <= geometric <= arithmetic. Tensors ``(d, d, nelems)`` take the
+    arithmetic and the harmonic mean as matrices. Raises ValueError where the meshes are not nested and
+    for an invalid coefficient.
+    """
+    check_choice(mean, MEANS[1:], "mean")
+    a = validate(a, fine.t.shape[1])
+    parent = parents(fine, coarse)
+    count = coarse.t.shape[1]
+    if a.ndim == 3 and mean == "geometric":
+        raise ValueError("mean: the geometric mean of tensors is not defined here; use 'arithmetic' or 'harmonic'")
+    tensors = a.transpose(2, 0, 1) if a.ndim == 3 else a[:, None, None]
+    forward, backward = TRANSFORMS[mean]
+    total = np.zeros((count, *tensors.shape[1:]))
+    weight = volumes(fine)
+    np.add.at(total, parent, weight[:, None, None] * forward(tensors))
+    result = backward(total / np.bincount(parent, weight, minlength=count)[:, None, None])
+    return result.transpose(1, 2, 0) if a.ndim == 3 else result[:, 0, 0]
+
+
+def parents(fine: Mesh, coarse: Mesh) -> NDArray[np.int64]:
+    """Return the coarse cell that contains each fine cell, ``(nelems of fine,)``, found by position.
+
+    Raises ValueError unless ``fine`` is a refinement of ``coarse``: every fine cell in one coarse cell, every coarse
+    cell filled.
+    """
+    find = cell_finder(coarse)
+    centre = midpoints(fine)
+    parent = find(centre)
+    inside = parent >= 0
+    for corner in fine.t:
+        # A hair inside the fine cell, where the containing coarse cell is unique.
+        inside &= find(fine.p[:, corner] + 1e-3 * (centre - fine.p[:, corner])) == parent
+    if inside.all():
+        filled = np.bincount(parent, volumes(fine), minlength=coarse.t.shape[1])
+        if np.allclose(filled, volumes(coarse), rtol=1e-6):
+            return parent
+        reason = "they do not fill every coarse cell"
+    else:
+        first = int((~inside).argmax())
+        reason = f"{int((~inside).sum())} fine cells lie in no single coarse cell, the first is cell {first}"
+    raise ValueError(
+        f"the mesh of {fine.t.shape[1]} cells is not a refinement of the coarse mesh of {coarse.t.shape[1]} cells: "
+        f"{reason}; make it by coarse.refined(k)"
+    )
+
+
+def volumes(mesh: Mesh) -> Array:
+    """Return the volume (area, length) of each cell, ``(nelems,)``."""
+    return Basis(mesh, mesh.elem(), intorder=2).dx.sum(axis=1)
