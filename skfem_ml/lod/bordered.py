@@ -7,6 +7,8 @@ functionals need no treatment of their own.
 
 from __future__ import annotations
 
+import threading
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -21,6 +23,25 @@ class Eliminated(NamedTuple):
     schur: Tensor
     factor: Tensor  # lower Cholesky factor L of the eliminated block
     coupling: Tensor  # L^-1 times the rest of its rows
+
+
+class Workspace(threading.local):
+    """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on them."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._buffers: dict[str, Tensor] = {}
+
+    def empty(self, name: str, *shape: int) -> Tensor:
+        """An array with any content; the one last taken under that name is overwritten."""
+        size = prod(shape)
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = torch.empty(size, dtype=torch.float64, device=self.device)
+        return self._buffers[name][:size].view(shape)
+
+    def columns(self, name: str, *shape: int) -> Tensor:
+        """The same, stored column by column, as LAPACK likes its results."""
+        return self.empty(name, *shape[:-2], shape[-1], shape[-2]).mT
 
 
 def cholesky(matrix: Tensor) -> Tensor:
@@ -41,6 +62,11 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
 def recover(step: Eliminated, rest: Tensor) -> Tensor:
     """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns' coefficients."""
     return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling @ rest), upper=True)
+
+
+def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:
+    """``matrix -= left^T right`` in place, for batches ``(B, ., .)``."""
+    matrix.baddbmm_(left.mT, right, alpha=-1)
 
 
 def fix(matrix: Tensor, free: Tensor) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from .bordered import Eliminated
+from .bordered import Eliminated, Workspace
 from .correctors import ReferenceEngine
 from .elements import ElementCondenser
 from .forms import FineForm
@@ -27,6 +27,7 @@ from .strips import Layout, build_strips
 from .sweep import Sweep
 
 BAND_BYTES = 2**28  # condensed elements held at a time
+SWEEP_BYTES = 2**22  # line rows of the patches swept at a time: they should stay in the cache
 
 
 class Row:
@@ -100,6 +101,7 @@ class CondensationEngine:
         needed = self.lattice.neighbourhood(elements, self.lod.ell)
         columns, rows = self.lod.grid.cells[:, elements]
         held: dict[int, Row] = {}
+        workspace = Workspace(condenser.device)
         for band in self._bands(condenser, keep):
             runs = [run for y in band for run in _runs(elements[rows == y], columns[rows == y], y, 2 * self.lod.ell + 1)]
             wanted = [y for y in range(band.start - self.lod.ell, band.stop + self.lod.ell) if y in needed]
@@ -109,7 +111,9 @@ class CondensationEngine:
                 each = map if self.lod.workers == 1 else pool.map
                 held |= zip(missing, each(lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), missing),
                             strict=True)
-                yield from each(lambda run: finish(self._solve(run, held, condenser), held, condenser), runs)
+                for results in each(lambda run: [finish(sweep, held, condenser) for sweep in
+                                                 self._solve(run, held, condenser, workspace)], runs):
+                    yield from results
 
     def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
         """Rows of the grid in bands whose condensed elements fit in bounded memory."""
@@ -119,15 +123,22 @@ class CondensationEngine:
         for start in range(0, ny, height):
             yield range(start, min(start + height, ny))
 
-    def _solve(self, run: tuple[int, ndarray, ndarray], held: dict[int, Row], condenser: ElementCondenser) -> Sweep:
-        """Solve the patches of one run of elements in a row: ``(row, elements, their columns)``."""
+    def _solve(self, run: tuple[int, ndarray, ndarray], held: dict[int, Row], condenser: ElementCondenser,
+               workspace: Workspace) -> Iterator[Sweep]:
+        """Solve the patches of one run of elements in a row, ``(row, elements, their columns)``, a few at a time.
+
+        A sweep must be done with before the next one is taken: they share their memory.
+        """
         y, elements, columns = run
         ell = self.lod.ell
         box = self.lattice.box(y - ell, columns[0] - ell, columns[-1] + ell, 2 * ell + 1)
         starts = columns - columns[0]
         layout = Layout(self.lod.n, ell, box.rim_is_free(starts), condenser.columns)
-        strips = build_strips(layout, box, held, condenser.device)
-        return Sweep(self.lod, layout, box, strips, elements, starts)
+        strips = build_strips(layout, box, held, workspace)
+        size = max(1, SWEEP_BYTES // (8 * layout.line * (2 * layout.line + layout.patch_columns)))
+        for start in range(0, len(elements), size):
+            part = slice(start, start + size)
+            yield Sweep(self.lod, layout, box, strips, elements[part], starts[part], workspace)
 
 
 @contextmanager

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .bordered import Eliminated, eliminate, fix, flat_index, scatter_add
+from .bordered import Eliminated, Workspace, cholesky, fix, flat_index, scatter_add, subtract_product
 from .lattice import Box
+
+CHUNK_BYTES = 2**23  # strips condensed at a time: they should stay in the cache
+LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
 
 
 class Layout:
@@ -74,26 +78,57 @@ class Layout:
         return self.columns_of_line(line) + self.nodes + (self.loads if line == self.ell + 1 else 0)
 
 
-def build_strips(layout: Layout, box: Box, rows: dict[int, Any], device: torch.device) -> Eliminated:
-    """Strips of a block, one a column ``(columns, ...)``, condensed onto their long sides."""
-    y0, x0 = box.origin
-    width, size = box.level.shape[1], layout.size
-    matrix = torch.zeros(width, size + 1, size + 1, dtype=torch.float64, device=device)   # the last place takes what is dropped
+def build_strips(layout: Layout, box: Box, rows: dict[int, Any], workspace: Workspace) -> Eliminated:
+    """Strips of a block, one a column ``(columns, ...)``, condensed onto their long sides.
+
+    Of the Schur complement, blocks below the diagonal (left line, right line, all columns) are left undefined.
+    """
+    count, kept = box.level.shape[1], layout.size - layout.inner
+    free = np.repeat(box.level[layout.first:layout.nodes - layout.first].T, layout.n - 1, axis=1)
+    done = Eliminated(workspace.empty("strip schur", count, kept, kept),
+                      workspace.columns("strip factor", count, layout.inner, layout.inner),
+                      workspace.columns("strip coupling", count, layout.inner, kept))
+    chunk = max(1, CHUNK_BYTES // (8 * layout.size**2))
+    for start in range(0, count, chunk):
+        part = slice(start, min(start + chunk, count))
+        matrix = _bordered_strips(layout, box, rows, part, workspace)
+        _fix_some(matrix, free[part], layout.inner)
+        _eliminate_levels(layout, matrix, Eliminated(*(out[part] for out in done)))
+    return done
+
+
+def _bordered_strips(layout: Layout, box: Box, rows: dict[int, Any], part: slice, workspace: Workspace) -> Tensor:
+    size, (y0, x0) = layout.size, box.origin
+    matrix = workspace.empty("strips", part.stop - part.start, size + 1, size + 1).zero_()   # the last place is dropped
     loads = torch.arange(layout.loads) + layout.inner + layout.loads_at
     for e in range(layout.height):
         row = rows.get(y0 + e)
         if row is None:
             continue
-        start, stop = max(x0, 0), min(x0 + width, len(row.matrices))
-        target, source = matrix[start - x0:stop - x0], row.matrices[start:stop]
+        start, stop = max(x0 + part.start, 0), min(x0 + part.stop, len(row.matrices))
+        if start >= stop:
+            continue
+        first = x0 + part.start
+        target, source = matrix[start - first:stop - first], row.matrices[start:stop]
         places, own = layout.rows(e), 4 * layout.n + 8
-        scatter_add(target, flat_index(places, places, size + 1).to(device), source[:, :own, :own])
+        scatter_add(target, flat_index(places, places, size + 1).to(matrix.device), source[:, :own, :own])
         if e == layout.ell:
             given = source[:, :own, own:] if layout.own_loads else source[:, :own, own - 4:own]
-            scatter_add(target, flat_index(places, loads, size + 1).to(device), given)
-    free = np.repeat(box.level[layout.first:layout.nodes - layout.first].T, layout.n - 1, axis=1)
-    _fix_some(matrix, free, layout.inner)
-    return eliminate(matrix[:, :size, :size], layout.inner)
+            scatter_add(target, flat_index(places, loads, size + 1).to(matrix.device), given)
+            scatter_add(target, flat_index(loads, places, size + 1).to(matrix.device), given.mT)
+    return matrix
+
+
+def _eliminate_levels(layout: Layout, matrix: Tensor, out: Eliminated) -> None:
+    """Eliminate the unknowns between the elements of strips, of the rest only the blocks that are used."""
+    inner, size, m = layout.inner, layout.size, layout.line
+    out.factor.copy_(cholesky(matrix[:, :inner, :inner]))
+    torch.linalg.solve_triangular(out.factor, matrix[:, :inner, inner:size], upper=False, out=out.coupling)
+    cuts = [0, m, 2 * m, size - inner] if m >= LARGE else [0, size - inner]
+    for start, stop in itertools.pairwise(cuts):
+        target = out.schur[:, start:stop, start:]
+        target.copy_(matrix[:, inner + start:inner + stop, inner + start:size])
+        subtract_product(target, out.coupling[:, :, start:stop], out.coupling[:, :, start:])
 
 
 def _fix_some(matrix: Tensor, free: np.ndarray, count: int) -> None:

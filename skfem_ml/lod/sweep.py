@@ -10,9 +10,9 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, cholesky, fix
+from .bordered import Eliminated, Workspace, cholesky, fix, subtract_product
 from .lattice import Box
-from .strips import Layout
+from .strips import LARGE, Layout
 
 
 class Sweep:
@@ -30,9 +30,10 @@ class Sweep:
         Correctors on the lines 0, ..., 2 ell + 1 of the patches, ``(B, line, loads)``; None where the line is fixed.
     """
 
-    def __init__(self, lod: Any, layout: Layout, box: Box, strips: Eliminated, elements: ndarray, starts: ndarray):
+    def __init__(self, lod: Any, layout: Layout, box: Box, strips: Eliminated, elements: ndarray,
+                 starts: ndarray, workspace: Workspace):
         self.lod, self.layout, self.box, self.strips = lod, layout, box, strips
-        self.elements, self.starts = elements, starts
+        self.elements, self.starts, self.workspace = elements, starts, workspace
         self.device = strips.schur.device
         self._contiguous = len(starts) == starts[-1] - starts[0] + 1
         self._eliminate()
@@ -59,38 +60,47 @@ class Sweep:
         return {i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.sweep_lines}
 
     def _eliminate(self) -> None:
-        layout, count = self.layout, len(self.elements)
+        """Forward sweep. A line's rows are [D | Y | E]; of D only the lower triangle is kept up to date."""
+        layout, m = self.layout, self.layout.line
         self.gram = self._strip_grams()
         self.steps: dict[int, tuple[Tensor, Tensor]] = {}
-        m, before = layout.line, None
+        before = None
         for i in self.sweep_lines:
             met, following = layout.columns_met(i), i + 1 in self.sweep_lines
-            block = torch.zeros(count, m, m + met + (m if following else 0), dtype=torch.float64, device=self.device)
-            self._add_strips(block, i, met, following)
+            diagonal, rest = self._line_rows(i, met, following)
             if before is not None:
-                coupling, columns = before[:, :, -m:], before.shape[2] - m
-                update = coupling.mT @ before
-                block[:, :, m:m + columns] -= update[:, :, :columns]
-                block[:, :, :m] -= update[:, :, columns:]
-            self._fix_line(block, i, met, following)
-            factor = cholesky(block[:, :, :m])
-            before = torch.linalg.solve_triangular(factor, block[:, :, m:], upper=False)
+                coupling, columns = before[:, :, -m:], before[:, :, :-m]
+                for start, stop in ((0, m // 2), (m // 2, m)) if m >= LARGE else ((0, m),):
+                    subtract_product(diagonal[:, start:stop, :stop], coupling[:, :, start:stop], coupling[:, :, :stop])
+                subtract_product(rest[:, :, :columns.shape[2]], coupling, columns)
+            self._fix_line(diagonal, rest, i, met, following)
+            factor = self._take(f"line factor {i}", m, m).copy_(cholesky(diagonal))
+            before = self._take(f"line coupling {i}", m, rest.shape[2])
+            torch.linalg.solve_triangular(factor, rest, upper=False, out=before)
             self.steps[i] = factor, before
-            columns = before[:, :, :met]
-            self.gram[:, :met, :met] -= columns.mT @ columns
+            subtract_product(self.gram[:, :met, :met], before[:, :, :met], before[:, :, :met])
 
-    def _add_strips(self, block: Tensor, i: int, met: int, following: bool) -> None:
-        """Rows of line i from the strips on its left and right: [D | Y | E]."""
-        layout, m = self.layout, self.layout.line
-        for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))):
-            if not 0 <= j < layout.height:
-                continue
+    def _take(self, name: str, rows: int, columns: int) -> Tensor:
+        return self.workspace.columns(name, len(self.elements), rows, columns)
+
+    def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
+        """Rows of line i from the strips on its left and right: D, and [Y | E]."""
+        layout, m, count = self.layout, self.layout.line, len(self.elements)
+        diagonal = self.workspace.empty("diagonal", count, m, m)
+        rest = self.workspace.empty("rest", count, m, met + (m if following else 0))
+        rest[:, :, :met] = 0
+        sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
+        for number, (j, side) in enumerate(sides):
             schur = self.strip(j, self.strips.schur)[:, side]
-            block[:, :, :m] += schur[:, :, side]
+            if number:
+                diagonal += schur[:, :, side]
+            else:
+                diagonal.copy_(schur[:, :, side])
             for column, place in self._strip_columns(j):
-                block[:, :, m + column.start:m + column.stop] += schur[:, :, place]
+                rest[:, :, column] += schur[:, :, place]
             if following and j == i:
-                block[:, :, m + met:] = schur[:, :, m:2 * m]
+                rest[:, :, met:] = schur[:, :, m:2 * m]
+        return diagonal, rest
 
     def _strip_columns(self, j: int) -> list[tuple[slice, slice]]:
         """Columns of a patch that its j-th strip has, and their places in the condensed strip, in contiguous pieces."""
@@ -113,20 +123,20 @@ class Sweep:
                     gram[:, row, column] += schur[:, row_place, place]
         return gram
 
-    def _fix_line(self, block: Tensor, i: int, met: int, following: bool) -> None:
-        m, free = self.layout.line, self._free[i]
+    def _fix_line(self, diagonal: Tensor, rest: Tensor, i: int, met: int, following: bool) -> None:
+        free = self._free[i]
         held = np.flatnonzero(~free.all(axis=1))
         if len(held):
-            at = torch.from_numpy(held).to(self.device)
-            part = block[at]
-            fix(part, torch.from_numpy(free[held]).to(part))
-            block[at] = part
-        if following:
-            after = self._free[i + 1]
-            held = np.flatnonzero(~after.all(axis=1))
-            if len(held):
-                at = torch.from_numpy(held).to(self.device)
-                block[at, :, m + met:] *= torch.from_numpy(after[held]).to(block)[:, None]
+            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(free[held]).to(diagonal)
+            part = diagonal[at]
+            fix(part, mask)
+            diagonal[at] = part
+            rest[at] *= mask[:, :, None]
+        after = self._free[i + 1] if following else free
+        held = np.flatnonzero(~after.all(axis=1))
+        if following and len(held):
+            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(after[held]).to(diagonal)
+            rest[at, :, met:] *= mask[:, None]
 
     def _solve_multipliers(self) -> None:
         layout, lod = self.layout, self.lod
@@ -172,8 +182,8 @@ class Sweep:
         layout, nodes = self.layout, self.layout.nodes
         out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)   # [x, y]
         for j in range(layout.height):
-            functionals = self.strip(j, self.strips.schur)[:, layout.functionals_at:, :layout.functionals_at]
-            out[:, j:j + 2] -= (functionals @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
+            functionals = self.strip(j, self.strips.schur)[:, :layout.functionals_at, layout.functionals_at:]
+            out[:, j:j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
 
 
