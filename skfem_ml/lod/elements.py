@@ -1,7 +1,8 @@
 """Static condensation of coarse quads onto their boundary, merging blocks of cells upwards.
 
 A coarse element becomes a bordered matrix: unknowns are its 4 n boundary nodes, columns the constraints P (4), the
-functionals R = a(lambda_c, .) of its corners (4), and loads where there are any.
+functionals R = a(lambda_c, .) of its corners (4), and loads where there are any. Corners are the two left ones, then the
+two right ones.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ def merge_factors(count: int) -> list[int]:
             count //= prime
         prime += 1
     return factors
+
+
+CORNERS = [0, 2, 1, 3]  # lexicographic corners in the order of a stack: the two left ones, then the two right ones
+CHUNK_BYTES = 2**21  # matrices of elements merged at a time: they should stay in the cache
 
 
 class Merge:
@@ -93,8 +98,8 @@ class ElementCondenser:
         self.device = torch.device(lod.device)
         self.unit = fine_form.unit_matrix
         self.leaf = n // lod.m if self.unit is not None and loads is None else 1
-        projector = lod.interpolation.local(n, 2)
-        hats = tensor(hat_values(n), 2)
+        projector = lod.interpolation.local(n, 2)[CORNERS]
+        hats = tensor(hat_values(n), 2)[CORNERS]
         outer = boundary_nodes(n)
         self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1])
         self.hats = self._tensor(hats[:, self.outer].T)                            # (4n, 4)
@@ -121,7 +126,7 @@ class ElementCondenser:
         merge = Merge(s, 1, s, 0)
         matrix = torch.zeros(1, merge.width, merge.width, dtype=torch.float64)
         for child in merge.children:
-            scatter_add(matrix, child, torch.from_numpy(self.unit)[self._west_east()][:, self._west_east()][None])
+            scatter_add(matrix, child, torch.from_numpy(self.unit)[CORNERS][:, CORNERS][None])
         done = eliminate(matrix, merge.inner)
         corner = s * np.stack(np.divmod(np.arange((n // s)**2), n // s)[::-1])
         x, y = corner[:, :, None] + np.stack([merge.border_nodes[0] % (s + 1), merge.border_nodes[0] // (s + 1)])[:, None]
@@ -134,12 +139,25 @@ class ElementCondenser:
         self.leaf_step = Eliminated(done.schur, done.factor.to(self.device), torch.cat(
             [done.coupling.expand(len(half), -1, -1), half], dim=2).to(self.device))
 
-    @staticmethod
-    def _west_east() -> list[int]:
-        return [0, 2, 1, 3]                                                        # lexicographic -> boundary_nodes(1)
+    def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
+        """Bordered matrices of elements, ``(k, 4 n + 8 [+ loads], ...)``: boundary nodes, P, R, loads.
 
-    def condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
-        """Bordered matrices ``(k, 4 n + 8 [+ loads], ...)`` of elements: boundary nodes, P, R, loads; and the steps taken."""
+        With ``keep`` also the elimination steps, to recover their interior.
+        """
+        if keep or not len(elements) or not self.merges:
+            return self._condense(elements)
+        chunk = max(1, CHUNK_BYTES // (8 * max(merge.blocks**2 * merge.width**2 for merge in self.merges)))
+        parts = [self._condense(elements[start:start + chunk])[0] for start in range(0, len(elements), chunk)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)), []
+
+    def loaded_rows(self, matrices: Tensor) -> Tensor:
+        """Columns of loads of condensed elements; without loads of their own, these are the functionals R."""
+        own = 4 * self.lod.n + 8
+        if self.columns > 4:
+            return matrices[:, :own, own:]
+        return matrices[:, :own, own - 4:own][:, :, CORNERS]
+
+    def _condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
         border = self.border if len(self.border) == 1 else self.border[torch.from_numpy(elements).to(self.device)]
         blocks, steps = self._leaves(elements), []
         for merge in self.merges:
@@ -158,11 +176,11 @@ class ElementCondenser:
         if self.unit is None:
             cells = self.lod.refinement.cells[elements]
             values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
-            values = values[..., self._west_east(), :][..., self._west_east()]
+            values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, c, 0, c))
         value = self._values(elements)[..., None, None]
         if s == 1:
-            unit = self._tensor(self.unit[self._west_east()][:, self._west_east()])
+            unit = self._tensor(self.unit[CORNERS][:, CORNERS])
             return value * torch.nn.functional.pad(unit, (0, c, 0, c))
         out = value.new_zeros(*value.shape[:2], 4 * s + c, 4 * s + c)
         out[..., :4 * s, :4 * s] = value * self.leaf_stiffness
@@ -192,7 +210,7 @@ class ElementCondenser:
         moments = self.moments
         if not self.uniform:
             weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
-            weight[:, :4] = self._tensor(self.lod.averages[elements])
+            weight[:, :4] = self._tensor(self.lod.averages[elements][:, CORNERS])
             columns, gram = columns * weight[:, None], gram * weight[:, None] * weight[:, :, None]
             moments = moments * weight[:, :, None]
         functional = stiffness @ self.hats

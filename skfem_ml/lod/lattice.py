@@ -60,6 +60,7 @@ class Box:
     def __init__(self, origin: tuple[int, int], alive: ndarray, upright: ndarray, level: ndarray, node: ndarray):
         self.origin, self.height = origin, level.shape[0] - 1
         self.alive, self.upright, self.level, self.node = alive, upright, level.copy(), node.copy()
+        self.level_inside = level                                                  # rim not yet settled
         for row, beyond in ((0, alive[0]), (-1, alive[-1])):
             self.level[row] &= ~beyond[1:-1]
             self.node[row] &= ~(beyond[:-1] | beyond[1:])

@@ -10,9 +10,9 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, Workspace, cholesky, fix, subtract_product
-from .lattice import Box
-from .strips import LARGE, Layout
+from .bordered import Workspace, cholesky, fix, subtract_product
+from .rows import Strips
+from .stacks import LARGE
 
 
 class Sweep:
@@ -30,9 +30,9 @@ class Sweep:
         Correctors on the lines 0, ..., 2 ell + 1 of the patches, ``(B, line, loads)``; None where the line is fixed.
     """
 
-    def __init__(self, lod: Any, layout: Layout, box: Box, strips: Eliminated, elements: ndarray,
+    def __init__(self, lod: Any, strips: Strips, elements: ndarray,
                  starts: ndarray, workspace: Workspace):
-        self.lod, self.layout, self.box, self.strips = lod, layout, box, strips
+        self.lod, self.strips, self.layout, self.box = lod, strips, strips.layout, strips.box
         self.elements, self.starts, self.workspace = elements, starts, workspace
         self.device = strips.schur.device
         self._contiguous = len(starts) == starts[-1] - starts[0] + 1
@@ -47,26 +47,21 @@ class Sweep:
         return of[torch.from_numpy(self.starts + i).to(of.device)]
 
     @cached_property
-    def sweep_lines(self) -> range:
-        """Lines with unknowns: all of them, or those inside the patch."""
-        return range(self.layout.first, self.layout.nodes - self.layout.first)
-
-    @cached_property
     def _free(self) -> dict[int, ndarray]:
         """Which unknowns of a line are free in every patch, ``(B, line)``."""
         layout, last = self.layout, self.layout.nodes - 1
-        cut = slice(layout.first, layout.height * layout.n + 1 - layout.first)
+        cut = slice(layout.strip.cut, layout.height * layout.n + 1 - layout.strip.cut)
         masks = {rim: self.box.line_unknowns(layout.n, rim)[:, cut] for rim in ("", "left", "right")}
-        return {i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.sweep_lines}
+        return {i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.layout.lines}
 
     def _eliminate(self) -> None:
         """Forward sweep. A line's rows are [D | Y | E]; of D only the lower triangle is kept up to date."""
-        layout, m = self.layout, self.layout.line
+        layout, m = self.layout, self.layout.strip.line
         self.gram = self._strip_grams()
         self.steps: dict[int, tuple[Tensor, Tensor]] = {}
         before = None
-        for i in self.sweep_lines:
-            met, following = layout.columns_met(i), i + 1 in self.sweep_lines
+        for i in self.layout.lines:
+            met, following = layout.columns_met(i), i + 1 in self.layout.lines
             diagonal, rest = self._line_rows(i, met, following)
             if before is not None:
                 coupling, columns = before[:, :, -m:], before[:, :, :-m]
@@ -85,7 +80,7 @@ class Sweep:
 
     def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
         """Rows of line i from the strips on its left and right: D, and [Y | E]."""
-        layout, m, count = self.layout, self.layout.line, len(self.elements)
+        layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
         diagonal = self.workspace.empty("diagonal", count, m, m)
         rest = self.workspace.empty("rest", count, m, met + (m if following else 0))
         rest[:, :, :met] = 0
@@ -96,30 +91,19 @@ class Sweep:
                 diagonal += schur[:, :, side]
             else:
                 diagonal.copy_(schur[:, :, side])
-            for column, place in self._strip_columns(j):
+            for column, place in self.layout.columns_of_strip(j):
                 rest[:, :, column] += schur[:, :, place]
             if following and j == i:
                 rest[:, :, met:] = schur[:, :, m:2 * m]
         return diagonal, rest
 
-    def _strip_columns(self, j: int) -> list[tuple[slice, slice]]:
-        """Columns of a patch that its j-th strip has, and their places in the condensed strip, in contiguous pieces."""
-        layout, nodes = self.layout, self.layout.nodes
-        start, left, right = layout.constraints_at, layout.columns_of_line(j), layout.columns_of_line(j + 1)
-        if j == layout.ell:                                                        # the loads come after its right nodes
-            return [(slice(left, left + 2 * nodes + layout.loads), slice(start, start + 2 * nodes + layout.loads))]
-        if right == left + nodes:
-            return [(slice(left, left + 2 * nodes), slice(start, start + 2 * nodes))]
-        return [(slice(left, left + nodes), slice(start, start + nodes)),
-                (slice(right, right + nodes), slice(start + nodes, start + 2 * nodes))]
-
     def _strip_grams(self) -> Tensor:
-        columns = self.layout.patch_columns
+        columns = self.layout.columns
         gram = torch.zeros(len(self.elements), columns, columns, dtype=torch.float64, device=self.device)
         for j in range(self.layout.height):
             schur = self.strip(j, self.strips.schur)
-            for row, row_place in self._strip_columns(j):
-                for column, place in self._strip_columns(j):
+            for row, row_place in self.layout.columns_of_strip(j):
+                for column, place in self.layout.columns_of_strip(j):
                     gram[:, row, column] += schur[:, row_place, place]
         return gram
 
@@ -143,21 +127,21 @@ class Sweep:
         nodes, count = layout.nodes, len(self.elements)
         where = lod.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
         active = torch.from_numpy((where >= 0) & ~lod.dirichlet.nodes[where]).to(self.device)
-        constraint = torch.cat([layout.columns_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(self.device)
-        load = layout.columns_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
+        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(self.device)
+        load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
         gram = -self.gram[:, constraint[:, None], constraint]
         active &= gram.diagonal(dim1=1, dim2=2) > 0                                # a row with no free node says nothing
         fix(gram, active.to(gram))
         right = -self.gram[:, constraint[:, None], load] * active[:, :, None]
         mu = _solve_spd(gram, right) * active[:, :, None]
-        self.coefficients = mu.new_zeros(count, layout.patch_columns, layout.loads)
+        self.coefficients = mu.new_zeros(count, layout.columns, layout.loads)
         self.coefficients[:, constraint] = -mu
         self.coefficients[:, load] = torch.eye(layout.loads, dtype=mu.dtype, device=self.device)
 
     def _substitute_back(self) -> None:
         self.lines: list[Tensor | None] = [None] * self.layout.nodes
         following = None
-        for i in reversed(self.sweep_lines):
+        for i in reversed(self.layout.lines):
             factor, solved = self.steps[i]
             met = self.layout.columns_met(i)
             right = solved[:, :, :met] @ self.coefficients[:, :met]
@@ -169,11 +153,11 @@ class Sweep:
     def strip_values(self, j: int) -> Tensor:
         """For the j-th strip: correctors on its two lines, then minus the coefficients of its columns (functionals left out)."""
         layout = self.layout
-        out = self.coefficients.new_zeros(len(self.elements), layout.functionals_at, layout.loads)
+        out = self.coefficients.new_zeros(len(self.elements), layout.strip.functionals_at, layout.loads)
         for side, values in enumerate((self.lines[j], self.lines[j + 1])):
             if values is not None:
-                out[:, side * layout.line:(side + 1) * layout.line] = values
-        for column, place in self._strip_columns(j):
+                out[:, side * layout.strip.line:(side + 1) * layout.strip.line] = values
+        for column, place in self.layout.columns_of_strip(j):
             out[:, place] = -self.coefficients[:, column]
         return out
 
@@ -182,7 +166,7 @@ class Sweep:
         layout, nodes = self.layout, self.layout.nodes
         out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)   # [x, y]
         for j in range(layout.height):
-            functionals = self.strip(j, self.strips.schur)[:, :layout.functionals_at, layout.functionals_at:]
+            functionals = self.strip(j, self.strips.schur)[:, :layout.strip.functionals_at, layout.strip.functionals_at:]
             out[:, j:j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
 
