@@ -1,5 +1,6 @@
 """Fields from images, tables and mesh files: position, resampling, and an error for every kind of broken file."""
 
+import sys
 from pathlib import Path
 
 import meshio
@@ -241,6 +242,29 @@ def test_cell_data_is_read_by_position(tmp_path, mesh, suffix):
     if not isinstance(mesh, MeshTri) and mesh.nelements != stretched().nelements:
         np.testing.assert_array_equal(b, a[distance.argmin(axis=1)])
     assert np.isin(b, a).all() and b.mean() == pytest.approx(a.mean())
+
+
+XDMF = """<?xml version="1.0"?><Xdmf Version="3.0"><Domain><Grid Name="Grid">
+<Geometry GeometryType="XY"><DataItem DataType="Float" Dimensions="6 2" Format="XML" Precision="8">
+0 0 1 0 2 0 0 1 1 1 2 1</DataItem></Geometry>
+<Topology TopologyType="Quadrilateral" NumberOfElements="2"><DataItem DataType="Int" Dimensions="2 4" Format="XML"
+Precision="8">1 2 5 4 0 1 4 3</DataItem></Topology>
+<Attribute Name="perm" AttributeType="Scalar" Center="Cell"><DataItem DataType="Float" Dimensions="2" Format="XML"
+Precision="8">7 3</DataItem></Attribute></Grid></Domain></Xdmf>"""
+
+
+def test_xdmf_is_read_by_position(tmp_path):
+    pytest.importorskip("h5py", reason="meshio needs h5py for every XDMF file")
+    mesh = MeshQuad.init_tensor(np.linspace(0, 2, 5), np.linspace(0, 1, 3))
+    (tmp_path / "m.xdmf").write_text(XDMF)
+    np.testing.assert_array_equal(from_file(tmp_path / "m.xdmf", mesh), np.where(midpoints(mesh)[0] < 1, 3.0, 7.0))
+
+
+def test_a_library_that_a_format_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)  # as if it were not installed
+    (tmp_path / "m.xdmf").write_text(XDMF)
+    with pytest.raises(ImportError, match=r"m\.xdmf: meshio reads \.xdmf files with h5py, .* pip install h5py"):
+        from_file(tmp_path / "m.xdmf", boxes(2, 2))
 
 
 def test_cell_data_is_chosen_by_name(tmp_path):

@@ -25,8 +25,8 @@ ALLOWED = {
     "metrics": {"coefficients", "solutions"},
     "reference": FLOOR,
     "compare": FLOOR,
-    **dict.fromkeys(LEARNING, set()),
-    **dict.fromkeys(METHODS, FLOOR | LEARNING),
+    **dict.fromkeys(LEARNING, frozenset()),
+    **dict.fromkeys(METHODS, frozenset(FLOOR | LEARNING)),
     "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "__init__"},
 }
 # Loaded by the functions that need them, never by an import of the room. Files that define networks need torch at once;

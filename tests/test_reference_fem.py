@@ -23,7 +23,7 @@ from skfem import (
     solve,
 )
 
-from skfem_ml.cells import locate, midpoints
+from skfem_ml.cells import locate, mesh_lattice, midpoints
 from skfem_ml.coefficients import channels, checkerboard, iid_multilevel
 from skfem_ml.metrics import energy_error, l2_error, observed_rates
 from skfem_ml.problems import Diffusion, diffusion, load, mass
@@ -74,6 +74,19 @@ def test_evaluation_agrees_with_scikit_fem():
             y = rng.standard_normal(basis.N)
             np.testing.assert_allclose(FEFunction(basis, y)(x), basis.interpolator(y)(x), rtol=1e-9, atol=1e-11)
             assert (locate(mesh, midpoints(mesh)) == np.arange(16)).all()
+
+
+def test_boxes_in_single_precision_are_still_boxes():
+    mesh = stretched(40, 30)
+    rough = MeshQuad(mesh.p.astype(np.float32).astype(float), mesh.t)
+    assert mesh_lattice(rough).shape == (40, 30)
+    np.testing.assert_array_equal(locate(rough, midpoints(mesh)), np.arange(1200))
+    bent = MeshQuad(mesh.p + 0.1 * np.sin(mesh.p[::-1]), mesh.t)
+    assert mesh_lattice(bent) is None and mesh_lattice(MeshTri()) is None
+    slanted = MeshHex().refined(1).translated((1.0, 0, 0))
+    slanted = MeshHex(slanted.p + 0.3 * slanted.p[::-1], slanted.t)
+    with pytest.raises(TypeError, match="hexahedra are supported as axis-aligned boxes"):
+        locate(slanted, midpoints(slanted))
 
 
 def test_points_outside_are_an_error():
