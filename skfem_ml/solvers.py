@@ -15,8 +15,9 @@ Solver = Callable[[spmatrix, NDArray[np.float64]], NDArray[np.float64]]
 def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Solver:
     """Return a direct solver for symmetric positive definite matrices, by sparse LU in symmetric mode.
 
-    The relative residual ``max_k |A x_k - b_k| / |b_k|`` is checked; above ``tol`` up to ``refinements`` steps of
-    iterative refinement follow (contrast beyond 1e10 needs them). ``b`` is ``(n,)`` or ``(n, k)``.
+    The relative residual ``max_k |A x_k - b_k| / |b_k|`` is checked. Above ``tol`` up to ``refinements`` steps of
+    iterative refinement follow, which repair a factorisation that lost digits for want of pivoting. ``b`` is ``(n,)``
+    or ``(n, k)``.
 
     The solver raises ValueError for a singular matrix and for a residual that stays above ``tol``.
     """

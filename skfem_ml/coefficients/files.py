@@ -53,10 +53,10 @@ def from_file(
     "harmonic" or "geometric" mean over the cell (see `raster_to_cells`).
 
     Mesh files (.vtu, .vtk, .xdmf, .msh) are read by meshio at their own coordinates: a cell takes the cell data called
-    ``name`` (needed where there are several besides the tags ``gmsh:...``) of the source cell that holds its midpoint.
+    ``name`` (needed where there are several, besides ``gmsh:...`` tags) of the source cell that holds its midpoint.
 
-    Raises FileNotFoundError, ImportError where meshio lacks a library (h5py for .xdmf), and ValueError for broken files,
-    unknown suffixes, cells without a source cell and values that are not positive and finite.
+    Raises FileNotFoundError, ImportError where meshio lacks a library (h5py for .xdmf), and ValueError for broken
+    files, unknown suffixes, cells without a source cell and values that are not positive and finite.
     """
     path = Path(path)
     suffix = path.suffix.lower()
