@@ -29,9 +29,7 @@ def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Solver:
         matrix = csc_matrix(A)
         try:
             # Minimum degree on A + A^T without pivoting halves time and fill of finite element matrices.
-            factors = splu(
-                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-            )
+            factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         except RuntimeError as error:
             raise ValueError(
                 f"the matrix is singular ({error}); is there a Dirichlet part, and is it condensed out of the system?"
