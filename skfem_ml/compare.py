@@ -136,7 +136,7 @@ def compare(
     elements on ``problem.mesh``). Times are the least of ``repeats`` runs. ``progress(name, done, total)`` is called
     before each solver.
 
-    A solver that raises, or whose solution is not finite, leaves a row with the error's text; the others go on. An
+    A solver that raises, or gives no finite solution, leaves a row with the error's text; the others go on. An
     unknown name of a reference raises ValueError at once.
     """
     if not solvers or repeats < 1:
@@ -176,6 +176,8 @@ def _run(name: str, solver: Callable, problem: Any, repeats: int, solutions: dic
             solution = solver(problem)
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - start_cpu)
+        if not callable(solution):
+            raise TypeError(f"expected a solution, a callable u(x), got {type(solution).__name__}")
     except Exception as error:
         return Row(name, failure=_text(error))
     solutions[name] = solution
@@ -194,7 +196,7 @@ class _Measure:
         self.gradients: Array | None = None
         self.norm_energy: float | None = None
         if a is not None and hasattr(reference, "grad"):
-            self.gradients = gradients(reference, basis)
+            self.gradients = _finite_gradient(reference, basis)
             self.norm_energy = energy_norm(self.gradients, basis, a)
             self.note += f" and energy norm {self.norm_energy:.4g}"
         if self.norm_l2 == 0:
@@ -207,7 +209,7 @@ class _Measure:
         try:
             error = l2_norm(_finite(solution, self.basis) - self.values, self.basis) / (self.norm_l2 or 1.0)
             if self.gradients is not None and hasattr(solution, "grad"):
-                difference = gradients(solution, self.basis) - self.gradients
+                difference = _finite_gradient(solution, self.basis) - self.gradients
                 energy = energy_norm(difference, self.basis, self.a) / (self.norm_energy or 1.0)
         except Exception as trouble:
             return _failed(row, trouble)
@@ -219,6 +221,13 @@ def _finite(solution: Solution, basis: CellBasis) -> Array:
     if not np.isfinite(u).all():
         raise ValueError("the solution is not finite (nan or inf)")
     return u
+
+
+def _finite_gradient(solution: Solution, basis: CellBasis) -> Array:
+    gradient = gradients(solution, basis)
+    if not np.isfinite(gradient).all():
+        raise ValueError("the gradient is not finite (nan or inf)")
+    return gradient
 
 
 def _failed(row: Row, error: Exception) -> Row:
