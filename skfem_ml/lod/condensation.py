@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from .bordered import Workspace
 from .correctors import ReferenceEngine
+from .discretisation import Discretisation
 from .elements import ElementCondenser
 from .forms import FineForm
 from .lattice import Lattice
@@ -38,59 +39,59 @@ class CondensationEngine:
 
     Parameters
     ----------
-    lod
+    space
         The space; two-dimensional, with refine > 1.
     fine_form
         The form with its coefficients.
     """
 
-    def __init__(self, lod: Any, fine_form: FineForm):
-        self.lod, self.fine_form = lod, fine_form
-        self.lattice = Lattice(lod.grid, lod.dirichlet)
-        self.applies = lod.patches.regular & ~lod.floating
+    def __init__(self, space: Discretisation, fine_form: FineForm):
+        self.space, self.fine_form = space, fine_form
+        self.lattice = Lattice(space.grid, space.dirichlet)
+        self.applies = space.patches.regular & ~space.floating
 
     def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
         """Pairs of elements and their rows, ``(k, rows, columns)``; see ``ReferenceEngine.local``."""
         regular = self.applies[elements]
         yield from self.sweeps(elements[regular], loads, lambda sweep, *_: (sweep.elements, sweep.rows().cpu().numpy()))
         if not regular.all():
-            yield from ReferenceEngine(self.lod, self.fine_form).local(elements[~regular], loads)
+            yield from ReferenceEngine(self.space, self.fine_form).local(elements[~regular], loads)
 
     def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Elements, fine nodes of their patches and the correctors there; see ``ReferenceEngine.correct``."""
         regular = self.applies[elements]
         yield from self.sweeps(elements[regular], loads, explicit_correctors, keep=True)
         if not regular.all():
-            yield from ReferenceEngine(self.lod, self.fine_form).correct(elements[~regular], loads)
+            yield from ReferenceEngine(self.space, self.fine_form).correct(elements[~regular], loads)
 
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
         regular = self.applies[elements]
         total = sum_correctors(self, elements[regular], loads, weights)
         if not regular.all():
-            total += ReferenceEngine(self.lod, self.fine_form).correct_sum(elements[~regular], loads, weights)
+            total += ReferenceEngine(self.space, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total
 
     def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any], keep: bool = False) -> Iterator[Any]:
         """Solve patches run by run and yield ``finish(sweep, rows, condenser)``; ``keep`` the steps of condensed elements."""
         if not len(elements):
             return
-        lod, ell = self.lod, self.lod.ell
-        condenser = ElementCondenser(lod, self.fine_form, loads)
+        space, ell = self.space, self.space.ell
+        condenser = ElementCondenser(space, self.fine_form, loads)
         workspace = Workspace(condenser.device)
         needed = self.lattice.neighbourhood(elements, ell)
-        columns, lines = lod.grid.cells[:, elements]
+        columns, lines = space.grid.cells[:, elements]
         rows: dict[int, Row] = {}
         towers: dict[int, Tower] = {}
-        with one_thread(), ThreadPoolExecutor(lod.workers) as pool:
-            each = map if lod.workers == 1 else pool.map
+        with one_thread(), ThreadPoolExecutor(space.workers) as pool:
+            each = map if space.workers == 1 else pool.map
             for band in self._bands(condenser, keep):
                 here = sorted(set(lines.tolist()) & set(band))
                 wanted = [y for y in range(band.start - ell, band.stop + ell) if y in needed]
                 _renew(rows, wanted, lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), each)
                 bottoms = sorted({bottom for y in here for bottom in (y - ell, y + 1)})
                 bottoms = [y for y in bottoms if any(y + e in rows for e in range(ell))]
-                _renew(towers, bottoms, lambda y: Tower(self.lattice, rows, y, lod.n, ell), each)
+                _renew(towers, bottoms, lambda y: Tower(self.lattice, rows, y, space.n, ell), each)
                 runs = [run for y in here for run in _runs(elements[lines == y], columns[lines == y], y, 2 * ell + 1)]
                 for results in each(lambda run: [finish(sweep, rows, condenser) for sweep in
                                                  self._solve(run, rows, towers, workspace)], runs):
@@ -98,10 +99,10 @@ class CondensationEngine:
 
     def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
         """Rows of the grid in bands whose condensed elements and towers fit in bounded memory."""
-        lod, (nx, ny) = self.lod, self.lod.grid.shape
-        element, tower = 4 * lod.n + 4 + condenser.columns, tower_stack(lod.n, lod.ell).kept
+        space, (nx, ny) = self.space, self.space.grid.shape
+        element, tower = 4 * space.n + 4 + condenser.columns, tower_stack(space.n, space.ell).kept
         per_row = 8 * nx * (element**2 * (4 if keep else 1) + tower**2)
-        height = max(1, BAND_BYTES // per_row - 2 * lod.ell)
+        height = max(1, BAND_BYTES // per_row - 2 * space.ell)
         for start in range(0, ny, height):
             yield range(start, min(start + height, ny))
 
@@ -112,15 +113,15 @@ class CondensationEngine:
         A sweep must be done with before the next one is taken: they share their memory.
         """
         y, elements, columns = run
-        ell = self.lod.ell
+        ell = self.space.ell
         box = self.lattice.box(y - ell, columns[0] - ell, columns[-1] + ell, 2 * ell + 1)
         starts = columns - columns[0]
-        layout = PatchLayout(self.lod.n, ell, box.rim_is_free(starts), rows[y].loaded.shape[2])
+        layout = PatchLayout(self.space.n, ell, box.rim_is_free(starts), rows[y].loaded.shape[2])
         strips = Strips(layout, box, rows[y], (towers.get(y - ell), towers.get(y + 1)), workspace)
         size = max(1, SWEEP_BYTES // (8 * layout.strip.line * (2 * layout.strip.line + layout.columns)))
         for start in range(0, len(elements), size):
             part = slice(start, start + size)
-            yield Sweep(self.lod, strips, elements[part], starts[part], workspace)
+            yield Sweep(self.space, strips, elements[part], starts[part], workspace)
 
 
 def _renew(held: dict[int, Any], wanted: list[int], make: Callable[[int], Any], each: Callable[..., Any]) -> None:

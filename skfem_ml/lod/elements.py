@@ -7,7 +7,7 @@ two right ones.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from torch import Tensor
 from .bordered import Eliminated, eliminate, flat_index, recover, scatter_add
 from .forms import FineForm
 from .interpolation import hat_values, tensor
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 
 def boundary_nodes(s: int) -> ndarray:
@@ -84,7 +87,7 @@ class ElementCondenser:
 
     Parameters
     ----------
-    lod
+    space
         The space; two-dimensional.
     fine_form
         The form with its coefficients. Where it is one matrix times the value of the cell, whole coefficient cells are
@@ -93,12 +96,12 @@ class ElementCondenser:
         Functionals on elements ``(nelems, (n + 1)**2, columns)``, or None.
     """
 
-    def __init__(self, lod: Any, fine_form: FineForm, loads: ndarray | None):
-        self.lod, self.fine_form, n = lod, fine_form, lod.n
-        self.device = torch.device(lod.device)
+    def __init__(self, space: Discretisation, fine_form: FineForm, loads: ndarray | None):
+        self.space, self.fine_form, n = space, fine_form, space.n
+        self.device = torch.device(space.device)
         self.unit = fine_form.unit_matrix
-        self.leaf = n // lod.m if self.unit is not None and loads is None else 1
-        projector = lod.interpolation.local(n, 2)[CORNERS]
+        self.leaf = n // space.m if self.unit is not None and loads is None else 1
+        projector = space.interpolation.local(n, 2)[CORNERS]
         hats = tensor(hat_values(n), 2)[CORNERS]
         outer = boundary_nodes(n)
         self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1])
@@ -113,7 +116,7 @@ class ElementCondenser:
         for q in merge_factors(n // self.leaf):
             self.merges.append(Merge(n, size, q, self.columns))
             size *= q
-        self.uniform = lod.interpolation.average == "count"                        # then scaling a constraint is idle
+        self.uniform = space.interpolation.average == "count"                        # then scaling a constraint is idle
         if self.leaf > 1:
             self._prepare_leaf(projector)
 
@@ -122,7 +125,7 @@ class ElementCondenser:
 
     def _prepare_leaf(self, projector: ndarray) -> None:
         """Condense s x s fine cells of value one: stiffness A, constraints B and their Gram G at every place in T."""
-        n, s = self.lod.n, self.leaf
+        n, s = self.space.n, self.leaf
         merge = Merge(s, 1, s, 0)
         matrix = torch.zeros(1, merge.width, merge.width, dtype=torch.float64)
         for child in merge.children:
@@ -152,7 +155,7 @@ class ElementCondenser:
 
     def loaded_rows(self, matrices: Tensor) -> Tensor:
         """Columns of loads of condensed elements; without loads of their own, these are the functionals R."""
-        own = 4 * self.lod.n + 8
+        own = 4 * self.space.n + 8
         if self.columns > 4:
             return matrices[:, :own, own:]
         return matrices[:, :own, own - 4:own][:, :, CORNERS]
@@ -174,7 +177,7 @@ class ElementCondenser:
         """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + columns, ...)``."""
         s, c = self.leaf, self.columns
         if self.unit is None:
-            cells = self.lod.refinement.cells[elements]
+            cells = self.space.refinement.cells[elements]
             values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
             values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, c, 0, c))
@@ -191,9 +194,9 @@ class ElementCondenser:
 
     def _values(self, elements: ndarray) -> Tensor:
         """Value of the coefficient on every leaf, ``(k, leaves)``."""
-        cells = self.lod.coefficient_refinement.cells[elements]
-        if self.leaf == 1 and self.lod.m < self.lod.n:
-            cells = self.lod.coefficient_cell[self.lod.refinement.cells[elements]]
+        cells = self.space.coefficient_refinement.cells[elements]
+        if self.leaf == 1 and self.space.m < self.space.n:
+            cells = self.space.coefficient_cell[self.space.refinement.cells[elements]]
         a = self.fine_form.coefficients.get("a", 1.0)
         return self._tensor(np.full(cells.shape, float(a)) if np.isscalar(a) else a[cells])
 
@@ -204,13 +207,13 @@ class ElementCondenser:
         of its own. The last term is left out for loads and for R itself: what comes out in the end is then
         g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
         """
-        nb, c = 4 * self.lod.n, self.columns
+        nb, c = 4 * self.space.n, self.columns
         stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + border[:, self.outer.to(self.device)]
         gram = blocks[:, nb:, nb:]
         moments = self.moments
         if not self.uniform:
             weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
-            weight[:, :4] = self._tensor(self.lod.averages[elements][:, CORNERS])
+            weight[:, :4] = self._tensor(self.space.averages[elements][:, CORNERS])
             columns, gram = columns * weight[:, None], gram * weight[:, None] * weight[:, :, None]
             moments = moments * weight[:, :, None]
         functional = stiffness @ self.hats
@@ -231,7 +234,7 @@ class ElementCondenser:
         P); ``steps`` are those of ``condense`` on the same elements.
         """
         k, _, v = boundary.shape
-        out = boundary.new_zeros(k, (self.lod.n + 1)**2, v)
+        out = boundary.new_zeros(k, (self.space.n + 1)**2, v)
         out[:, self.outer.to(self.device)] = boundary
         values = boundary[:, None]                                                 # (k, blocks, nodes around, v)
         for merge, step in zip(reversed(self.merges), reversed(steps), strict=True):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 from skfem import Basis, BilinearForm, ElementHex1, ElementLineP1, ElementQuad1, LinearForm
 from skfem.assembly.form.form import FormExtraParams
 
+from ..cells import widths
 from ..coefficients import validate
 from .grid import SUPPORTED, BoxGrid
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 ELEMENTS = {1: ElementLineP1, 2: ElementQuad1, 3: ElementHex1}
 CHUNK = 2**15  # fine cells evaluated at a time: bounds the memory of basis functions at quadrature points
@@ -46,7 +50,7 @@ class FineForm:
 
     Parameters
     ----------
-    lod
+    space
         The space: gives the fine mesh and says which coefficient cell a fine cell lies in.
     form
         The user's form.
@@ -54,15 +58,15 @@ class FineForm:
         Its keyword arguments, already checked.
     """
 
-    def __init__(self, lod: Any, form: BilinearForm, coefficients: dict[str, Any]):
-        self.lod, self.form, self.coefficients = lod, form, coefficients
+    def __init__(self, space: Discretisation, form: BilinearForm, coefficients: dict[str, Any]):
+        self.space, self.form, self.coefficients = space, form, coefficients
 
     def matrices(self, cells: ndarray) -> ndarray:
         """Element matrices ``(len(cells), 2**d, 2**d)``: rows test, columns trial functions.
 
         Raises ValueError if they are not symmetric.
         """
-        size = 2**self.lod.grid.dim
+        size = 2**self.space.grid.dim
         out = np.empty((len(cells), size, size))
         for start in range(0, len(cells), CHUNK):
             out[start:start + CHUNK] = self._matrices(cells[start:start + CHUNK])
@@ -70,9 +74,9 @@ class FineForm:
         return out
 
     def _matrices(self, cells: ndarray) -> ndarray:
-        grid = self.lod.fine_grid
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=self.lod.fine_dofs, disable_doflocs=True)
-        return _ordered(self.form, basis, self._arguments(self.lod.coefficient_cell[cells]), grid.order[cells])
+        grid = self.space.fine_grid
+        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=self.space.fine_dofs, disable_doflocs=True)
+        return _ordered(self.form, basis, self._arguments(self.space.coefficient_cell[cells]), grid.order[cells])
 
     def _arguments(self, cells: ndarray) -> dict[str, Any]:
         """Coefficients as the host wants them: a trailing axis for the quadrature points."""
@@ -88,12 +92,12 @@ class FineForm:
         """
         fields = {name for name, value in self.coefficients.items() if not np.isscalar(value)}
         a = self.coefficients.get("a", 1.0)
-        widths = self.lod.grid.widths()
-        if fields - {"a"} or np.ndim(a) > 1 or np.ptp(widths, axis=1).max() > 1e-10 * widths.min():
+        size = widths(self.space.grid.mesh)
+        if fields - {"a"} or np.ndim(a) > 1 or np.ptp(size, axis=1).max() > 1e-10 * size.min():
             return None
         sample = np.append(1.0, _spread(np.atleast_1d(a)))
-        line = [np.arange(len(sample) + 1 if axis == 0 else 2) * widths[axis, 0] / self.lod.n
-                for axis in range(self.lod.grid.dim)]
+        line = [np.arange(len(sample) + 1 if axis == 0 else 2) * size[axis, 0] / self.space.n
+                for axis in range(self.space.grid.dim)]
         probe = BoxGrid(SUPPORTED[len(line)].init_tensor(*line))
         watched = _Watched(self.form, set(self.coefficients))
         try:
@@ -152,17 +156,17 @@ def check_symmetric(matrices: ndarray) -> None:
                          "terms (convection) outside of it")
 
 
-def load_vectors(lod: Any, form: LinearForm, parameters: dict[str, Any]) -> ndarray:
+def load_vectors(space: Discretisation, form: LinearForm, parameters: dict[str, Any]) -> ndarray:
     """The load against the fine hat functions, split by coarse cell: ``(nelems, (n + 1)**d)``."""
-    grid, n = lod.fine_grid, lod.n
-    cells = lod.refinement.cells.ravel()
+    grid, n = space.fine_grid, space.n
+    cells = space.refinement.cells.ravel()
     local = np.empty((len(cells), 2**grid.dim))
     for start in range(0, len(cells), CHUNK):
         part = cells[start:start + CHUNK]
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=part, dofs=lod.fine_dofs, disable_doflocs=True)
+        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=part, dofs=space.fine_dofs, disable_doflocs=True)
         data = form.elemental(basis, **parameters).data.reshape(2**grid.dim, -1).T
         local[start:start + CHUNK] = np.take_along_axis(data, grid.order[part], axis=1)
-    local = local.reshape(len(lod.refinement.cells), -1, 2**grid.dim)
+    local = local.reshape(len(space.refinement.cells), -1, 2**grid.dim)
     out = np.zeros((len(local), (n + 1)**grid.dim))
     for corner, nodes in enumerate(corner_nodes(n, grid.dim).T):
         out[:, nodes] += local[:, :, corner]

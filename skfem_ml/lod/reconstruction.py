@@ -83,14 +83,14 @@ def sum_correctors(engine: CondensationEngine, elements: ndarray, loads: ndarray
 
     Boundary values and multipliers are added up over all patches; the interior of an element is recovered once.
     """
-    lod = engine.lod
-    out = np.zeros(lod.fine_grid.mesh.p.shape[1])
+    space = engine.space
+    out = np.zeros(space.fine_grid.mesh.p.shape[1])
     if not len(elements):
         return out
-    count, v = len(lod.grid.corners), 1
+    count, v = len(space.grid.corners), 1
     columns = 4 if loads is None else loads.shape[2]
     weights = np.ones((count, columns)) if weights is None else weights
-    boundary, border = np.zeros((count, 4 * lod.n, v)), np.zeros((count, 4, v))
+    boundary, border = np.zeros((count, 4 * space.n, v)), np.zeros((count, 4, v))
 
     def add(sweep: Sweep, *_: Any) -> list[tuple[ndarray, Tensor, Tensor]]:
         combination = torch.from_numpy(weights[sweep.elements])[:, :, None].to(sweep.device)
@@ -108,14 +108,14 @@ def sum_correctors(engine: CondensationEngine, elements: ndarray, loads: ndarray
 
 def _recover_interiors(engine: CondensationEngine, loads: ndarray | None, weights: ndarray, boundary: ndarray,
                        border: ndarray, out: ndarray) -> None:
-    lod = engine.lod
-    condenser = ElementCondenser(lod, engine.fine_form, loads)
-    chunk = max(1, 2**22 // (condenser.columns + 4 * lod.n)**2)
+    space = engine.space
+    condenser = ElementCondenser(space, engine.fine_form, loads)
+    chunk = max(1, 2**22 // (condenser.columns + 4 * space.n)**2)
     for start in range(0, len(boundary), chunk):
         at = np.arange(start, min(start + chunk, len(boundary)))
         values = interior_values(condenser, at, condenser.condense(at, keep=True)[1], torch.from_numpy(boundary[at]),
                                  torch.from_numpy(border[at]), torch.from_numpy(weights[at])[:, :, None])
-        out[lod.refinement.nodes[at]] = values[:, :, 0].cpu().numpy()
+        out[space.refinement.nodes[at]] = values[:, :, 0].cpu().numpy()
 
 
 def interior_values(condenser: ElementCondenser, elements: ndarray, steps: list[Eliminated], boundary: Tensor,
@@ -127,18 +127,18 @@ def interior_values(condenser: ElementCondenser, elements: ndarray, steps: list[
     """
     boundary, border, weights = (part.to(condenser.device) for part in (boundary, border, weights))
     if not condenser.uniform:
-        border = border * torch.from_numpy(condenser.lod.averages[elements][:, CORNERS]).to(border)[:, :, None]
+        border = border * torch.from_numpy(condenser.space.averages[elements][:, CORNERS]).to(border)[:, :, None]
     if condenser.columns > 4:
         return condenser.interior(elements, steps, boundary, torch.cat([border, weights], dim=1))
-    hats = torch.from_numpy(tensor(hat_values(condenser.lod.n), 2).T).to(boundary)
+    hats = torch.from_numpy(tensor(hat_values(condenser.space.n), 2).T).to(boundary)
     values = condenser.interior(elements, steps, boundary - condenser.hats @ weights[:, CORNERS], border)
     return values + hats @ weights
 
 
 def _parts(sweep: Sweep, combination: Tensor) -> Any:
     """Every place (j, e) of the patches' block: the elements there, which patches have one, boundary values, and border."""
-    lod, layout = sweep.lod, sweep.layout
-    block = lod.patches.cells[sweep.elements].reshape(-1, layout.height, layout.height)
+    space, layout = sweep.space, sweep.layout
+    block = space.patches.cells[sweep.elements].reshape(-1, layout.height, layout.height)
     for j in range(layout.height):
         strip = StripValues(sweep, j, combination)
         for e in range(layout.height):
@@ -149,7 +149,7 @@ def _parts(sweep: Sweep, combination: Tensor) -> Any:
 
 def explicit_correctors(sweep: Sweep, rows: dict[int, Row], condenser: ElementCondenser) -> tuple[ndarray, ndarray, ndarray]:
     """Elements of a sweep, the fine nodes of their patches ``(B, nodes)`` (-1 outside) and the correctors there."""
-    lod, layout = sweep.lod, sweep.layout
+    space, layout = sweep.space, sweep.layout
     n, width, count = layout.n, layout.height * layout.n + 1, len(sweep.elements)
     identity = torch.eye(layout.loads, dtype=torch.float64, device=sweep.device).expand(count, -1, -1)
     nodes = np.full((count, width, width), -1)
@@ -160,6 +160,6 @@ def explicit_correctors(sweep: Sweep, rows: dict[int, Row], condenser: ElementCo
         inside = interior_values(condenser, at, row.steps_of(at), boundary[present], border[present], own[present])
         patch = present.cpu().numpy()[:, None, None]
         y, x = (part[None] for part in np.mgrid[e * n:(e + 1) * n + 1, j * n:(j + 1) * n + 1])
-        nodes[patch, y, x] = lod.refinement.nodes[at].reshape(-1, n + 1, n + 1)
+        nodes[patch, y, x] = space.refinement.nodes[at].reshape(-1, n + 1, n + 1)
         values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, layout.loads)
     return sweep.elements, nodes.reshape(count, -1), values.reshape(count, -1, layout.loads)

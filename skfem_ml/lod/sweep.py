@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from .bordered import Workspace, cholesky, fix, subtract_product
 from .rows import Strips
 from .stacks import LARGE
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 
 class Sweep:
@@ -30,9 +33,9 @@ class Sweep:
         Correctors on the lines 0, ..., 2 ell + 1 of the patches, ``(B, line, loads)``; None where the line is fixed.
     """
 
-    def __init__(self, lod: Any, strips: Strips, elements: ndarray,
+    def __init__(self, space: Discretisation, strips: Strips, elements: ndarray,
                  starts: ndarray, workspace: Workspace):
-        self.lod, self.strips, self.layout, self.box = lod, strips, strips.layout, strips.box
+        self.space, self.strips, self.layout, self.box = space, strips, strips.layout, strips.box
         self.elements, self.starts, self.workspace = elements, starts, workspace
         self.device = strips.schur.device
         self._contiguous = len(starts) == starts[-1] - starts[0] + 1
@@ -123,10 +126,10 @@ class Sweep:
             rest[at, :, met:] *= mask[:, None]
 
     def _solve_multipliers(self) -> None:
-        layout, lod = self.layout, self.lod
+        layout, space = self.layout, self.space
         nodes, count = layout.nodes, len(self.elements)
-        where = lod.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
-        active = torch.from_numpy((where >= 0) & ~lod.dirichlet.nodes[where]).to(self.device)
+        where = space.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
+        active = torch.from_numpy((where >= 0) & ~space.dirichlet.nodes[where]).to(self.device)
         constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(self.device)
         load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
         gram = -self.gram[:, constraint[:, None], constraint]
