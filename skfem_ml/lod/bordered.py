@@ -1,8 +1,8 @@
 """Bordered matrices and their partial elimination, batched in torch.
 
-A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating some
-unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads and
-functionals need no treatment of their own.
+A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating
+some unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads
+and functionals need no treatment of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Eliminated(NamedTuple):
 
 
 class Workspace(threading.local):
-    """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on them."""
+    """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on
+    them.
+    """
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -60,7 +62,9 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
 
 
 def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns' coefficients."""
+    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns'
+    coefficients.
+    """
     return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling @ rest), upper=True)
 
 
@@ -81,7 +85,9 @@ def fix(matrix: Tensor, free: Tensor) -> None:
 
 
 def scatter_add(target: Tensor, index: Tensor, source: Tensor) -> None:
-    """Add blocks ``source`` to ``target``, both with the same leading batch axes, at flat places ``index`` of its last two."""
+    """Add blocks ``source`` to ``target``, both with the same leading batch axes, at flat places ``index`` of its last
+    two.
+    """
     lead = target.shape[:-2].numel()
     target.view(lead, -1).index_add_(1, index, source.reshape(lead, -1))
 

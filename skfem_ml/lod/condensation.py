@@ -1,9 +1,9 @@
 """Fast engine: correctors on quads by static condensation shared between patches, in batched dense algebra.
 
-Coarse elements are condensed onto their boundary once. Vertical strips of 2 ell + 1 elements, condensed onto their two long
-sides, serve 2 ell + 1 patches each. A patch is then block-tridiagonal on the lines between its strips: forward elimination
-of the constraints and the four right-hand sides gives the multipliers, a back-substitution on the lines the correctors
-there, and functionals carried along as columns turn them into rows of the local matrix.
+Coarse elements are condensed onto their boundary once. Vertical strips of 2 ell + 1 elements, condensed onto their two
+long sides, serve 2 ell + 1 patches each. A patch is then block-tridiagonal on the lines between its strips: forward
+elimination of the constraints and the four right-hand sides gives the multipliers, a back-substitution on the lines the
+correctors there, and functionals carried along as columns turn them into rows of the local matrix.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SWEEP_BYTES = 2**22  # line rows of the patches swept at a time: they should sta
 class CondensationEngine:
     """Element correctors on quads by shared static condensation; the same results as ``ReferenceEngine`` to rounding.
 
-    Patches that are not their whole block within the domain (a block that reaches over a gap), or where nothing is fixed
-    (the whole domain without Dirichlet boundary), go to ``ReferenceEngine``.
+    Patches that are not their whole block within the domain (a block that reaches over a gap), or where nothing is
+    fixed (the whole domain without Dirichlet boundary), go to ``ReferenceEngine``.
 
     Parameters
     ----------
@@ -72,8 +72,12 @@ class CondensationEngine:
             total += ReferenceEngine(self.space, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total
 
-    def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any], keep: bool = False) -> Iterator[Any]:
-        """Solve patches run by run and yield ``finish(sweep, rows, condenser)``; ``keep`` the steps of condensed elements."""
+    def sweeps(
+        self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any], keep: bool = False
+    ) -> Iterator[Any]:
+        """Solve patches run by run and yield ``finish(sweep, rows, condenser)``; ``keep`` the steps of condensed
+        elements.
+        """
         if not len(elements):
             return
         space, ell = self.space, self.space.ell
@@ -93,8 +97,10 @@ class CondensationEngine:
                 bottoms = [y for y in bottoms if any(y + e in rows for e in range(ell))]
                 _renew(towers, bottoms, lambda y: Tower(self.lattice, rows, y, space.n, ell), each)
                 runs = [run for y in here for run in _runs(elements[lines == y], columns[lines == y], y, 2 * ell + 1)]
-                for results in each(lambda run: [finish(sweep, rows, condenser) for sweep in
-                                                 self._solve(run, rows, towers, workspace)], runs):
+                for results in each(
+                    lambda run: [finish(sweep, rows, condenser) for sweep in self._solve(run, rows, towers, workspace)],
+                    runs,
+                ):
                     yield from results
 
     def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
@@ -106,8 +112,9 @@ class CondensationEngine:
         for start in range(0, ny, height):
             yield range(start, min(start + height, ny))
 
-    def _solve(self, run: tuple[int, ndarray, ndarray], rows: dict[int, Row], towers: dict[int, Tower],
-               workspace: Workspace) -> Iterator[Sweep]:
+    def _solve(
+        self, run: tuple[int, ndarray, ndarray], rows: dict[int, Row], towers: dict[int, Tower], workspace: Workspace
+    ) -> Iterator[Sweep]:
         """Solve the patches of one run of elements in a row, ``(row, elements, their columns)``, a few at a time.
 
         A sweep must be done with before the next one is taken: they share their memory.

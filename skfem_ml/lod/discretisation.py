@@ -21,15 +21,28 @@ from .patches import Patches
 
 
 class Discretisation:
-    """What the engines work on: meshes, patches, boundary, interpolation, and who computes. Parameters as for ``LOD``."""
+    """What the engines work on: meshes, patches, boundary, interpolation, device. Parameters as for ``LOD``."""
 
-    def __init__(self, coarse: Basis | Mesh, refine: int | None, cells: int | None, ell: int, *, fine: Mesh | Basis | None,
-                 dirichlet: Any, interpolation: str | Interpolation, device: str, workers: int):
+    def __init__(
+        self,
+        coarse: Basis | Mesh,
+        refine: int | None,
+        cells: int | None,
+        ell: int,
+        *,
+        fine: Mesh | Basis | None,
+        dirichlet: Any,
+        interpolation: str | Interpolation,
+        device: str,
+        workers: int,
+    ):
         self.grid = BoxGrid(coarse if isinstance(coarse, Mesh) else coarse.mesh, "coarse mesh")
         self.coarse = _q1_basis(coarse, self.grid.dim)
         if (refine is None) == (fine is None):
-            raise ValueError("refine, fine: expected one of them (refine=n to have the fine mesh built, or fine=mesh), got "
-                             + ("neither" if fine is None else "both"))
+            raise ValueError(
+                "refine, fine: expected one of them (refine=n to have the fine mesh built, or fine=mesh), got "
+                + ("neither" if fine is None else "both")
+            )
         if fine is not None:
             self.fine_mesh = fine if isinstance(fine, Mesh) else fine.mesh
             self.n = self.refinement.n
@@ -101,7 +114,9 @@ class Discretisation:
 
     @cached_property
     def floating(self) -> ndarray:
-        """Which patches have neither Dirichlet boundary nor a neighbour, ``(nelems,)``: their stiffness may be singular."""
+        """Which patches have neither Dirichlet boundary nor a neighbour, ``(nelems,)``: their stiffness may be
+        singular.
+        """
         around = np.bincount(self.grid.corners.ravel(), minlength=self.grid.mesh.p.shape[1])
         nodes, cells = self.patches.nodes, self.patches.cells
         closed = np.where(nodes >= 0, around[nodes], 0).sum(axis=1) == (cells >= 0).sum(axis=1) * 2**self.grid.dim
@@ -110,7 +125,11 @@ class Discretisation:
     @cached_property
     def averages(self) -> ndarray:
         """Weights of the quasi-interpolation's average, ``(nelems, 2**d)``: the share of T at each of its corners."""
-        share = np.ones(len(self.grid.corners)) if self.interpolation.average == "count" else widths(self.grid.mesh).prod(axis=0)
+        share = (
+            np.ones(len(self.grid.corners))
+            if self.interpolation.average == "count"
+            else widths(self.grid.mesh).prod(axis=0)
+        )
         share = np.broadcast_to(share[:, None], self.grid.corners.shape)
         total = np.bincount(self.grid.corners.ravel(), share.ravel(), minlength=self.grid.mesh.p.shape[1])
         return share / total[self.grid.corners]
@@ -142,10 +161,14 @@ def _q1_basis(coarse: Basis | Mesh, dim: int) -> Basis:
     if isinstance(coarse, Mesh):
         return Basis(coarse, element())
     if type(coarse.elem) is not element:
-        raise TypeError(f"coarse: expected a basis of {element.__name__}, got one of {type(coarse.elem).__name__}; LOD treats "
-                        "scalar Q1 spaces (no vector or higher-order elements)")
+        raise TypeError(
+            f"coarse: expected a basis of {element.__name__}, got one of {type(coarse.elem).__name__}; LOD treats "
+            "scalar Q1 spaces (no vector or higher-order elements)"
+        )
     if coarse.tind is not None:
-        raise TypeError("coarse: expected a basis on all cells of its mesh, got one on a subset; restrict the mesh instead")
+        raise TypeError(
+            "coarse: expected a basis on all cells of its mesh, got one on a subset; restrict the mesh instead"
+        )
     return coarse
 
 

@@ -13,13 +13,15 @@ NAMES = ("auto", "condensation", "reference")
 
 
 def find_engine(name: str, space: Discretisation) -> Callable[[Discretisation, FineForm], Any]:
-    """What makes the engine of that name. Raises ValueError for an unknown name and where a forced one does not apply."""
+    """What makes the engine of that name. Raises ValueError for an unknown name and where it does not apply."""
     if name not in NAMES:
         raise ValueError(f"engine: expected one of {', '.join(NAMES)}, got {name!r}")
     applies = space.grid.dim == 2 and space.n > 1
     if name == "condensation" and not applies:
-        raise ValueError(f"engine: expected quads with refine > 1 for the condensation engine, got dimension {space.grid.dim} "
-                         f'and refine = {space.n}; use engine="auto" or "reference"')
+        raise ValueError(
+            f"engine: expected quads with refine > 1 for the condensation engine, got dimension {space.grid.dim} "
+            f'and refine = {space.n}; use engine="auto" or "reference"'
+        )
     return ReferenceEngine if name == "reference" or not applies else _condensation
 
 

@@ -58,6 +58,8 @@ class Tower:
         How the level edges inside were eliminated; None for ell = 1, where a tower is an element.
     """
 
+    step: Eliminated | None
+
     def __init__(self, lattice: Lattice, rows: dict[int, Row], bottom: int, n: int, ell: int):
         present = [rows.get(bottom + e) for e in range(ell)]
         some = next(row for row in present if row is not None)
@@ -66,7 +68,7 @@ class Tower:
             self.matrices, self.step = some.matrices, None
             return
         width = len(some.matrices)
-        levels = lattice.box(bottom, 0, width - 1, ell).level_inside[1:-1]          # (ell - 1, width)
+        levels = lattice.box(bottom, 0, width - 1, ell).level_inside[1:-1]  # (ell - 1, width)
         known = np.stack([row.present if row is not None else np.zeros(width, dtype=bool) for row in present])
         free = np.repeat((levels & (known[:-1] | known[1:])).T, n - 1, axis=1)
         blocks = [Block(e, 1, row.matrices if row is not None else None) for e, row in enumerate(present)]
@@ -115,13 +117,15 @@ class PatchLayout:
     def columns_of_strip(self, j: int) -> list[tuple[slice, slice]]:
         """Columns which the j-th strip has, and their places in the condensed strip, in contiguous pieces."""
         start, left, right = self.strip.constraints_at, self.constraints_of_line(j), self.constraints_of_line(j + 1)
-        if j == self.ell:                                                          # the loads come after its right nodes
+        if j == self.ell:  # the loads come after its right nodes
             together = 2 * self.nodes + self.loads
             return [(slice(left, left + together), slice(start, start + together))]
         if right == left + self.nodes:
             return [(slice(left, left + 2 * self.nodes), slice(start, start + 2 * self.nodes))]
-        return [(slice(left, left + self.nodes), slice(start, start + self.nodes)),
-                (slice(right, right + self.nodes), slice(start + self.nodes, start + 2 * self.nodes))]
+        return [
+            (slice(left, left + self.nodes), slice(start, start + self.nodes)),
+            (slice(right, right + self.nodes), slice(start + self.nodes, start + 2 * self.nodes)),
+        ]
 
 
 class Strips:
@@ -135,15 +139,20 @@ class Strips:
         The lower and the upper towers, None where the block leaves the grid.
     """
 
-    def __init__(self, layout: PatchLayout, box: Box, middle: Row, towers: tuple[Tower | None, Tower | None],
-                 workspace: Workspace):
+    def __init__(
+        self,
+        layout: PatchLayout,
+        box: Box,
+        middle: Row,
+        towers: tuple[Tower | None, Tower | None],
+        workspace: Workspace,
+    ):
         self.layout, self.box, self.towers = layout, box, towers
         ell, n = layout.ell, layout.n
-        blocks = [Block(0, ell, towers[0] and towers[0].matrices), Block(ell, 1, middle.matrices, middle.loaded),
-                  Block(ell + 1, ell, towers[1] and towers[1].matrices)]
+        arms = [tower.matrices if tower is not None else None for tower in towers]
+        blocks = [Block(0, ell, arms[0]), Block(ell, 1, middle.matrices, middle.loaded), Block(ell + 1, ell, arms[1])]
         free = np.repeat(box.level[list(layout.strip.inner_levels)].T, n - 1, axis=1)
-        self.step = condense_stacks(layout.strip, blocks, box.origin[1], free, workspace,
-                                    middle.matrices.device)
+        self.step = condense_stacks(layout.strip, blocks, box.origin[1], free, workspace, middle.matrices.device)
 
     @property
     def schur(self) -> Tensor:

@@ -79,12 +79,32 @@ class LOD:
     Models 2022:29, sections 2-3 (local-to-global maps).
     """
 
-    def __init__(self, coarse: Basis | Mesh, refine: int | None = None, cells: int | None = None, ell: int = 2, *,
-                 fine: Mesh | Basis | None = None, dirichlet: Any = None,
-                 interpolation: str | Interpolation = "projection", engine: str = "auto", device: str = "cpu",
-                 workers: int = 1, progress: bool = False):
-        self.space = Discretisation(coarse, refine, cells, ell, fine=fine, dirichlet=dirichlet, interpolation=interpolation,
-                                    device=device, workers=workers)
+    def __init__(
+        self,
+        coarse: Basis | Mesh,
+        refine: int | None = None,
+        cells: int | None = None,
+        ell: int = 2,
+        *,
+        fine: Mesh | Basis | None = None,
+        dirichlet: Any = None,
+        interpolation: str | Interpolation = "projection",
+        engine: str = "auto",
+        device: str = "cpu",
+        workers: int = 1,
+        progress: bool = False,
+    ):
+        self.space = Discretisation(
+            coarse,
+            refine,
+            cells,
+            ell,
+            fine=fine,
+            dirichlet=dirichlet,
+            interpolation=interpolation,
+            device=device,
+            workers=workers,
+        )
         self.coarse, self.ell, self.patches = self.space.coarse, self.space.ell, self.space.patches
         self.engine, self.progress = find_engine(engine, self.space), progress
         self._assembled: tuple[BilinearForm, dict[str, Any]] | None = None
@@ -103,15 +123,20 @@ class LOD:
         cells, m, dim, width = self.patches.cells, self.space.m, self.space.grid.dim, 2 * self.ell + 1
         values = np.where(cells[:, :, None] >= 0, a[self.space.coefficient_refinement.cells[cells]], 0)
         blocks = values.reshape((len(cells),) + (width,) * dim + (m,) * dim)
-        order = [0] + [axis for pair in zip(range(1, dim + 1), range(dim + 1, 2 * dim + 1), strict=True) for axis in pair]
+        order = [0] + [
+            axis for pair in zip(range(1, dim + 1), range(dim + 1, 2 * dim + 1), strict=True) for axis in pair
+        ]
         return blocks.transpose(order).reshape(len(cells), -1)
 
     def gather_dirichlet(self) -> ndarray:
-        """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``: what a patch needs beside coefficients."""
+        """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``: what a patch needs beside
+        coefficients.
+        """
         return self.space.dirichlet_of_patches()
 
     def local(self, form: Any, elements: ndarray | None = None, **coefficients: Any) -> ndarray:
-        """Local matrices S_T of all elements, or of some: ``(k, (2 ell + 2)**d, 2**d)``; rows test, columns trial functions.
+        """Local matrices S_T of all elements, or of some: ``(k, (2 ell + 2)**d, 2**d)``; rows test, columns trial
+        functions.
 
         ``form`` is a symmetric elliptic ``BilinearForm``, or a *local map*: an object with a method
         ``local(lod, elements, **coefficients)`` that returns the same (a surrogate).
@@ -122,7 +147,9 @@ class LOD:
         return self._gathered(self._engine(form, coefficients), chosen, None)
 
     def elemental(self, form: Any, **coefficients: Any) -> COOData:
-        """Local matrices with their global places; ``tolocal()`` gives ``(nelems, (2 ell + 2)**d, 2**d)``, rows test functions."""
+        """Local matrices with their global places; ``tolocal()`` gives ``(nelems, (2 ell + 2)**d, 2**d)``, rows test
+        functions.
+        """
         return self._coo(self.local(form, **coefficients))
 
     def assemble(self, form: Any, *, variant: str = "petrov-galerkin", **coefficients: Any) -> csr_matrix:
@@ -164,19 +191,23 @@ class LOD:
             rows.append(np.broadcast_to(nodes[:, :, None], values.shape)[used])
             cols.append(np.broadcast_to(self.space.grid.corners[done][:, None], values.shape)[used])
             data.append(values[used])
-            if sum(map(len, data)) > 2**24:                                        # fold now and then: bounded memory
+            if sum(map(len, data)) > 2**24:  # fold now and then: bounded memory
                 total = total + _folded(rows, cols, data, shape)
                 rows, cols, data = [], [], []
         return total + _folded(rows, cols, data, shape) if data else total
 
-    def prolong(self, u: ndarray, form: BilinearForm, *, load: LinearForm | None = None, **coefficients: Any) -> ndarray:
+    def prolong(
+        self, u: ndarray, form: BilinearForm, *, load: LinearForm | None = None, **coefficients: Any
+    ) -> ndarray:
         """The fine reconstruction u_ms = (1 - Q) u_h, nodal values on the fine mesh ``(fine.N,)``.
 
         With ``load`` the right-hand-side corrector is added: u_ms = (1 - Q) u_h + R f.
         """
         u = np.asarray(u)
         if u.shape != (self.coarse.N,):
-            raise ValueError(f"u: expected values of the {self.coarse.N} coarse degrees of freedom, got shape {u.shape}")
+            raise ValueError(
+                f"u: expected values of the {self.coarse.N} coarse degrees of freedom, got shape {u.shape}"
+            )
         engine = self._engine(form, coefficients)
         elements = self.space.in_rows(np.arange(len(self.space.grid.corners)))
         out = self.space.prolongation @ u - engine.correct_sum(elements, None, u[self.space.grid.corners])
@@ -184,17 +215,26 @@ class LOD:
             out += engine.correct_sum(elements, load_vectors(self.space, load, {})[:, :, None], None)
         return out
 
-    def load(self, form: LinearForm, *, corrected: bool = False, bilinear: BilinearForm | None = None,
-             variant: str = "petrov-galerkin", **coefficients: Any) -> ndarray:
+    def load(
+        self,
+        form: LinearForm,
+        *,
+        corrected: bool = False,
+        bilinear: BilinearForm | None = None,
+        variant: str = "petrov-galerkin",
+        **coefficients: Any,
+    ) -> ndarray:
         """The right-hand side ``(coarse.N,)``: F(lambda_i), or F(lambda_i) - a(R f, lambda_i) when ``corrected``.
 
-        R f is the sum over T of R_T f in W(N^ell(T)) with a(R_T f, w) = F_T(w): what the fine scales see of the load. With
-        ``prolong(..., load=form)`` and a large ``ell`` the fine solution is recovered exactly. F is integrated on the fine
-        mesh. The bilinear form and its coefficients are those given, or, without ``bilinear``, those last assembled.
-        ``variant="galerkin"`` gives F((1 - Q) lambda_i).
+        R f is the sum over T of R_T f in W(N^ell(T)) with a(R_T f, w) = F_T(w): what the fine scales see of the load.
+        With ``prolong(..., load=form)`` and a large ``ell`` the fine solution is recovered exactly. F is integrated on
+        the fine mesh. The bilinear form and its coefficients are those given, or, without ``bilinear``, those last
+        assembled. ``variant="galerkin"`` gives F((1 - Q) lambda_i).
         """
         split = load_vectors(self.space, form, {})
-        on_fine = np.bincount(self.space.refinement.nodes.ravel(), split.ravel(), minlength=self.space.fine_mesh.p.shape[1])
+        on_fine = np.bincount(
+            self.space.refinement.nodes.ravel(), split.ravel(), minlength=self.space.fine_mesh.p.shape[1]
+        )
         if variant != "petrov-galerkin":
             _only_variants(variant)
         if not corrected and variant == "petrov-galerkin":
@@ -202,16 +242,22 @@ class LOD:
         bilinear, coefficients = self._remembered(bilinear, coefficients)
         if variant == "galerkin":
             return (self.space.prolongation - self.correctors(bilinear, **coefficients)).T @ on_fine
-        rows = self._gathered(self._engine(bilinear, coefficients), np.arange(len(self.space.grid.corners)), split[:, :, None])
+        rows = self._gathered(
+            self._engine(bilinear, coefficients), np.arange(len(self.space.grid.corners)), split[:, :, None]
+        )
         nodes = self.patches.nodes
         return np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.coarse.N)
 
-    def update(self, S: Any, a_old: ndarray, a_new: ndarray, form: BilinearForm | None = None, **coefficients: Any) -> Any:
-        """S for the coefficient ``a_new``, from S for ``a_old``: only patches whose coefficient changed are solved again.
+    def update(
+        self, S: Any, a_old: ndarray, a_new: ndarray, form: BilinearForm | None = None, **coefficients: Any
+    ) -> Any:
+        """S for the coefficient ``a_new``, from S for ``a_old``: only patches whose coefficient changed are solved
+        again.
 
-        ``S`` is the ``csr_matrix`` of ``assemble`` (local matrices of changed patches are solved for both coefficients) or
-        the ``COOData`` of ``elemental`` (they are replaced: half the work, no rounding left behind). The form and its other
-        coefficients are those given, or, without ``form``, those last assembled. Returns what was given, changed.
+        ``S`` is the ``csr_matrix`` of ``assemble`` (local matrices of changed patches are solved for both coefficients)
+        or the ``COOData`` of ``elemental`` (they are replaced: half the work, no rounding left behind). The form and
+        its other coefficients are those given, or, without ``form``, those last assembled. Returns what was given,
+        changed.
         """
         form, coefficients = self._remembered(form, coefficients)
         nelems = self.space.coefficient_refinement.cells.size
@@ -241,11 +287,15 @@ class LOD:
     def _fine_nodes(self) -> int:
         return self.space.fine_mesh.p.shape[1] if "fine_mesh" in self.space.__dict__ else -1
 
-    def _remembered(self, form: BilinearForm | None, coefficients: dict[str, Any]) -> tuple[BilinearForm, dict[str, Any]]:
+    def _remembered(
+        self, form: BilinearForm | None, coefficients: dict[str, Any]
+    ) -> tuple[BilinearForm, dict[str, Any]]:
         if form is not None:
             return form, coefficients
         if self._assembled is None:
-            raise ValueError("form: expected the bilinear form (nothing was assembled on this LOD before), got none; give it")
+            raise ValueError(
+                "form: expected the bilinear form (nothing was assembled on this LOD before), got none; give it"
+            )
         return self._assembled[0], {**self._assembled[1], **coefficients}
 
     def _gathered(self, engine: Any, elements: ndarray, loads: ndarray | None) -> ndarray:

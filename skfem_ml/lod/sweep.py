@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """Patches ``(B,)`` side by side: block-tridiagonal elimination over lines, multipliers, and correctors on the lines.
+    """Patches ``(B,)`` side by side: block-tridiagonal elimination over lines, multipliers, and correctors on the
+    lines.
 
     With x_i the unknowns on line i, D_i their block and E_i the coupling to the next line,
     L_i L_i^T = D_i - W_{i-1}^T W_{i-1},  W_i = L_i^-1 E_i,  Z_i = L_i^-1 (Y_i - W_{i-1}^T Z_{i-1}),
@@ -33,8 +34,7 @@ class Sweep:
         Correctors on the lines 0, ..., 2 ell + 1 of the patches, ``(B, line, loads)``; None where the line is fixed.
     """
 
-    def __init__(self, space: Discretisation, strips: Strips, elements: ndarray,
-                 starts: ndarray, workspace: Workspace):
+    def __init__(self, space: Discretisation, strips: Strips, elements: ndarray, starts: ndarray, workspace: Workspace):
         self.space, self.strips, self.layout, self.box = space, strips, strips.layout, strips.box
         self.elements, self.starts, self.workspace = elements, starts, workspace
         self.device = strips.schur.device
@@ -46,7 +46,7 @@ class Sweep:
     def strip(self, i: int, of: Tensor) -> Tensor:
         """The i-th strip of every patch, ``(B, ...)``."""
         if self._contiguous:
-            return of[self.starts[0] + i:self.starts[-1] + i + 1]
+            return of[self.starts[0] + i : self.starts[-1] + i + 1]
         return of[torch.from_numpy(self.starts + i).to(of.device)]
 
     @cached_property
@@ -55,7 +55,9 @@ class Sweep:
         layout, last = self.layout, self.layout.nodes - 1
         cut = slice(layout.strip.cut, layout.height * layout.n + 1 - layout.strip.cut)
         masks = {rim: self.box.line_unknowns(layout.n, rim)[:, cut] for rim in ("", "left", "right")}
-        return {i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.layout.lines}
+        return {
+            i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.layout.lines
+        }
 
     def _eliminate(self) -> None:
         """Forward sweep. A line's rows are [D | Y | E]; of D only the lower triangle is kept up to date."""
@@ -70,7 +72,7 @@ class Sweep:
                 coupling, columns = before[:, :, -m:], before[:, :, :-m]
                 for start, stop in ((0, m // 2), (m // 2, m)) if m >= LARGE else ((0, m),):
                     subtract_product(diagonal[:, start:stop, :stop], coupling[:, :, start:stop], coupling[:, :, :stop])
-                subtract_product(rest[:, :, :columns.shape[2]], coupling, columns)
+                subtract_product(rest[:, :, : columns.shape[2]], coupling, columns)
             self._fix_line(diagonal, rest, i, met, following)
             factor = self._take(f"line factor {i}", m, m).copy_(cholesky(diagonal))
             before = self._take(f"line coupling {i}", m, rest.shape[2])
@@ -97,7 +99,7 @@ class Sweep:
             for column, place in self.layout.columns_of_strip(j):
                 rest[:, :, column] += schur[:, :, place]
             if following and j == i:
-                rest[:, :, met:] = schur[:, :, m:2 * m]
+                rest[:, :, met:] = schur[:, :, m : 2 * m]
         return diagonal, rest
 
     def _strip_grams(self) -> Tensor:
@@ -130,10 +132,12 @@ class Sweep:
         nodes, count = layout.nodes, len(self.elements)
         where = space.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
         active = torch.from_numpy((where >= 0) & ~space.dirichlet.nodes[where]).to(self.device)
-        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(self.device)
+        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(
+            self.device
+        )
         load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
         gram = -self.gram[:, constraint[:, None], constraint]
-        active &= gram.diagonal(dim1=1, dim2=2) > 0                                # a row with no free node says nothing
+        active &= gram.diagonal(dim1=1, dim2=2) > 0  # a row with no free node says nothing
         fix(gram, active.to(gram))
         right = -self.gram[:, constraint[:, None], load] * active[:, :, None]
         mu = _solve_spd(gram, right) * active[:, :, None]
@@ -154,28 +158,34 @@ class Sweep:
             self.lines[i] = following
 
     def strip_values(self, j: int) -> Tensor:
-        """For the j-th strip: correctors on its two lines, then minus the coefficients of its columns (functionals left out)."""
+        """For the j-th strip: correctors on its two lines, then minus the coefficients of its columns (functionals left
+        out).
+        """
         layout = self.layout
         out = self.coefficients.new_zeros(len(self.elements), layout.strip.functionals_at, layout.loads)
         for side, values in enumerate((self.lines[j], self.lines[j + 1])):
             if values is not None:
-                out[:, side * layout.strip.line:(side + 1) * layout.strip.line] = values
+                out[:, side * layout.strip.line : (side + 1) * layout.strip.line] = values
         for column, place in self.layout.columns_of_strip(j):
             out[:, place] = -self.coefficients[:, column]
         return out
 
     def rows(self) -> Tensor:
-        """Rows g_T(lambda_i) - a(w_T, lambda_i) at all nodes of the patches, x fastest: ``(B, (2 ell + 2)**2, loads)``."""
+        """Rows g_T(lambda_i) - a(w_T, lambda_i) at the nodes of patches, x fastest: ``(B, (2 ell + 2)**2, loads)``."""
         layout, nodes = self.layout, self.layout.nodes
-        out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)   # [x, y]
+        out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)  # [x, y]
         for j in range(layout.height):
-            functionals = self.strip(j, self.strips.schur)[:, :layout.strip.functionals_at, layout.strip.functionals_at:]
-            out[:, j:j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
+            functionals = self.strip(j, self.strips.schur)[
+                :, : layout.strip.functionals_at, layout.strip.functionals_at :
+            ]
+            out[:, j : j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
 
 
 def _solve_spd(gram: Tensor, right: Tensor) -> Tensor:
-    """Solve with the Gram matrices of the constraints; where some are redundant (very coarse fine meshes), any solution."""
+    """Solve with the Gram matrices of the constraints; where some are redundant (very coarse fine meshes), any
+    solution.
+    """
     factor, info = torch.linalg.cholesky_ex(gram)
     solution = torch.cholesky_solve(right, factor)
     for b in torch.nonzero(info).ravel().tolist():
