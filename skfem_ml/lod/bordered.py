@@ -47,7 +47,7 @@ class Workspace(threading.local):
 
 
 def cholesky(matrix: Tensor) -> Tensor:
-    """Lower Cholesky factors of a batch. Raises ValueError if one is not positive definite: the form is not elliptic."""
+    """Lower Cholesky factors of a batch. Raises ValueError where one is not positive definite (no elliptic form)."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):
         raise not_elliptic()

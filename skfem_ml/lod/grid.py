@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy import ndarray
-from skfem import Mesh, MeshHex, MeshLine, MeshQuad
+from skfem import Mesh, MeshHex1, MeshLine1, MeshQuad1
 
 from ..cells import SAME_LINE, mesh_lattice
 
-SUPPORTED = {1: MeshLine, 2: MeshQuad, 3: MeshHex}
+SUPPORTED = {1: MeshLine1, 2: MeshQuad1, 3: MeshHex1}
 
 
 def lexicographic(size: int, dim: int) -> ndarray:

@@ -21,7 +21,7 @@ class Lattice:
 
     def __init__(self, grid: BoxGrid, dirichlet: DirichletPart):
         self.element = grid.cell_at
-        nx, ny = grid.shape[0], grid.shape[1]
+        nx, ny = self._columns, self._rows = grid.shape[0], grid.shape[1]
         alive = np.pad(self.element >= 0, 1)
         sides = np.zeros((ny + 2, nx + 2, 4), dtype=bool)  # west, east, south, north on Gamma_D
         sides[1:-1, 1:-1] = np.where(alive[1:-1, 1:-1, None], dirichlet.sides[self.element], False)
@@ -39,7 +39,7 @@ class Lattice:
         needed = np.zeros(self.element.shape, dtype=bool)
         needed[np.isin(self.element, elements)] = True
         padded = np.pad(needed, ell)
-        ny, nx = needed.shape
+        ny, nx = self._rows, self._columns
         grown = np.logical_or.reduce(
             [padded[dy : dy + ny, dx : dx + nx] for dy in range(2 * ell + 1) for dx in range(2 * ell + 1)]
         )
