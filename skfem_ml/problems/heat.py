@@ -21,8 +21,8 @@ class Heat:
     """Heat equation ``u_t = a laplace(u) + f`` on ``(0, t_end]``, ``u = g`` on the boundary, ``u = initial`` at 0.
 
     ``a`` is a positive number, ``f`` a number or a callable ``f(x, t)``, ``g`` a number or a callable ``g(x)``
-    (boundary data do not change in time), ``initial`` a callable ``u0(x)`` with ``x`` of shape ``(dim, ...)``; methods that use
-    the strong form need it as `solutions.Analytic` with its Laplacian. ``exact`` is a solution ``u(x, t)``.
+    (boundary data do not change in time), ``initial`` a callable ``u0(x)`` with ``x`` ``(dim, ...)``; methods
+    that use the strong form need it as `solutions.Analytic` with its Laplacian. ``exact`` is a solution ``u(x, t)``.
 
     Raises ValueError for a, t_end or f out of range, values that are not finite, and boundary data that contradict the
     initial data at a boundary vertex.
