@@ -133,8 +133,8 @@ def compare(
     A solver is ``solver(problem) -> u``, u a solution. Errors are ``|u - r| / |r|`` in L2 and, where the problem has a
     coefficient ``a``, in the energy norm; for `Heat` in L2 over space and time and at the end; for `Eigenproblem`,
     where u is `Eigenpairs`, the largest of values and of vectors (`measures`). The reference r is ``reference`` (a
-    solution, or the name of one of the solvers), else ``problem.exact``, else the first solver. Errors are integrated on
-    ``basis`` (default: first-order elements on ``problem.mesh``). Times are the least of ``repeats`` runs.
+    solution, or the name of one of the solvers), else ``problem.exact``, else the first solver. Errors are integrated
+    on ``basis`` (default: first-order elements on ``problem.mesh``). Times are the least of ``repeats`` runs.
     ``progress(name, done, total)`` is called before each solver.
 
     A solver that raises, or gives no finite solution, leaves a row with the error's text; the others go on. An

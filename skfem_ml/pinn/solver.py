@@ -19,6 +19,8 @@ from skfem_ml.problems import Diffusion, Heat
 from skfem_ml.training import History, fit
 
 Array = NDArray[np.float64]
+# torch's L-BFGS runs this many iterations a step; one at a time it loses its way.
+PER_STEP = 20
 METHODS = ("adam", "soap", "lbfgs", "lm", "ssbroyden")
 
 
@@ -38,8 +40,8 @@ def solver_pinn(
     """Return ``solve(problem) -> LearnedSolution``: a network with hard data, trained on the squared residual.
 
     ``method`` is "adam" (rate ``lr``), "soap", "lbfgs", "lm" (Levenberg-Marquardt) or "ssbroyden"; all but Adam follow
-    ``warmup`` steps of Adam. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form`` and ``setting``
-    choose residual and points: see `setting.residual_of`; ``distance`` replaces the distance function. The solution's
+    ``warmup`` steps of Adam. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form`` and
+    ``setting`` choose residual and points: see `setting.residual_of`; ``distance`` replaces the distance function. The solution's
     ``info`` holds ``net`` and ``history`` (one `training.History` a stage).
 
     ``equation="as published"`` repeats an error of the report's program, for comparison only. There the second
@@ -91,7 +93,8 @@ def train(
     stages: list[tuple[torch.optim.Optimizer, int]] = []
     if warmup and method != "adam":
         stages.append((torch.optim.Adam(net.parameters(), lr=lr), warmup))
-    stages.append((_optimiser(net, residual, method, lr), steps))
+    count = max(1, steps // PER_STEP) if method == "lbfgs" else steps
+    stages.append((_optimiser(net, residual, method, lr), count))
     histories = []
     for optimiser, count in stages:
         history = fit(net, residual.loss, optimiser=optimiser, steps=count, every=10, progress=progress)
@@ -110,7 +113,7 @@ def _optimiser(net: MLP, residual: NetworkResidual, method: str, lr: float) -> t
         return SOAP(net.parameters(), lr=lr)
     if method == "lbfgs":
         return torch.optim.LBFGS(
-            net.parameters(), max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0,
+            net.parameters(), max_iter=PER_STEP, history_size=100, tolerance_grad=0, tolerance_change=0,
             line_search_fn="strong_wolfe",
         )  # fmt: skip
     if method == "lm":
