@@ -136,7 +136,7 @@ def compare(
     elements on ``problem.mesh``). Times are the least of ``repeats`` runs. ``progress(name, done, total)`` is called
     before each solver.
 
-    A solver that raises, or whose solution is not finite, leaves a row with the error's text; the others go on. An
+    A solver that raises, or gives no finite solution, leaves a row with the error's text; the others go on. An
     unknown name of a reference raises ValueError at once.
     """
     if not solvers or repeats < 1:
@@ -176,6 +176,8 @@ def _run(name: str, solver: Callable, problem: Any, repeats: int, solutions: dic
             solution = solver(problem)
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - start_cpu)
+        if not callable(solution):
+            raise TypeError(f"expected a solution, a callable u(x), got {type(solution).__name__}")
     except Exception as error:
         return Row(name, failure=_text(error))
     solutions[name] = solution
