@@ -70,8 +70,8 @@ def coarsened(mesh: Mesh, n: int) -> Mesh:
     np.add.at(filled, tuple(grid.index // n), 1)
     if ((filled > 0) & (filled < n ** mesh.dim())).any():
         count = int(((filled > 0) & (filled < n ** mesh.dim())).sum())
-        raise ValueError(f"refine: {count} coarse cells of {n} cells along an edge would be partly outside the domain; "
-                         f"take another of {', '.join(map(str, fits))}")
+        raise ValueError(f"refine: {count} coarse cells of {n} cells along an edge would lie partly outside the domain;"
+                         f" take another of {', '.join(map(str, fits))}")
     if not filled.all():
         place = mesh_lattice(coarse)
         assert place is not None
@@ -88,13 +88,13 @@ def refinements(shape: Sequence[int]) -> list[int]:
 def default_refinement(shape: Sequence[int]) -> int:
     """Return fine cells along a coarse edge for a grid of cells: the largest common divisor up to 8 of all axes.
 
-    Smaller where it would leave fewer than four coarse cells along the shortest side; never below the smallest common
-    divisor. Raises ValueError where there is no common divisor but 1.
+    Smaller where it would leave fewer than four coarse cells along the shortest side, if there is such a divisor.
+    Raises ValueError where no common divisor above 1 leaves two coarse cells along every side.
     """
-    fits = refinements(shape)
+    fits = [n for n in refinements(shape) if n <= min(shape) // 2]
     if not fits:
-        raise ValueError(f"{' x '.join(map(str, shape))} cells do not split into coarse cells of n x ... x n: "
-                         + _no_divisor(shape))
+        raise ValueError(f"{' x '.join(map(str, shape))} cells do not split into coarse cells of n x ... x n, two or "
+                         "more along every side: " + _no_divisor(shape))
     return max([n for n in fits if n <= min(8, min(shape) // 4)], default=fits[0])
 
 
@@ -102,8 +102,8 @@ def box_lattice(mesh: Mesh) -> Lattice:
     """Return the tensor grid behind a mesh of boxes (`cells.mesh_lattice`); TypeError where there is none."""
     grid = mesh_lattice(mesh)
     if grid is None or len(mesh.t) != 2 ** mesh.dim():
-        raise TypeError(f"{type(mesh).__name__}: expected a mesh of axis-parallel boxes of one tensor grid (lines, quads, "
-                        "hexahedra), got other cells; mesh the domain by rectangles, or resample the field to a raster")
+        raise TypeError(f"{type(mesh).__name__}: expected a mesh of axis-parallel boxes of one tensor grid (lines, "
+                        "quads, hexahedra), got other cells; mesh the domain by boxes, or save the field as a raster")
     return grid
 
 
@@ -111,14 +111,14 @@ def _check_equal(grid: Lattice, n: int) -> None:
     for axis, line in enumerate(grid.lines):
         widths = np.diff(line).reshape(-1, n)
         if (np.ptp(widths, axis=1) > 1e-6 * widths.max(axis=1)).any():
-            raise ValueError(f"refine: expected {n} equal cells along every coarse edge, got unequal ones on axis {axis}; "
-                             "take an n that keeps cells of one size together")
+            raise ValueError(f"refine: expected {n} equal cells along every coarse edge, got unequal ones on axis "
+                             f"{axis}; take an n that keeps cells of one size together")
 
 
 def _no_divisor(shape: Sequence[int]) -> str:
     """Say which sizes nearby would split; nothing is padded or cropped silently."""
-    common = max(n for n in range(2, 9) if all(count >= n for count in shape)) if min(shape) > 1 else 0
-    if not common:
-        return "no number above 1 divides all sides; take a field of at least 2 cells along every side"
-    near = " x ".join(str(count - count % common) for count in shape)
-    return f"no number above 1 divides all sides; crop or resample the field, for example to {near} (n = {common})"
+    if min(shape) < 4:
+        return "too few cells; take a field of at least 4 cells along every side"
+    n = min((n for n in range(2, min(8, min(shape) // 2) + 1)), key=lambda n: (sum(k % n for k in shape), -n))
+    near = " x ".join(str(k - k % n) for k in shape)
+    return f"their sides have no such divisor in common; crop or resample the field, for example to {near} (n = {n})"

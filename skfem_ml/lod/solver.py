@@ -53,8 +53,8 @@ def solver_lod(coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerk
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     fixed = [name for name in FROM_PROBLEM if name in options]
     if fixed:
-        raise TypeError(f"solver_lod: expected options of LOD other than {', '.join(FROM_PROBLEM)}, got {fixed}; the fine "
-                        "mesh and the Dirichlet part are those of the problem")
+        raise TypeError(f"solver_lod: expected options of LOD other than {', '.join(FROM_PROBLEM)}, got {fixed}; the "
+                        "fine mesh and the Dirichlet part are those of the problem")
 
     def solver(problem: Diffusion) -> FEFunction:
         start = time.perf_counter()
@@ -98,18 +98,19 @@ def _galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[ndarray, n
 
 def _solve(lod: LOD, problem: Diffusion, S: Any, b: ndarray) -> ndarray:
     x, D = problem.dirichlet_values(lod.coarse), problem.dirichlet_dofs(lod.coarse)
-    if len(D) == lod.coarse.N:                                        # no interior node: nothing is left to solve
+    if len(D) == lod.coarse.N:  # no interior node: nothing is left to solve
         return x
-    return solve(*condense(S, b, x=x, D=D), solver=spsolve)           # S is not symmetric in the Petrov-Galerkin variant
+    # Not the solver for symmetric matrices: S is not symmetric in the Petrov-Galerkin variant.
+    return solve(*condense(S, b, x=x, D=D), solver=spsolve)
 
 
 def _check_boundaries(lod: LOD, problem: Diffusion) -> None:
-    """A name may stand for different facets on the two meshes: then correctors and problem would disagree silently."""
+    """A name may stand for other facets on the coarse mesh: correctors and problem would then disagree silently."""
     wanted = np.zeros(lod.fine.N, dtype=bool)
     wanted[problem.dirichlet_dofs(lod.fine)] = True
     got = np.zeros(lod.fine.N, dtype=bool)
     got[lod.fine.nodal_dofs[0]] = lod.fine_dirichlet
     if (wanted != got).any():
-        raise ValueError(f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of the "
-                         f"boundary on the problem's mesh and on the coarse one, got {int((wanted != got).sum())} fine nodes "
-                         "on one only; name them alike, for example by mesh.with_defaults() on both")
+        raise ValueError(f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of "
+                         f"the boundary on the problem's mesh and the coarse one, got {int((wanted != got).sum())} "
+                         "fine nodes on one only; name them alike, for example by mesh.with_defaults() on both")
