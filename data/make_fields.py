@@ -1,4 +1,4 @@
-"""Make the fields that the package ships, and their manifest: ``python data/make_fields.py`` from the repository's root."""
+"""Make the fields that the package ships, and their manifest: ``python data/make_fields.py`` where it is installed."""
 
 import hashlib
 import json

@@ -98,7 +98,10 @@ def frame(ax: Any, mesh: Mesh, label: str = "") -> None:
     ax.set_ylabel("$y$")
     used = mesh.p[:2, np.unique(mesh.t)]
     width, height = np.ptp(used, axis=1)
-    ax.set_aspect("equal" if max(width, height) <= EQUAL_UP_TO * min(width, height) else "auto")
+    if max(width, height) <= EQUAL_UP_TO * min(width, height):
+        ax.set_aspect("equal")
+    else:
+        ax.set_xlabel("$x$ (axes not to one scale)")
     ax.set_xlim(used[0].min(), used[0].max())
     ax.set_ylim(used[1].min(), used[1].max())
 
@@ -177,7 +180,9 @@ def comparison_figure(problem: Any, reference: tuple[str, FEFunction], solutions
     if problem.mesh.dim() == 1:
         return _comparison_of_lines(Figure(figsize=(8, 9), layout="constrained"), problem, reference, solutions, errors)
     columns = len(solutions) + 2
-    figure = Figure(figsize=(3.3 * columns, 6.8), layout="constrained")
+    used = np.ptp(problem.mesh.p[:2, np.unique(problem.mesh.t)], axis=1)
+    tall = used[1] / used[0] if used.max() <= EQUAL_UP_TO * used.min() else 1.0
+    figure = Figure(figsize=(3.3 * columns, 2 * (2.3 * float(np.clip(tall, 0.6, 1.8)) + 1.1)), layout="constrained")
     figure.suptitle(title)
     axes = figure.add_gridspec(2, columns)
     top = [figure.add_subplot(axes[0, k]) for k in range(columns)]
@@ -186,7 +191,7 @@ def comparison_figure(problem: Any, reference: tuple[str, FEFunction], solutions
     norm = shared_norm(r.y, *(u.y for u in solutions.values()), log=False)
     for ax, (label, u) in zip(top[1:], {name: r, **solutions}.items(), strict=True):
         drawn = plot_nodal(ax, u.basis, u.y, norm=norm)
-        ax.set_title(label)
+        ax.set_title(label.replace(", ", ",\n"))
     figure.colorbar(drawn, ax=top[1:], label="$u$")
     top[0].set_title("coefficient" + (", middle section" if problem.mesh.dim() == 3 else ""))
     _cross_section(figure.add_subplot(axes[1, :2]), {name: r, **solutions})
@@ -195,7 +200,7 @@ def comparison_figure(problem: Any, reference: tuple[str, FEFunction], solutions
     for ax, (label, e) in zip(below, errors.items(), strict=True):
         # Zeros on the boundary have no logarithm; they take the colour of the scale's lower end.
         drawn = plot_nodal(ax, e.basis, e.y, cmap="magma", norm=norm, transform=lambda v: np.maximum(abs(v), norm.vmin))
-        ax.set_title(f"error of {label}")
+        ax.set_title("error of " + label.replace(", ", ",\n"))
     figure.colorbar(drawn, ax=below, label=r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$", extend="min")
     return figure
 
@@ -212,11 +217,12 @@ def _cross_section(ax: Any, solutions: dict[str, FEFunction]) -> None:
         values = np.full(x.shape[1], np.nan)
         values[inside] = u(x[:, inside])
         ax.plot(x[0], values, **_style(k), label=name)
-    ax.set_title("cross-section through the middle, $y = " + f"{x[1, 0]:.3g}" + "$")
+    at = ", ".join(f"{axis} = {place:.3g}" for axis, place in zip("yz", x[1:, 0], strict=False))
+    ax.set_title(f"cross-section through the middle, ${at}$")
     ax.set_xlabel("$x$")
     ax.set_ylabel("$u$")
     ax.grid(alpha=0.3)
-    ax.legend()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
 
 
 def _comparison_of_lines(figure: Any, problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction],

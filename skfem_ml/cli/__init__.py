@@ -14,7 +14,8 @@ from skfem_ml.cli.errors import Commands, remember_debug
 from skfem_ml.cli.solve import solve
 
 app = typer.Typer(cls=Commands, invoke_without_command=True, add_completion=False, rich_markup_mode=None,
-                  pretty_exceptions_enable=False, help="Multiscale diffusion with scikit-fem: LOD against finite elements.")
+                  pretty_exceptions_enable=False,
+                  help="Multiscale diffusion with scikit-fem: LOD against finite elements.")
 
 
 @app.callback()
@@ -39,4 +40,4 @@ app.command()(demos)
 
 def main() -> None:
     """Run the command line on ``sys.argv`` and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
-    app()
+    app(prog_name="skfem-ml")

@@ -1,9 +1,11 @@
-"""From a field in a file to a diffusion problem and a coarse mesh: what ``compare diffusion`` and ``solve`` start from."""
+"""From a field in a file to a diffusion problem and a coarse mesh: where ``compare diffusion`` and ``solve`` start."""
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import resources
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh, MeshQuad
 
-from skfem_ml.cells import bounding_box, mesh_lattice
-from skfem_ml.coefficients import from_file, inclusions, iid_multilevel, read_raster
+from skfem_ml.cells import bounding_box
+from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
 from skfem_ml.coefficients.files import MESH_SUFFIXES
 from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, require_file
 from skfem_ml.meshes import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
@@ -45,6 +47,7 @@ class Case:
     problem: Diffusion
     coarse: Mesh
     refine: int
+    title: str = ""
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -96,21 +99,23 @@ def _raster(path: Path | None, options: FieldOptions) -> tuple[str, Mesh, NDArra
     low, high = options.low, options.high
     if path is None and options.seed is not None:
         _refuse_image_options(options)
-        label, values = f"discs on noise, drawn with seed {options.seed}", drawn_field(options.seed)[::-1].astype(float)
+        label = f"discs on noise, drawn with seed {options.seed}"
+        values = drawn_field(options.seed)[::-1].astype(float)
     else:
         source = shipped_field() if path is None else path
         if source.suffix.lower() in IMAGE_SUFFIXES and (low is None or high is None):
             require_file(source)
-            raise ValueError(f"{source}: an image holds grey levels; give --low and --high, the values of black and white")
+            raise ValueError(f"{source}: an image holds grey levels; give --low and --high, values of black and white")
         label = f"{SHIPPED} (shipped with the package)" if path is None else str(path)
         values = read_raster(source, options.origin, low, high, options.scale)
     extent = None if options.extent is None else _extent(options.extent)
-    return label, *pixel_mesh(values, extent)
+    mesh, a = pixel_mesh(values, extent)
+    return label, mesh, a
 
 
 def _refuse_image_options(options: FieldOptions) -> None:
     if (options.low, options.high, options.scale) != (None, None, "linear"):
-        raise ValueError("low, high and scale are for images; a drawn field holds the values themselves, leave them out")
+        raise ValueError("low, high and scale are for images; a drawn field holds the values themselves")
 
 
 def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
@@ -118,7 +123,8 @@ def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
         raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
     require_file(path)
     try:
-        mesh = Mesh.load(str(path))
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # meshio prints before it raises
+            mesh = Mesh.load(str(path))
     except (Exception, SystemExit) as error:  # readers leave by exceptions of all kinds, and by sys.exit
         raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
     box_lattice(mesh)
@@ -138,8 +144,9 @@ def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
     fits = [shape[0] // n for n in reversed(refinements(shape))]
     if options.coarse not in fits:
         size = " x ".join(map(str, shape))
+        wanted = f"one of {', '.join(map(str, fits))}" if fits else "a field whose sides have a common divisor"
         raise ValueError(f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected "
-                         + (f"one of {', '.join(map(str, fits))}" if fits else "a field whose sides have a common divisor"))
+                         + wanted)
     return shape[0] // options.coarse, "--coarse"
 
 
@@ -152,7 +159,7 @@ def _extent(text: str) -> list[float]:
 
 def _described(case: Case, label: str, origin: str, chosen: str, options: FieldOptions) -> Case:
     problem, mesh = case.problem, case.problem.mesh
-    shapes = [" x ".join(map(str, grid.shape)) for grid in (mesh_lattice(mesh), mesh_lattice(case.coarse)) if grid]
+    shapes = [_size(mesh), _size(case.coarse)]
     low, high = bounding_box(mesh)
     size = " x ".join(f"{length:g}" for length in high - low)
     smallest, largest = float(problem.a.min()), float(problem.a.max())
@@ -163,11 +170,19 @@ def _described(case: Case, label: str, origin: str, chosen: str, options: FieldO
         f"problem: -div(a grad u) = {options.load:g} on {size}{default}, u = 0 {where}",
         f"{origin}; {shapes[0]} fine, {shapes[1]} coarse, {case.refine} fine cells along a coarse edge ({chosen})",
     ]
-    facts = {"field": label, "fine cells": mesh.t.shape[1], "coarse cells": case.coarse.t.shape[1], "fine grid": shapes[0],
-             "coarse grid": shapes[1], "refine": case.refine, "extent": (high - low).tolist(), "load": options.load,
+    facts = {"field": label, "fine cells": mesh.t.shape[1], "coarse cells": case.coarse.t.shape[1],
+             "fine grid": shapes[0], "coarse grid": shapes[1], "refine": case.refine,
+             "extent": (high - low).tolist(), "load": options.load,
              "dirichlet": list(problem.dirichlet) if problem.dirichlet else "whole boundary",
              "coefficient": {"min": smallest, "max": largest, "contrast": largest / smallest}}
-    return Case(problem, case.coarse, case.refine, notes, facts)
+    title = f"{label if options.seed is not None else Path(label).name}: contrast {largest / smallest:.3g}"
+    return Case(problem, case.coarse, case.refine, title, notes, facts)
+
+
+def _size(mesh: Mesh) -> str:
+    grid, cells = box_lattice(mesh), mesh.t.shape[1]
+    full = cells == np.prod(grid.shape)
+    return " x ".join(map(str, grid.shape)) + ("" if full else f" with {cells} cells")
 
 
 def path_is_mesh(label: str) -> bool:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
-CommandLineError = typer.BadParameter.__mro__[2]
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class Commands(TyperGroup):
@@ -60,7 +60,8 @@ def report(error: Exception) -> int:
     if isinstance(error, CommandLineError):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "skfem-ml"
-        _say(f"error: {error.format_message()} See {command} --help.")  # type: ignore[attr-defined]
+        message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        _say(f"error: {message}; see {command} --help")
         return BAD_INPUT
     if isinstance(error, (ValueError, TypeError, OSError)):
         _say(f"error: {error}")

@@ -33,10 +33,10 @@ class Outputs:
                 pass
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OSError(f"output: cannot write into {folder} ({reason}); choose another folder by --output") from error
+            raise OSError(f"output: cannot write into {folder} ({reason}); choose another by --output") from error
         for name in names:
             if (folder / name).is_dir():
-                raise OSError(f"output: {folder / name} is a folder, expected a file or nothing; choose another --output")
+                raise OSError(f"output: {folder / name} is a folder, expected a file; choose another --output")
 
     def write(self, name: str, writer: Callable[[Path], Any]) -> Path:
         """Call ``writer(path)`` on a temporary file beside the target, then replace the target by it."""
@@ -74,7 +74,7 @@ def write_vtu(path: Path, mesh: Mesh, a: NDArray, points: Mapping[str, NDArray])
 
 
 def nodal_fields(solutions: Mapping[str, FEFunction], reference: str) -> dict[str, NDArray]:
-    """Return the values at the vertices of every solution on the fine basis, and of errors (u - reference), by VTU name."""
+    """Return nodal values of solutions on the fine basis, and of their errors u - reference, by name in the VTU."""
     fine = solutions[reference]
     nodes = fine.basis.nodal_dofs[0]
     fields = {}
@@ -86,7 +86,7 @@ def nodal_fields(solutions: Mapping[str, FEFunction], reference: str) -> dict[st
 
 
 def slug(name: str) -> str:
-    """Return a name that is safe in files and calculators: "LOD, ell = 2" becomes "LOD_ell_2"."""
+    """Return a name that is safe in files and calculators: "LOD ell=2" becomes "LOD_ell_2"."""
     return re.sub(r"\W+", "_", name).strip("_")
 
 
@@ -96,7 +96,8 @@ def progress(show: bool, total: int) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
         task = bar.add_task("", total=total)
         yield lambda what, done, *_: bar.update(task, description=what, completed=done)

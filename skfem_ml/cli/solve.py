@@ -68,13 +68,13 @@ def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[s
     seconds = time.perf_counter() - start
     with progress(show, 1) as report:
         report("picture and files", 0)
-        figure = _figure(case, u, f"{case.notes[0]}\n{method}")
+        figure = _figure(case, u, f"{case.title}, {method.upper()}")
         outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
         fields = {"u": u.y[u.basis.nodal_dofs[0]]}
         outputs.write(outputs.names[1], lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields))
     told = {key: u.info[key] for key in ("ell", "variant", "corrected") if key in u.info}
     return {"version": __version__, "method": method, **case.facts, **told, "unknowns": u.unknowns,
-            "fine unknowns": u.basis.N, "seconds": seconds, "seconds of steps": u.info.get("seconds", {}),
+            "fine unknowns": int(u.basis.N), "seconds": seconds, "seconds of steps": u.info.get("seconds", {}),
             "min": float(u.y.min()), "max": float(u.y.max()), "norm_l2": l2_norm(values(u, u.basis), u.basis),
             "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a), "files": outputs.files()}
 
@@ -98,7 +98,8 @@ def _figure(case: Any, u: Any, title: str) -> Any:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
-    drawn = plot_cells(left, case.problem.mesh, case.problem.a, norm=shared_norm(case.problem.a), label="coefficient $a$")
+    a = case.problem.a
+    drawn = plot_cells(left, case.problem.mesh, a, norm=shared_norm(a), label="coefficient $a$")
     if case.problem.mesh.dim() > 1:
         figure.colorbar(drawn, ax=left, label="coefficient $a$")
     drawn = plot_nodal(right, u.basis, u.y, label="$u$")

@@ -63,7 +63,7 @@ def solver_lod(coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerk
         run = _petrov_galerkin if variant == "petrov-galerkin" else _galerkin
         u, y, marks = run(lod, problem, corrected)
         seconds = np.diff([start, *marks])
-        info = {"unknowns": lod.coarse.N, "coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant,
+        info = {"unknowns": int(lod.coarse.N), "coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant,
                 "corrected": corrected,
                 "seconds": dict(zip(("assembly", "solve", "prolongation"), seconds.tolist(), strict=True))}
         return FEFunction(lod.fine, y, info)
