@@ -70,8 +70,10 @@ def coarsened(mesh: Mesh, n: int) -> Mesh:
     np.add.at(filled, tuple(grid.index // n), 1)
     if ((filled > 0) & (filled < n ** mesh.dim())).any():
         count = int(((filled > 0) & (filled < n ** mesh.dim())).sum())
-        raise ValueError(f"refine: {count} coarse cells of {n} cells along an edge would lie partly outside the domain;"
-                         f" take another of {', '.join(map(str, fits))}")
+        raise ValueError(
+            f"refine: {count} coarse cells of {n} cells along an edge would lie partly outside the domain;"
+            f" take another of {', '.join(map(str, fits))}"
+        )
     if not filled.all():
         place = mesh_lattice(coarse)
         assert place is not None
@@ -93,8 +95,10 @@ def default_refinement(shape: Sequence[int]) -> int:
     """
     fits = [n for n in refinements(shape) if n <= min(shape) // 2]
     if not fits:
-        raise ValueError(f"{' x '.join(map(str, shape))} cells do not split into coarse cells of n x ... x n, two or "
-                         "more along every side: " + _no_divisor(shape))
+        raise ValueError(
+            f"{' x '.join(map(str, shape))} cells do not split into coarse cells of n x ... x n, two or "
+            "more along every side: " + _no_divisor(shape)
+        )
     return max([n for n in fits if n <= min(8, min(shape) // 4)], default=fits[0])
 
 
@@ -102,8 +106,10 @@ def box_lattice(mesh: Mesh) -> Lattice:
     """Return the tensor grid behind a mesh of boxes (`cells.mesh_lattice`); TypeError where there is none."""
     grid = mesh_lattice(mesh)
     if grid is None or len(mesh.t) != 2 ** mesh.dim():
-        raise TypeError(f"{type(mesh).__name__}: expected a mesh of axis-parallel boxes of one tensor grid (lines, "
-                        "quads, hexahedra), got other cells; mesh the domain by boxes, or save the field as a raster")
+        raise TypeError(
+            f"{type(mesh).__name__}: expected a mesh of axis-parallel boxes of one tensor grid (lines, "
+            "quads, hexahedra), got other cells; mesh the domain by boxes, or save the field as a raster"
+        )
     return grid
 
 
@@ -111,8 +117,10 @@ def _check_equal(grid: Lattice, n: int) -> None:
     for axis, line in enumerate(grid.lines):
         widths = np.diff(line).reshape(-1, n)
         if (np.ptp(widths, axis=1) > 1e-6 * widths.max(axis=1)).any():
-            raise ValueError(f"refine: expected {n} equal cells along every coarse edge, got unequal ones on axis "
-                             f"{axis}; take an n that keeps cells of one size together")
+            raise ValueError(
+                f"refine: expected {n} equal cells along every coarse edge, got unequal ones on axis "
+                f"{axis}; take an n that keeps cells of one size together"
+            )
 
 
 def _no_divisor(shape: Sequence[int]) -> str:

@@ -44,8 +44,16 @@ def plot_cells(ax: Any, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm
     return _table(ax, grid.lines, table, cmap, norm)
 
 
-def plot_nodal(ax: Any, basis: CellBasis, y: ArrayLike, *, cmap: str = CMAP, norm: Any = None, label: str = "",
-               transform: Any = None) -> Any:
+def plot_nodal(
+    ax: Any,
+    basis: CellBasis,
+    y: ArrayLike,
+    *,
+    cmap: str = CMAP,
+    norm: Any = None,
+    label: str = "",
+    transform: Any = None,
+) -> Any:
     """Draw the finite element function with degrees of freedom y, ``(basis.N,)``, and return what was drawn.
 
     The function is sampled inside the cells of its own mesh, so a coarse one is drawn as the piecewise polynomial that
@@ -120,8 +128,10 @@ def _middle(grid: Lattice) -> NDArray[np.bool_]:
 def _samples(grid: Lattice) -> tuple[list[Array], Array, NDArray[np.bool_]]:
     """Lines that cut every cell into equal parts, the parts' midpoints ``(dim, ...)``, and which lie in a cell."""
     cuts = max(1, -(-SAMPLES // max(grid.shape)))
-    lines = [np.append((line[:-1, None] + np.diff(line)[:, None] * np.arange(cuts) / cuts).ravel(), line[-1])
-             for line in grid.lines[:2]]
+    lines = [
+        np.append((line[:-1, None] + np.diff(line)[:, None] * np.arange(cuts) / cuts).ravel(), line[-1])
+        for line in grid.lines[:2]
+    ]
     points = np.stack(np.meshgrid(*((line[1:] + line[:-1]) / 2 for line in lines), indexing="ij"))
     filled = np.zeros(grid.shape[:2], dtype=bool)
     cells = grid.index
@@ -164,8 +174,9 @@ def _triangles(ax: Any, basis: CellBasis, u: FEFunction, cmap: str, norm: Any, t
     return ax.tripcolor(mesh.p[0], mesh.p[1], t.T, values, shading="gouraud", cmap=cmap, norm=norm, rasterized=True)
 
 
-def comparison_figure(problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction],
-                      title: str = "") -> Any:
+def comparison_figure(
+    problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction], title: str = ""
+) -> Any:
     """Return a figure: coefficient, reference and solutions on one scale, a cross-section, and error maps on one scale.
 
     ``problem`` has ``mesh`` and ``a``, a scalar coefficient ``(nelems,)``; ``reference`` is a name and its solution,
@@ -225,8 +236,13 @@ def _cross_section(ax: Any, solutions: dict[str, FEFunction]) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
 
 
-def _comparison_of_lines(figure: Any, problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction],
-                         errors: dict[str, FEFunction]) -> Any:
+def _comparison_of_lines(
+    figure: Any,
+    problem: Any,
+    reference: tuple[str, FEFunction],
+    solutions: dict[str, FEFunction],
+    errors: dict[str, FEFunction],
+) -> Any:
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     plot_cells(top, problem.mesh, problem.a, label="coefficient $a$")
     top.set_yscale("log" if problem.a.max() >= LOG_FROM * problem.a.min() else "linear")

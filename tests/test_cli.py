@@ -128,8 +128,9 @@ def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
 
 def test_quiet_prints_nothing_and_corrected_adds_rows(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
-    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", "--quiet", "--ell", "2,9", "--corrected", "--output",
-                      tmp_path)
+    result = skfem_ml(
+        "compare", "diffusion", tmp_path / "a.npy", "--quiet", "--ell", "2,9", "--corrected", "--output", tmp_path
+    )
     assert result.exit_code == 0 and result.output == ""
     found = rows(json.loads((tmp_path / "diffusion.json").read_text()))
     assert found["LOD ell=9, corrected load"]["error_l2"] < 1e-9 < found["LOD ell=9"]["error_l2"]
@@ -157,8 +158,23 @@ def test_spe10_or_a_stand_in_on_its_rectangle(tmp_path):
 def test_an_image_with_mixed_boundary(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (12, 24)).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "field.png")
-    content = compared(tmp_path / "field.png", "--low", 1, "--high", 10, "--refine", 3, "--dirichlet", "left,top",
-                       "--load", 2, "--output", tmp_path, "--ell", 2)
+    content = compared(
+        tmp_path / "field.png",
+        "--low",
+        1,
+        "--high",
+        10,
+        "--refine",
+        3,
+        "--dirichlet",
+        "left,top",
+        "--load",
+        2,
+        "--output",
+        tmp_path,
+        "--ell",
+        2,
+    )
     assert content["fine grid"] == "24 x 12" and content["coarse grid"] == "8 x 4" and content["extent"] == [1, 0.5]
     assert content["dirichlet"] == ["left", "top"] and content["coefficient"]["min"] >= 1
     assert rows(content)["LOD ell=2"]["error_l2"] < 0.1
@@ -169,17 +185,19 @@ def test_an_image_with_mixed_boundary(tmp_path):
 
 @pytest.mark.parametrize("kind", ["l_shape", "stretched", "hex"])
 def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
-    mesh = {"l_shape": shuffled(l_shape(3), np.random.default_rng(1))[0],
-            "stretched": MeshQuad.init_tensor(np.linspace(3, 9, 17), np.linspace(0, 1, 9)),
-            "hex": MeshHex().refined(2)}[kind]
+    mesh = {
+        "l_shape": shuffled(l_shape(3), np.random.default_rng(1))[0],
+        "stretched": MeshQuad.init_tensor(np.linspace(3, 9, 17), np.linspace(0, 1, 9)),
+        "hex": MeshHex().refined(2),
+    }[kind]
     a = np.random.default_rng(0).uniform(1, 20, mesh.t.shape[1])
     path = write_mesh(tmp_path / "field.vtu", mesh, perm=a, other=-a)
     content = compared(path, "--name", "perm", "--refine", 2, "--ell", 9, "--corrected", "--output", tmp_path)
-    assert content["fine cells"] == mesh.t.shape[1] == content["coarse cells"] * 2**mesh.dim()
+    assert content["fine cells"] == mesh.t.shape[1] == content["coarse cells"] * 2 ** mesh.dim()
     assert rows(content)["LOD ell=9, corrected load"]["error_l2"] < 1e-9
     data = meshio.read(tmp_path / "diffusion.vtu")
     assert np.allclose(data.cell_data["coefficient"][0], a)
-    assert np.allclose(data.points[:, :mesh.dim()], mesh.p.T)
+    assert np.allclose(data.points[:, : mesh.dim()], mesh.p.T)
 
 
 @pytest.mark.xfail(reason="LOD compares line meshes with scikit-fem's constructor, which is no class")
@@ -194,8 +212,9 @@ def test_a_drawn_field_is_the_shipped_one_for_its_seed(tmp_path):
     assert cases.shipped_field().stat().st_size < 100_000
     drawn = cases.read_case(None, cases.FieldOptions(seed=5))
     assert drawn.facts["field"] == "discs on noise, drawn with seed 5"
-    assert drawn.problem.a.max() == 100 and not np.array_equal(drawn.problem.a, cases.read_case(
-        None, cases.FieldOptions()).problem.a)
+    assert drawn.problem.a.max() == 100 and not np.array_equal(
+        drawn.problem.a, cases.read_case(None, cases.FieldOptions()).problem.a
+    )
 
 
 # -- meshes for fields -------------------------------------------------------------------------------------------------
@@ -211,14 +230,16 @@ def test_pixels_keep_their_values_and_places():
     assert line.dim() == 1 and np.array_equal(a, values[0]) and set(line.boundaries) == {"left", "right"}
 
 
-@pytest.mark.parametrize(("shape", "n"), [((100, 20), 5), ((128, 128), 8), ((12, 8), 2), ((60, 220), 5), ((64,), 8),
-                                          ((6, 6), 2)])
+@pytest.mark.parametrize(
+    ("shape", "n"), [((100, 20), 5), ((128, 128), 8), ((12, 8), 2), ((60, 220), 5), ((64,), 8), ((6, 6), 2)]
+)
 def test_default_refinement(shape, n):
     assert default_refinement(shape) == n and n in refinements(shape)
 
 
-@pytest.mark.parametrize(("shape", "advice"), [((101, 20), r"100 x 20 \(n = 5\)"), ((7, 7), r"6 x 6 \(n = 3\)"),
-                                               ((1, 1), "at least 4")])
+@pytest.mark.parametrize(
+    ("shape", "advice"), [((101, 20), r"100 x 20 \(n = 5\)"), ((7, 7), r"6 x 6 \(n = 3\)"), ((1, 1), "at least 4")]
+)
 def test_sizes_that_do_not_split_are_refused_with_advice(shape, advice):
     with pytest.raises(ValueError, match=advice):
         default_refinement(shape)
@@ -292,38 +313,44 @@ def test_demos_and_version_and_help():
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["nowhere.npy"], "expected a file, found nothing"),
-    (["--ell", "0"], "ell: expected different whole numbers >= 1"),
-    (["--ell", "one"], "such as 1,2,3, got 'one'"),
-    (["--coarse", "5"], "expected one of 1, 2, 4, 8, 16, 32, 64"),
-    (["--refine", "3"], "these do: 2, 4, 8, 16, 32, 64, 128"),
-    (["--refine", "2", "--coarse", "2"], "got both"),
-    (["--refine", "two"], "--refine"),
-    (["--engine", "fast"], "engine: expected one of auto"),
-    (["--extent", "1x"], "such as 2500x50, got '1x'"),
-    (["--extent", "1x2x3"], "expected 2 lengths"),
-    (["--extent", "0x1"], "expected a positive"),
-    (["--load", "nan"], "f: expected a finite number"),
-    (["--dirichlet", "north"], "the mesh has ['bottom', 'left', 'right', 'top']"),
-    (["--low", "1"], "low, high and scale are for images"),
-    (["--name", "perm"], "leave out --name"),
-    (["--nonsense"], "--nonsense"),
-    (["--output", os.devnull + "/folder"], "output: cannot write into"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.npy"], "expected a file, found nothing"),
+        (["--ell", "0"], "ell: expected different whole numbers >= 1"),
+        (["--ell", "one"], "such as 1,2,3, got 'one'"),
+        (["--coarse", "5"], "expected one of 1, 2, 4, 8, 16, 32, 64"),
+        (["--refine", "3"], "these do: 2, 4, 8, 16, 32, 64, 128"),
+        (["--refine", "2", "--coarse", "2"], "got both"),
+        (["--refine", "two"], "--refine"),
+        (["--engine", "fast"], "engine: expected one of auto"),
+        (["--extent", "1x"], "such as 2500x50, got '1x'"),
+        (["--extent", "1x2x3"], "expected 2 lengths"),
+        (["--extent", "0x1"], "expected a positive"),
+        (["--load", "nan"], "f: expected a finite number"),
+        (["--dirichlet", "north"], "the mesh has ['bottom', 'left', 'right', 'top']"),
+        (["--low", "1"], "low, high and scale are for images"),
+        (["--name", "perm"], "leave out --name"),
+        (["--nonsense"], "--nonsense"),
+        (["--output", os.devnull + "/folder"], "output: cannot write into"),
+    ],
+)
 def test_bad_options_end_in_one_line(arguments, message):
     assert message in refused("compare", "diffusion", *arguments)
 
 
-@pytest.mark.parametrize(("name", "content", "more", "message"), [
-    ("odd.npy", np.ones((21, 101)), [], "for example to 100 x 20 (n = 5)"),
-    ("negative.npy", -np.ones((4, 4)), [], "16 of 16 values are not positive"),
-    ("cube.npy", np.ones((4, 4, 4)), [], "expected a 2-D array"),
-    ("text.csv", "1,2\n3,x\n", [], "row 2, column 2"),
-    ("field.xyz", "1", [], "unknown suffix '.xyz'"),
-    ("broken.vtu", "no mesh", [], "cannot be read as a mesh"),
-    ("fine.npy", np.ones((4, 4)), ["--seed", "1"], "leave out --seed or FIELD"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "more", "message"),
+    [
+        ("odd.npy", np.ones((21, 101)), [], "for example to 100 x 20 (n = 5)"),
+        ("negative.npy", -np.ones((4, 4)), [], "16 of 16 values are not positive"),
+        ("cube.npy", np.ones((4, 4, 4)), [], "expected a 2-D array"),
+        ("text.csv", "1,2\n3,x\n", [], "row 2, column 2"),
+        ("field.xyz", "1", [], "unknown suffix '.xyz'"),
+        ("broken.vtu", "no mesh", [], "cannot be read as a mesh"),
+        ("fine.npy", np.ones((4, 4)), ["--seed", "1"], "leave out --seed or FIELD"),
+    ],
+)
 def test_bad_fields_end_in_one_line(tmp_path, name, content, more, message):
     if isinstance(content, str):
         (tmp_path / name).write_text(content)
@@ -396,8 +423,14 @@ def refused_by_program(*arguments):
 
 def test_the_program_from_another_folder(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (8, 8)))
-    result = subprocess.run(program("compare", "diffusion", "a.npy"), capture_output=True, text=True, cwd=tmp_path,
-                            env=environment(), check=False)
+    result = subprocess.run(
+        program("compare", "diffusion", "a.npy"),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     assert result.stderr == "" and "LOD ell=2" in result.stdout
     assert sorted(path.suffix[1:] for path in (tmp_path / "skfem_ml_output").iterdir()) == sorted(NAMES)

@@ -24,8 +24,10 @@ def render(ax, tmp_path):
 @pytest.mark.parametrize("kind", [*all_kinds(), "triangles"])
 def test_every_kind_of_mesh_is_drawn(kind, tmp_path):
     mesh = {**all_kinds(), "triangles": MeshTri().refined(2)}[kind]
-    for draw in (lambda ax: plot_cells(ax, mesh, np.arange(mesh.t.shape[1]) + 1.0),
-                 lambda ax: plot_nodal(ax, Basis(mesh, mesh.elem()), mesh.p[0])):
+    for draw in (
+        lambda ax: plot_cells(ax, mesh, np.arange(mesh.t.shape[1]) + 1.0),
+        lambda ax: plot_nodal(ax, Basis(mesh, mesh.elem()), mesh.p[0]),
+    ):
         ax = axes()
         assert draw(ax) is not None
         assert ax.get_xlabel()

@@ -27,8 +27,10 @@ def wavy(x):
 def test_the_error_decays_in_ell():
     problem = Diffusion(FINE, mild(FINE), f=wavy)
     fine = solver_fem()(problem)
-    errors = [energy_error(solver_lod(COARSE, ell, corrected=True)(problem).y, fine.y, fine.basis, problem.a, True)
-              for ell in (1, 2, 3)]
+    errors = [
+        energy_error(solver_lod(COARSE, ell, corrected=True)(problem).y, fine.y, fine.basis, problem.a, True)
+        for ell in (1, 2, 3)
+    ]
     assert errors[0] < 0.1 and errors[1] < errors[0] / 3 and errors[2] < errors[1] / 3
 
 
@@ -50,17 +52,27 @@ def test_exact_for_large_ell_with_corrected_load(variant, dirichlet):
 
 def test_both_engines_and_a_basis_as_coarse_space():
     problem = Diffusion(FINE, mild(FINE, 2), dirichlet=("left",), g=LINEAR)
-    solutions = [solver_lod(Basis(COARSE, ElementQuad1()), 1, engine=engine)(problem).y
-                 for engine in ("condensation", "reference")]
+    solutions = [
+        solver_lod(Basis(COARSE, ElementQuad1()), 1, engine=engine)(problem).y
+        for engine in ("condensation", "reference")
+    ]
     assert np.allclose(*solutions, rtol=0, atol=1e-10 * abs(solutions[0]).max())
 
 
-@pytest.mark.parametrize(("coarse", "fine"), [
-    pytest.param(MeshLine().refined(2), MeshLine().refined(4), marks=pytest.mark.xfail(
-        raises=TypeError, reason="LOD compares line meshes with scikit-fem's constructor, which is no class")),
-    (MeshHex().refined(1), MeshHex().refined(2)),
-    (l_shape(1), l_shape(3)),
-])
+@pytest.mark.parametrize(
+    ("coarse", "fine"),
+    [
+        pytest.param(
+            MeshLine().refined(2),
+            MeshLine().refined(4),
+            marks=pytest.mark.xfail(
+                raises=TypeError, reason="LOD compares line meshes with scikit-fem's constructor, which is no class"
+            ),
+        ),
+        (MeshHex().refined(1), MeshHex().refined(2)),
+        (l_shape(1), l_shape(3)),
+    ],
+)
 def test_other_domains(coarse, fine):
     problem = Diffusion(fine, mild(fine), g=lambda x: x[0])
     expected = solver_fem()(problem).y

@@ -23,7 +23,7 @@ import sys
 import time
 from pathlib import Path
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 COARSE, CELLS = 5, 8  # 2^5 coarse elements along an edge, 8 x 8 coefficient cells in each
 SAMPLE = {8: 24, 16: 8, 32: 3}  # elements that the reference engine is timed on
 REPEATS = 3
@@ -134,8 +134,8 @@ def main():
     import torch
 
     lines = [
-        f"CPU time on one thread of {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}; "
-        f"32 × 32 coarse elements, coefficient on 256²; smallest of {REPEATS} runs of the fast engine.",
+        f"CPU time on one thread ({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}); "
+        f"32 × 32 coarse elements, coefficient on 256²; the fast engine's smallest of {REPEATS} runs.",
         "",
     ]
     for number, row in enumerate(rows(options.cases, options.ell)):

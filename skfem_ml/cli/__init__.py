@@ -13,9 +13,14 @@ from skfem_ml.cli.doctor import doctor
 from skfem_ml.cli.errors import Commands, remember_debug
 from skfem_ml.cli.solve import solve
 
-app = typer.Typer(cls=Commands, invoke_without_command=True, add_completion=False, rich_markup_mode=None,
-                  pretty_exceptions_enable=False,
-                  help="Multiscale diffusion with scikit-fem: LOD against finite elements.")
+app = typer.Typer(
+    cls=Commands,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Multiscale diffusion with scikit-fem: LOD against finite elements.",
+)
 
 
 @app.callback()

@@ -128,8 +128,9 @@ def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
     except (Exception, SystemExit) as error:  # readers leave by exceptions of all kinds, and by sys.exit
         raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
     box_lattice(mesh)
-    a = from_file(path, mesh, origin=options.origin, name=options.name, low=options.low, high=options.high,
-                  scale=options.scale)
+    a = from_file(
+        path, mesh, origin=options.origin, name=options.name, low=options.low, high=options.high, scale=options.scale
+    )
     return named_sides(mesh), a
 
 
@@ -145,8 +146,9 @@ def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
     if options.coarse not in fits:
         size = " x ".join(map(str, shape))
         wanted = f"one of {', '.join(map(str, fits))}" if fits else "a field whose sides have a common divisor"
-        raise ValueError(f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected "
-                         + wanted)
+        raise ValueError(
+            f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected " + wanted
+        )
     return shape[0] // options.coarse, "--coarse"
 
 
@@ -170,11 +172,18 @@ def _described(case: Case, label: str, origin: str, chosen: str, options: FieldO
         f"problem: -div(a grad u) = {options.load:g} on {size}{default}, u = 0 {where}",
         f"{origin}; {shapes[0]} fine, {shapes[1]} coarse, {case.refine} fine cells along a coarse edge ({chosen})",
     ]
-    facts = {"field": label, "fine cells": mesh.t.shape[1], "coarse cells": case.coarse.t.shape[1],
-             "fine grid": shapes[0], "coarse grid": shapes[1], "refine": case.refine,
-             "extent": (high - low).tolist(), "load": options.load,
-             "dirichlet": list(problem.dirichlet) if problem.dirichlet else "whole boundary",
-             "coefficient": {"min": smallest, "max": largest, "contrast": largest / smallest}}
+    facts = {
+        "field": label,
+        "fine cells": mesh.t.shape[1],
+        "coarse cells": case.coarse.t.shape[1],
+        "fine grid": shapes[0],
+        "coarse grid": shapes[1],
+        "refine": case.refine,
+        "extent": (high - low).tolist(),
+        "load": options.load,
+        "dirichlet": list(problem.dirichlet) if problem.dirichlet else "whole boundary",
+        "coefficient": {"min": smallest, "max": largest, "contrast": largest / smallest},
+    }
     title = f"{label if options.seed is not None else Path(label).name}: contrast {largest / smallest:.3g}"
     return Case(problem, case.coarse, case.refine, title, notes, facts)
 

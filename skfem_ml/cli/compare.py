@@ -77,8 +77,9 @@ def diffusion(
         raise typer.Exit(1)
 
 
-def run(case: Any, lod: LODOptions, outputs: Any, quiet: bool = False,
-        json: bool = False) -> tuple[str, str, list[str]]:
+def run(
+    case: Any, lod: LODOptions, outputs: Any, quiet: bool = False, json: bool = False
+) -> tuple[str, str, list[str]]:
     """Compare, write all files, and return the table with its notes, the JSON text and what failed."""
     from skfem_ml.cli.outputs import progress, talkative
     from skfem_ml.compare import compare
@@ -132,8 +133,10 @@ def _remarks(table: Any) -> list[str]:
     fastest = min((row.seconds for row in table.rows if row.name.startswith("LOD") and row.seconds), default=0.0)
     if fastest <= (table[REFERENCE].seconds or 0.0):
         return []
-    return ["One solve with LOD costs more than one direct fine solve; it pays where its small matrix is used again:",
-            "many loads, time steps, eigenpairs, coefficients that change locally, a fine matrix that is too large."]
+    return [
+        "One solve with LOD costs more than one direct fine solve; it pays where its small matrix is used again:",
+        "many loads, time steps, eigenpairs, coefficients that change locally, a fine matrix that is too large.",
+    ]
 
 
 def _lod_name(ell: int) -> str:
@@ -157,11 +160,21 @@ def _write(case: Any, table: Any, lod: LODOptions, outputs: Any) -> str:
     from skfem_ml.solutions import FEFunction
 
     basis = table.solutions[REFERENCE].basis
-    on_fine = {name: u if u.basis.mesh is basis.mesh else FEFunction(basis, u(basis.doflocs))
-               for name, u in table.solutions.items()}
+    on_fine = {
+        name: u if u.basis.mesh is basis.mesh else FEFunction(basis, u(basis.doflocs))
+        for name, u in table.solutions.items()
+    }
     names = {row.name: f"u_{slug(row.name)}" for row in table.rows if row.name in on_fine}
-    content = {"version": __version__, "problem": "diffusion", **case.facts, "ell": list(lod.ells),
-               "engine": lod.engine, **json_format.loads(table.to_json()), "vtu": names, "files": outputs.files()}
+    content = {
+        "version": __version__,
+        "problem": "diffusion",
+        **case.facts,
+        "ell": list(lod.ells),
+        "engine": lod.engine,
+        **json_format.loads(table.to_json()),
+        "vtu": names,
+        "files": outputs.files(),
+    }
     payload = json_format.dumps(content, indent=2, allow_nan=False)
     shown = {name: on_fine[name] for name in _shown(table) if name in on_fine}
     figure = comparison_figure(case.problem, (REFERENCE, on_fine[REFERENCE]), shown, title=case.title)

@@ -15,8 +15,10 @@ def demos() -> None:
     """List the demos with their first lines."""
     folder = demo_folder()
     if folder is None:
-        typer.echo("The demos are not part of the installed package: they are the folder demos/ of the source "
-                   "repository. Get the source, and in its root run: python -m demos.NAME")
+        typer.echo(
+            "The demos are not part of the installed package: they are the folder demos/ of the source "
+            "repository. Get the source, and in its root run: python -m demos.NAME"
+        )
         return
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("_"):

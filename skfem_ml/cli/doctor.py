@@ -22,8 +22,14 @@ AGREEMENT = 1e-10
 def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
     """Show versions, devices and threads, check the shipped files, and run a self-test; exit code 1 if one fails."""
     problems: list[str] = []
-    content = {"versions": versions(problems), "devices": devices(problems), "threads": threads(),
-               "files": shipped_files(problems), "self-test": self_test(problems), "problems": problems}
+    content = {
+        "versions": versions(problems),
+        "devices": devices(problems),
+        "threads": threads(),
+        "files": shipped_files(problems),
+        "self-test": self_test(problems),
+        "problems": problems,
+    }
     if json:
         typer.echo(json_format.dumps(content, indent=2))
     else:
@@ -103,8 +109,10 @@ def self_test(problems: list[str]) -> dict[str, str]:
 
     try:
         a = 10 ** np.random.default_rng(0).uniform(0, 2, 256)
-        first, second = (LOD(MeshQuad().refined(2), refine=4, ell=1, engine=engine).assemble(diffusion, a=a)
-                         for engine in ("condensation", "reference"))
+        first, second = (
+            LOD(MeshQuad().refined(2), refine=4, ell=1, engine=engine).assemble(diffusion, a=a)
+            for engine in ("condensation", "reference")
+        )
         gap = abs(first - second).max() / abs(second).max()
     except Exception as error:
         problems.append(f"self-test: {type(error).__name__}: {error}")

@@ -73,10 +73,21 @@ def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[s
         fields = {"u": u.y[u.basis.nodal_dofs[0]]}
         outputs.write(outputs.names[1], lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields))
     told = {key: u.info[key] for key in ("ell", "variant", "corrected") if key in u.info}
-    return {"version": __version__, "method": method, **case.facts, **told, "unknowns": u.unknowns,
-            "fine unknowns": int(u.basis.N), "seconds": seconds, "seconds of steps": u.info.get("seconds", {}),
-            "min": float(u.y.min()), "max": float(u.y.max()), "norm_l2": l2_norm(values(u, u.basis), u.basis),
-            "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a), "files": outputs.files()}
+    return {
+        "version": __version__,
+        "method": method,
+        **case.facts,
+        **told,
+        "unknowns": u.unknowns,
+        "fine unknowns": int(u.basis.N),
+        "seconds": seconds,
+        "seconds of steps": u.info.get("seconds", {}),
+        "min": float(u.y.min()),
+        "max": float(u.y.max()),
+        "norm_l2": l2_norm(values(u, u.basis), u.basis),
+        "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a),
+        "files": outputs.files(),
+    }
 
 
 def _solver(method: str, case: Any, lod: dict[str, Any], show: bool) -> Any:
@@ -111,11 +122,13 @@ def _figure(case: Any, u: Any, title: str) -> Any:
 def _text(case: Any, summary: dict[str, Any]) -> str:
     steps = ", ".join(f"{name} {value:.3g} s" for name, value in summary["seconds of steps"].items())
     lod = f", ell = {summary['ell']}, {summary['variant']}" if "ell" in summary else ""
-    return "\n".join([
-        *case.notes,
-        f"method: {summary['method']}{lod}; {summary['unknowns']} unknowns (fine mesh: {summary['fine unknowns']})",
-        f"time: {summary['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
-        f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, L2 norm {summary['norm_l2']:.6g}, energy norm "
-        f"{summary['norm_energy']:.6g}",
-        "files: " + ", ".join(summary["files"].values()),
-    ])
+    return "\n".join(
+        [
+            *case.notes,
+            f"method: {summary['method']}{lod}; {summary['unknowns']} unknowns (fine mesh: {summary['fine unknowns']})",
+            f"time: {summary['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
+            f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, L2 norm {summary['norm_l2']:.6g}, energy norm "
+            f"{summary['norm_energy']:.6g}",
+            "files: " + ", ".join(summary["files"].values()),
+        ]
+    )

@@ -19,8 +19,9 @@ VARIANTS = ("petrov-galerkin", "galerkin")
 FROM_PROBLEM = ("refine", "cells", "fine", "dirichlet")
 
 
-def solver_lod(coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerkin", corrected: bool = False,
-               **options: Any) -> Callable[[Diffusion], FEFunction]:
+def solver_lod(
+    coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerkin", corrected: bool = False, **options: Any
+) -> Callable[[Diffusion], FEFunction]:
     """Return ``solver(problem) -> FEFunction``, LOD on ``coarse`` with the problem's mesh as fine mesh.
 
     The solution is the reconstruction (1 - Q) u_h on the fine basis, where S u_h = b; with ``corrected`` the load is
@@ -53,8 +54,10 @@ def solver_lod(coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerk
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     fixed = [name for name in FROM_PROBLEM if name in options]
     if fixed:
-        raise TypeError(f"solver_lod: expected options of LOD other than {', '.join(FROM_PROBLEM)}, got {fixed}; the "
-                        "fine mesh and the Dirichlet part are those of the problem")
+        raise TypeError(
+            f"solver_lod: expected options of LOD other than {', '.join(FROM_PROBLEM)}, got {fixed}; the "
+            "fine mesh and the Dirichlet part are those of the problem"
+        )
 
     def solver(problem: Diffusion) -> FEFunction:
         start = time.perf_counter()
@@ -63,9 +66,14 @@ def solver_lod(coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerk
         run = _petrov_galerkin if variant == "petrov-galerkin" else _galerkin
         u, y, marks = run(lod, problem, corrected)
         seconds = np.diff([start, *marks])
-        info = {"unknowns": int(lod.coarse.N), "coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant,
-                "corrected": corrected,
-                "seconds": dict(zip(("assembly", "solve", "prolongation"), seconds.tolist(), strict=True))}
+        info = {
+            "unknowns": int(lod.coarse.N),
+            "coarse": FEFunction(lod.coarse, u),
+            "ell": lod.ell,
+            "variant": variant,
+            "corrected": corrected,
+            "seconds": dict(zip(("assembly", "solve", "prolongation"), seconds.tolist(), strict=True)),
+        }
         return FEFunction(lod.fine, y, info)
 
     return solver
@@ -109,8 +117,10 @@ def _check_boundaries(lod: LOD, problem: Diffusion) -> None:
     wanted = np.zeros(lod.fine.N, dtype=bool)
     wanted[problem.dirichlet_dofs(lod.fine)] = True
     got = np.zeros(lod.fine.N, dtype=bool)
-    got[lod.fine.nodal_dofs[0]] = lod.fine_dirichlet
+    got[lod.fine.nodal_dofs[0]] = lod.space.fine_dirichlet
     if (wanted != got).any():
-        raise ValueError(f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of "
-                         f"the boundary on the problem's mesh and the coarse one, got {int((wanted != got).sum())} "
-                         "fine nodes on one only; name them alike, for example by mesh.with_defaults() on both")
+        raise ValueError(
+            f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of "
+            f"the boundary on the problem's mesh and the coarse one, got {int((wanted != got).sum())} "
+            "fine nodes on one only; name them alike, for example by mesh.with_defaults() on both"
+        )

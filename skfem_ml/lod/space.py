@@ -117,6 +117,11 @@ class LOD:
     def coefficient_mesh(self) -> Mesh:
         return self.space.coefficient_mesh
 
+    @property
+    def prolongation(self) -> csr_matrix:
+        """P: nodal prolongation of V_h into the fine space, ``(fine.N, coarse.N)``."""
+        return self.space.prolongation
+
     def gather(self, a: ndarray) -> ndarray:
         """Coefficient patches ``(nelems, ((2 ell + 1) m)**d)``, x fastest, zero outside the domain."""
         a = check_coefficients({"a": a}, self.space.coefficient_refinement.cells.size, -1)["a"]
