@@ -87,17 +87,17 @@ def visualize(result: Result | None = None):
     axes = figure.subplots(2, 3)
     picture = plot_cells(axes[0, 0], lod.fine.mesh, result.a)
     axes[0, 0].set_title("coefficient")
-    figure.colorbar(picture, ax=axes[0, 0], label="$a$")
+    figure.colorbar(picture, ax=axes[0, 0], label="$a$", shrink=0.9)
     picture = plot_nodal(axes[1, 0], lod.fine, result.fine, norm=norm)
     axes[1, 0].set_title("fine solution $u$")
-    figure.colorbar(picture, ax=axes[1, 0], label="$u$")
+    figure.colorbar(picture, ax=axes[1, 0], label="$u$", shrink=0.9)
     for (name, u), column in zip(shown.items(), axes.T[1:], strict=True):
         picture = plot_nodal(column[0], lod.fine, u, norm=norm)
         column[0].set_title(f"{name} assembly: $u_H$")
         error_picture = plot_nodal(column[1], lod.fine, errors[name], norm=error_norm, cmap="magma")
         column[1].set_title(f"error, {100 * result.l2[name]:.2g} % in $L^2$")
-    figure.colorbar(picture, ax=axes[0, 1:], label="$u_H$")
-    figure.colorbar(error_picture, ax=axes[1, 1:], label="$|u_H - u|$")
+    figure.colorbar(picture, ax=axes[0, 1:], label="$u_H$", shrink=0.9)
+    figure.colorbar(error_picture, ax=axes[1, 1:], label="$|u_H - u|$", shrink=0.9)
     return figure
 
 
