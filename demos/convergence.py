@@ -1,9 +1,10 @@
 r"""Convergence of LOD: order in H, decay in ell, and the two identities that hold to rounding.
 
-For -div(a grad u) = 1 with an iid coefficient on the finest levels of the mesh, relative to the fine solution u_h in L2:
+For -div(a grad u) = 1 with an iid coefficient on the finest levels of the mesh, the error relative to the fine solution
+u_h in L2, of:
 
-- ``coarse FEM``: the Galerkin solution in Q1(T_H) with the true coefficient. It has the wrong effective coefficient, and
-  its error hardly falls before H resolves a;
+- ``coarse FEM``: the Galerkin solution in Q1(T_H) with the true coefficient. It has the wrong effective coefficient,
+  and its error hardly falls before H resolves a;
 - ``LOD``: u_H from S u_H = F, with ``best``, the L2 projection of u_h onto Q1(T_H), which no coarse function can beat:
   of order one, as u_h oscillates inside the coarse cells;
 - ``LOD, prolonged``: (1 - Q) u_H, with the fine scale put back: of order two at least.
@@ -42,7 +43,8 @@ def errors_in_h(levels=LEVELS, fine_level: int = FINE_LEVEL, ell: int = ELL) -> 
     for level in levels:
         coarse = Basis(MeshQuad().refined(level), ElementQuad1())
         lod = LOD(coarse, refine=2 ** (fine_level - level), ell=ell)
-        a = iid_multilevel(lod.fine.mesh, range(fine_level - 2, fine_level + 1), LOW, HIGH, rng=np.random.default_rng(0))
+        scales = range(fine_level - 2, fine_level + 1)
+        a = iid_multilevel(lod.fine.mesh, scales, LOW, HIGH, rng=np.random.default_rng(0))
         A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
         fine = solve(*condense(A, F, D=lod.fine.get_dofs()))
 
@@ -89,7 +91,7 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
 
 
 def quasi_interpolation(lod: LOD) -> csr_matrix:
-    """I_H, ``(coarse.N, fine.N)``: the L2 projection onto Q1 in every coarse cell, then the mean of the cells at a node."""
+    """I_H, ``(coarse.N, fine.N)``: the L2 projection onto Q1 in every coarse cell, then the mean around each node."""
     rows, columns = lod.grid.corners[:, :, None], lod.refinement.nodes[:, None, :]
     values = lod.averages[:, :, None] * lod.interpolation.local(lod.n, lod.grid.dim)
     rows, columns = np.broadcast_arrays(rows, columns)
@@ -109,12 +111,12 @@ def visualize(errors: dict[str, np.ndarray] | None = None, local: Locality | Non
         left.loglog(H, values, style, label=name)
     for order, name, style in ((1, "LOD", "-."), (2, "LOD, prolonged", ":")):
         left.loglog(H, 0.6 * errors[name][-1] * (H / H[-1]) ** order, style, color="gray", label=f"order {order}")
-    left.set(title="convergence in $H$", xlabel="coarse mesh size $H$", ylabel="relative $L^2$ error to the fine solution")
+    left.set(title="convergence in $H$", xlabel="coarse mesh size $H$", ylabel="relative $L^2$ error")
     left.set_xticks(H, [f"1/{2**level}" for level in levels], minor=False)
     left.minorticks_off()
     left.legend()
     right.semilogy(list(local.decay), list(local.decay.values()), "o-")
-    right.set(title="decay in $\ell$", xlabel="layers $\ell$ of a patch",
+    right.set(title=r"decay in $\ell$", xlabel=r"layers $\ell$ of a patch",
               ylabel=r"$\|S_\ell - S_\infty\|_2 \;/\; \|S_\infty\|_2$", xticks=list(local.decay))
     for axes in (left, right):
         axes.grid(True, which="both", alpha=0.3)

@@ -65,12 +65,11 @@ def compute(refinements: int = REFINEMENTS, refine: int = REFINE, ell: int = ELL
 
     solutions = {"fine": y, "coarse FEM": P @ v, "LOD": lod.prolong(u, diffusion, a=a)}
     flows = {"fine": (fine, A @ y), "coarse FEM": (coarse, P.T @ (A @ (P @ v))), "LOD": (coarse, S @ u)}
-    return Result(
-        lod, a, solutions,
-        {name: l2_error(w, y, fine, relative=True) for name, w in solutions.items()},
-        {name: energy_error(w, y, fine, a, relative=True) for name, w in solutions.items()},
-        {name: {end: flow[basis.get_dofs(end).flatten()].sum() for end in ENDS} for name, (basis, flow) in flows.items()},
-    )
+    inflow = {name: {end: flow[basis.get_dofs(end).flatten()].sum() for end in ENDS}
+              for name, (basis, flow) in flows.items()}
+    l2 = {name: l2_error(w, y, fine, relative=True) for name, w in solutions.items()}
+    energy = {name: energy_error(w, y, fine, a, relative=True) for name, w in solutions.items()}
+    return Result(lod, a, solutions, l2, energy, inflow)
 
 
 def visualize(result: Result | None = None):

@@ -4,10 +4,10 @@ S is assembled once for -div(a grad .) on 32 x 32 coarse cells with a on 256 x 2
 
 - loads: S u = F for each of them, with 961 unknowns in place of 65025;
 - heat equation u' = div(a grad u): implicit Euler steps (M + dt S) u_next = M u;
-- lowest eigenvalues: S v = lambda M v. Localisation leaves S a little unsymmetric, so this calls for a solver of general
-  matrices (``eigs``). In the Galerkin variant, with the mass of the same basis B = P - Q,
-  B^T A B v = lambda B^T M B v is symmetric (``eigsh``) and bounds the fine eigenvalues from above (Rayleigh-Ritz), at the
-  price of the correctors.
+- lowest eigenvalues: S v = lambda M v. Localisation leaves S a little unsymmetric, so this calls for a solver of
+  general matrices (``eigs``). In the Galerkin variant, with the fine stiffness A and mass M_h on the basis B = P - Q,
+  B^T A B v = lambda B^T M_h B v is symmetric (``eigsh``) and bounds the fine eigenvalues from above (Rayleigh-Ritz), at
+  the price of the correctors.
 
 A single load is no reason to use LOD: one direct fine solve costs about as much as assembling S, and is exact. What a
 solve saves afterwards has to earn back the difference in set-up, over a number of loads that is measured here. If every
@@ -46,9 +46,10 @@ class Setting:
         self.P = self.lod.prolongation[self.I][:, self.i].tocsr()
         self.lod.local(diffusion, np.arange(1), a=self.a)            # loads torch, which is not what we time
         self.seconds: dict[str, float] = {}
-        self.A = self._timed("assemble fine", lambda: inner(diffusion.assemble(self.fine, a=self.a[:, None]), self.I), 3)
-        self.S = self._timed("assemble LOD", lambda: inner(self.lod.assemble(diffusion, a=self.a), self.i), 3)
-        self.Q = self._timed("correctors", lambda: self.lod.correctors(diffusion, a=self.a)[self.I][:, self.i])
+        A = self._timed("assemble fine", lambda: diffusion.assemble(self.fine, a=self.a[:, None]), 3)
+        S = self._timed("assemble LOD", lambda: self.lod.assemble(diffusion, a=self.a), 3)
+        Q = self._timed("correctors", lambda: self.lod.correctors(diffusion, a=self.a))
+        self.A, self.S, self.Q = inner(A, self.I), inner(S, self.i), Q[self.I][:, self.i]
         self.fine_mass, self.mass = inner(mass.assemble(self.fine), self.I), inner(mass.assemble(self.coarse), self.i)
 
     def _timed(self, name: str, compute, repeats: int = 1):
@@ -195,8 +196,8 @@ if __name__ == "__main__":
     loads, flow, lowest = many_loads(setting), heat(setting), eigenvalues(setting)
     print(f"{LOADS} loads: worst relative L2 error {loads.errors.max():.1e}, prolonged {loads.prolonged.max():.1e}")
     for name in loads.setup:
-        print(f"  {name:15s} set-up {loads.setup[name]:.2f} s, one solve {1e3 * loads.solve[name]:.2f} ms (CPU)", end="")
-        print("" if name == "fine" else f"; earned back after {np.ceil(loads.break_even(name)):.0f} loads")
+        earned = "" if name == "fine" else f"; earned back after {np.ceil(loads.break_even(name)):.0f} loads"
+        print(f"  {name:15s} set-up {loads.setup[name]:.2f} s CPU, one solve {1e3 * loads.solve[name]:.2f} ms{earned}")
     print(f"heat equation, {STEPS} steps: relative L2 error at t = {flow.t[-1]:.2g}:",
           ", ".join(f"{name} {errors[-1]:.1e}" for name, errors in flow.errors.items()))
     print(f"lowest {EIGENPAIRS} eigenvalues, worst relative error:",

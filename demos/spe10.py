@@ -5,8 +5,9 @@ fine mesh is the grid of the data. Coarse meshes of 20 x 4 cells (with 5 x 5 of 
 are compared; coarse cells are 12.5 and 10 times as long as high.
 
 On 20 x 4 both variants converge in ell in spite of the contrast. On 50 x 10 a layer of a patch is two cells of the data
-wide, and Petrov-Galerkin LOD shows at ell = 1 and 2 what contrast can do to it: energy errors of 2.7 and 0.76 on the SPE10
-data, beyond those of coarse FEM, where the Galerkin variant has 0.19 and 0.06. ``high_contrast.py`` has the reason.
+wide, and Petrov-Galerkin LOD shows at ell = 1 and 2 what contrast can do to it: energy errors of 2.7 and 0.76 on the
+SPE10 data, beyond those of coarse FEM, where the Galerkin variant has 0.19 and 0.06. ``high_contrast.py`` has the
+reason.
 
 Usage: ``python spe10.py [PERMX.csv]``, with 20 rows (top first) of 100 values in mD. Without a file a log-normal field
 of the same size and contrast takes its place, and says so.
@@ -112,7 +113,7 @@ def visualize(results: dict[int, list[Result]] | None = None, path: str | Path |
         picture = plot_nodal(axes[name], shown.lod.fine, error, norm=norm, cmap="magma")
         ell = "" if name == "coarse FEM" else f", $\\ell = {shown.lod.ell}$"
         axes[name].set_title(f"error of {name}, {nx} x {ny}{ell}")
-    figure.colorbar(picture, ax=[axes[name] for name in METHODS], label="error of the pressure", extend="min", shrink=0.6)
+    figure.colorbar(picture, ax=[axes[name] for name in METHODS], label="error of $p$", extend="min", shrink=0.6)
     for name in ("a", "p", *METHODS):
         axes[name].set(xlabel="$x$ in ft", ylabel="height in ft")
     for row, marker in zip(results.values(), "so", strict=True):
@@ -136,6 +137,7 @@ if __name__ == "__main__":
     for row in results.values():
         for r in row:
             nx, ny = r.lod.grid.shape
+            flow = {name: r.flow[name] / r.flow["fine"] - 1 for name in METHODS}
             print(f"{nx} x {ny}, ell = {r.lod.ell}:",
-                  ", ".join(f"{name} {r.errors[name]:.1e} ({r.flow[name] / r.flow['fine'] - 1:+.1e})" for name in METHODS))
+                  ", ".join(f"{name} {r.errors[name]:.1e} ({flow[name]:+.1e})" for name in METHODS))
     visualize(results, path).savefig("spe10.png", dpi=150)
