@@ -14,8 +14,8 @@ line::
 
 The matrix has the size it had, and what comes before and after stays as it was. Plain assembly needs one number for a
 in each coarse cell, and which mean is right depends on a: the arithmetic one is 14 % off in L2, the harmonic one 36 %,
-the geometric one, made for noise like this, 4 %. LOD sees all of a and is 1.50 % off, where the best Q1 function on this
-mesh is 1.45 % off. Its trial functions (1 - Q) lambda_j carry the fine scale: in them ``lod.prolong`` gives u back with
+the geometric one, made for noise like this, 4 %. LOD sees all of a and is 1.50 % off, the best Q1 function on this mesh
+1.45 %. Its trial functions (1 - Q) lambda_j carry the fine scale: in them ``lod.prolong`` gives u back with
 0.2 % error, and with 3 % error in energy, where a coarse Q1 function has the wrong gradients throughout.
 """
 
