@@ -47,7 +47,9 @@ def solve(
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
-    case = read_case(field, FieldOptions(coarse, refine, extent, load, dirichlet, low, high, scale, origin, name, seed))
+    wanted = FieldOptions(coarse=coarse, refine=refine, extent=extent, load=load, dirichlet=dirichlet, low=low,
+                          high=high, scale=scale, origin=origin, name=name, seed=seed)
+    case = read_case(field, wanted)
     show = talkative(quiet, json)
     solver = _solver(method, case, {"ell": ell, "variant": variant, "engine": engine, "corrected": corrected}, show)
     summary = run(case, method, solver, outputs, show)
