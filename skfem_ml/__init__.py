@@ -6,6 +6,7 @@ The map of the package:
 ``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``)
 ``coefficients``      families of oscillating coefficients, fields from files
 ``problems``          problem statements shared by every solver
+``cells``             midpoints of cells, and the cell that holds a point
 ``solutions``         what every solver returns: a callable ``u(x)``
 ``reference``         trusted classical answers (fine and coarse FEM, null models)
 ``solvers``           linear solvers in scikit-fem's idiom

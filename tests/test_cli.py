@@ -128,8 +128,8 @@ def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
 
 def test_quiet_prints_nothing_and_corrected_adds_rows(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
-    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", "--quiet", "--ell", "2,9", "--corrected", "--galerkin",
-                      "--output", tmp_path)
+    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", "--quiet", "--ell", "2,9", "--corrected",
+                      "--galerkin", "--output", tmp_path)
     assert result.exit_code == 0 and result.output == ""
     found = rows(json.loads((tmp_path / "diffusion.json").read_text()))
     assert found["LOD ell=9, corrected load"]["error_l2"] < 1e-9 < found["LOD ell=9"]["error_l2"]

@@ -27,8 +27,8 @@ ALLOWED = {
     "compare": FLOOR,
     "meshes": {"cells", "coefficients"},
     "pictures": {"cells", "solutions"},
-    **dict.fromkeys(LEARNING, set()),
-    **dict.fromkeys(METHODS, FLOOR | LEARNING),
+    **dict.fromkeys(LEARNING, frozenset()),
+    **dict.fromkeys(METHODS, frozenset(FLOOR | LEARNING)),
     "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "meshes", "pictures", "__init__"},
 }
 # Loaded by the functions that need them, never by an import of the room. Files that define networks need torch at once;
