@@ -6,11 +6,15 @@ The map of the package:
 ``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``)
 ``coefficients``      families of oscillating coefficients, fields from files
 ``problems``          problem statements shared by every solver
+``cells``             midpoints of cells, and the cell that holds a point
 ``solutions``         what every solver returns: a callable ``u(x)``
 ``reference``         trusted classical answers (fine and coarse FEM, null models)
 ``solvers``           linear solvers in scikit-fem's idiom
 ``metrics``           L2, energy and spectral errors, observed rates
 ``compare``           ``compare(problem, solvers)`` -> ``Table``
+``meshes``            one cell per pixel of a field, and the coarse mesh to it
+``pictures``          cellwise and nodal fields on matplotlib axes
+``cli``               the command line ``skfem-ml``
 ====================  ===========================================================
 
 Importing the package imports nothing heavy: torch and matplotlib are loaded by the functions that need them.

@@ -196,7 +196,7 @@ class _Measure:
         self.gradients: Array | None = None
         self.norm_energy: float | None = None
         if a is not None and hasattr(reference, "grad"):
-            self.gradients = gradients(reference, basis)
+            self.gradients = _finite_gradient(reference, basis)
             self.norm_energy = energy_norm(self.gradients, basis, a)
             self.note += f" and energy norm {self.norm_energy:.4g}"
         if self.norm_l2 == 0:
@@ -209,7 +209,7 @@ class _Measure:
         try:
             error = l2_norm(_finite(solution, self.basis) - self.values, self.basis) / (self.norm_l2 or 1.0)
             if self.gradients is not None and hasattr(solution, "grad"):
-                difference = gradients(solution, self.basis) - self.gradients
+                difference = _finite_gradient(solution, self.basis) - self.gradients
                 energy = energy_norm(difference, self.basis, self.a) / (self.norm_energy or 1.0)
         except Exception as trouble:
             return _failed(row, trouble)
@@ -221,6 +221,13 @@ def _finite(solution: Solution, basis: CellBasis) -> Array:
     if not np.isfinite(u).all():
         raise ValueError("the solution is not finite (nan or inf)")
     return u
+
+
+def _finite_gradient(solution: Solution, basis: CellBasis) -> Array:
+    gradient = gradients(solution, basis)
+    if not np.isfinite(gradient).all():
+        raise ValueError("the gradient is not finite (nan or inf)")
+    return gradient
 
 
 def _failed(row: Row, error: Exception) -> Row:

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skfem import CellBasis, Mesh, MeshQuad, MeshTri
 
-from skfem_ml.cells import Lattice, mesh_lattice
+from skfem_ml.cells import Lattice, cell_finder, mesh_lattice
 from skfem_ml.solutions import FEFunction
 
 Array = NDArray[np.float64]
 CMAP = "viridis"  # perceptually uniform, and readable in grey
 SAMPLES = 256  # points along the longer axis, at least, when a nodal field is drawn
+LOG_FROM = 20.0  # contrast from which positive fields are shown on a logarithmic scale
 EQUAL_UP_TO = 5.0  # domains longer than this are stretched, or they would be drawn as a thread
 
 
@@ -77,7 +78,7 @@ def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.
     values = np.concatenate([np.ravel(np.asarray(field, dtype=float)) for field in fields])
     values = values[np.isfinite(values)]
     if log is None:
-        log = bool(values.size and values.min() > 0 and values.max() >= 20 * values.min())
+        log = bool(values.size and values.min() > 0 and values.max() >= LOG_FROM * values.min())
     if log:
         values = values[values > 0]
     if not values.size:
@@ -97,7 +98,10 @@ def frame(ax: Any, mesh: Mesh, label: str = "") -> None:
     ax.set_ylabel("$y$")
     used = mesh.p[:2, np.unique(mesh.t)]
     width, height = np.ptp(used, axis=1)
-    ax.set_aspect("equal" if max(width, height) <= EQUAL_UP_TO * min(width, height) else "auto")
+    if max(width, height) <= EQUAL_UP_TO * min(width, height):
+        ax.set_aspect("equal")
+    else:
+        ax.set_xlabel("$x$ (axes not to one scale)")
     ax.set_xlim(used[0].min(), used[0].max())
     ax.set_ylim(used[1].min(), used[1].max())
 
@@ -158,3 +162,94 @@ def _triangles(ax: Any, basis: CellBasis, u: FEFunction, cmap: str, norm: Any, t
     values = u.y[basis.nodal_dofs[0]]
     values = values if transform is None else transform(values)
     return ax.tripcolor(mesh.p[0], mesh.p[1], t.T, values, shading="gouraud", cmap=cmap, norm=norm, rasterized=True)
+
+
+def comparison_figure(problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction],
+                      title: str = "") -> Any:
+    """Return a figure: coefficient, reference and solutions on one scale, a cross-section, and error maps on one scale.
+
+    ``problem`` has ``mesh`` and ``a``, a scalar coefficient ``(nelems,)``; ``reference`` is a name and its solution,
+    ``solutions`` two or three more, all on that mesh. Errors are ``|u - r| / max |r|`` on a logarithmic scale of four
+    decades. The figure belongs to no window: ``figure.savefig(path)``.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+
+    name, r = reference
+    scale = float(abs(r.y).max()) or 1.0
+    errors = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
+    if problem.mesh.dim() == 1:
+        figure = Figure(figsize=(8, 9), layout="constrained")
+        figure.suptitle(title)
+        return _comparison_of_lines(figure, problem, reference, solutions, errors)
+    columns = len(solutions) + 2
+    used = np.ptp(problem.mesh.p[:2, np.unique(problem.mesh.t)], axis=1)
+    tall = used[1] / used[0] if used.max() <= EQUAL_UP_TO * used.min() else 1.0
+    figure = Figure(figsize=(3.3 * columns, 2 * (2.3 * float(np.clip(tall, 0.6, 1.8)) + 1.3)), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # two-line titles keep off the axis label above them
+    figure.suptitle(title)
+    axes = figure.add_gridspec(2, columns)
+    top = [figure.add_subplot(axes[0, k]) for k in range(columns)]
+    drawn = plot_cells(top[0], problem.mesh, problem.a, norm=shared_norm(problem.a))
+    figure.colorbar(drawn, ax=top[0], label="coefficient $a$", location="left")
+    norm = shared_norm(r.y, *(u.y for u in solutions.values()), log=False)
+    for ax, (label, u) in zip(top[1:], {name: r, **solutions}.items(), strict=True):
+        drawn = plot_nodal(ax, u.basis, u.y, norm=norm)
+        ax.set_title(label.replace(", ", ",\n"))
+    figure.colorbar(drawn, ax=top[1:], label="$u$")
+    top[0].set_title("coefficient" + (", middle section" if problem.mesh.dim() == 3 else ""))
+    _cross_section(figure.add_subplot(axes[1, :2]), {name: r, **solutions})
+    below = [figure.add_subplot(axes[1, 2 + k]) for k in range(len(solutions))]
+    norm = shared_norm(*(abs(e.y) for e in errors.values()), log=True, decades=4)
+    for ax, (label, e) in zip(below, errors.items(), strict=True):
+        # Zeros on the boundary have no logarithm; they take the colour of the scale's lower end.
+        drawn = plot_nodal(ax, e.basis, e.y, cmap="magma", norm=norm, transform=lambda v: np.maximum(abs(v), norm.vmin))
+        ax.set_title("error of " + label.replace(", ", ",\n"))
+    figure.colorbar(drawn, ax=below, label=r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$", extend="min")
+    return figure
+
+
+def _cross_section(ax: Any, solutions: dict[str, FEFunction]) -> None:
+    """Draw solutions along the horizontal line through the middle of the domain; gaps where it leaves the domain."""
+    mesh = next(iter(solutions.values())).basis.mesh
+    low, high = mesh.p.min(axis=1), mesh.p.max(axis=1)
+    # A hair off the middle, which is often a grid line.
+    x = np.repeat(((low + high) / 2 + 1e-9 * (high - low))[:, None], 801, axis=1)
+    x[0] = np.linspace(low[0], high[0], x.shape[1])
+    inside = cell_finder(mesh)(x) >= 0
+    for k, (name, u) in enumerate(solutions.items()):
+        values = np.full(x.shape[1], np.nan)
+        values[inside] = u(x[:, inside])
+        ax.plot(x[0], values, **_style(k), label=name)
+    at = ", ".join(f"{axis} = {place:.3g}" for axis, place in zip("yz", x[1:, 0], strict=False))
+    ax.set_title(f"cross-section through the middle, ${at}$")
+    ax.set_xlabel("$x$")
+    ax.set_ylabel("$u$")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
+
+
+def _comparison_of_lines(figure: Any, problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction],
+                         errors: dict[str, FEFunction]) -> Any:
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    plot_cells(top, problem.mesh, problem.a, label="coefficient $a$")
+    top.set_xlabel("")
+    top.set_yscale("log" if problem.a.max() >= LOG_FROM * problem.a.min() else "linear")
+    order = np.argsort(reference[1].basis.doflocs[0])
+    for k, (name, u) in enumerate({reference[0]: reference[1], **solutions}.items()):
+        middle.plot(u.basis.doflocs[0, order], u.y[order], **_style(k), label=name)
+    for k, (name, e) in enumerate(errors.items(), start=1):
+        errors_shown = np.where(e.y[order] == 0, np.nan, abs(e.y[order]))  # zero has no logarithm
+        bottom.semilogy(e.basis.doflocs[0, order], errors_shown, **_style(k), label=name)
+    middle.set_ylabel("$u$")
+    bottom.set_ylabel(r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$")
+    bottom.set_xlabel("$x$")
+    middle.legend()
+    bottom.legend()
+    return figure
+
+
+def _style(k: int) -> dict[str, Any]:
+    """The reference as a broad grey line below the others, which differ by dash as well as by colour."""
+    if k == 0:
+        return {"color": "0.6", "linewidth": 4}
+    return {"color": f"C{k - 1}", "linestyle": ("-", "--", ":", "-.")[k % 4], "linewidth": 1.6}

@@ -15,8 +15,9 @@ Solver = Callable[[spmatrix, NDArray[np.float64]], NDArray[np.float64]]
 def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Solver:
     """Return a direct solver for symmetric positive definite matrices, by sparse LU in symmetric mode.
 
-    The relative residual ``max_k |A x_k - b_k| / |b_k|`` is checked; above ``tol`` up to ``refinements`` steps of
-    iterative refinement follow (contrast beyond 1e10 needs them). ``b`` is ``(n,)`` or ``(n, k)``.
+    The relative residual ``max_k |A x_k - b_k| / |b_k|`` is checked. Above ``tol`` up to ``refinements`` steps of
+    iterative refinement follow, which repair a factorisation that lost digits for want of pivoting. ``b`` is ``(n,)``
+    or ``(n, k)``.
 
     The solver raises ValueError for a singular matrix and for a residual that stays above ``tol``.
     """
@@ -28,9 +29,7 @@ def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Solver:
         matrix = csc_matrix(A)
         try:
             # Minimum degree on A + A^T without pivoting halves time and fill of finite element matrices.
-            factors = splu(
-                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-            )
+            factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         except RuntimeError as error:
             raise ValueError(
                 f"the matrix is singular ({error}); is there a Dirichlet part, and is it condensed out of the system?"

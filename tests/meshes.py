@@ -1,7 +1,10 @@
-"""Meshes that the tests share: one of every kind, and the same mesh in another order."""
+"""Meshes that the tests share, the same mesh in another order, and a problem on them."""
 
 import numpy as np
 from skfem import MeshHex, MeshLine, MeshQuad
+
+from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.problems import Diffusion
 
 
 def l_shape(refinements: int = 2) -> MeshQuad:
@@ -37,3 +40,9 @@ def shuffled(mesh, rng):
         turns = rng.integers(0, 4, size=t.shape[1])
         t = np.take_along_axis(t, (np.arange(4)[:, None] + turns) % 4, axis=0)
     return type(mesh)(mesh.p[:, vertex_order], t), cell_order
+
+
+def random_problem(refinements=3, seed=0, **kwargs):
+    """Diffusion in the unit square with an iid coefficient on every cell."""
+    mesh = MeshQuad().refined(refinements)
+    return Diffusion(mesh, iid_multilevel(mesh, refinements, 1, 5, np.random.default_rng(seed)), **kwargs)

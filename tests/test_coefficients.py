@@ -83,8 +83,10 @@ def test_checkerboard_alternates_and_takes_its_low_value_at_the_lower_corner():
     assert (board == 1).mean() == 0.5
 
 
-@pytest.mark.parametrize(("covariance", "at_one_length"), [("exponential", np.exp(-1)), ("gaussian", np.exp(-0.5))])
-def test_log_normal_has_the_stated_moments_and_correlation(covariance, at_one_length):
+@pytest.mark.parametrize(
+    ("covariance", "expected"), [("exponential", lambda r: np.exp(-r)), ("gaussian", lambda r: np.exp(-(r**2) / 2))]
+)
+def test_log_normal_has_the_stated_moments_and_correlation(covariance, expected):
     mesh, rng, sigma = MeshQuad().refined(5), np.random.default_rng(0), 0.7
     grid = mesh_lattice(mesh)
     fields = np.empty((400, 32, 32))
@@ -93,8 +95,12 @@ def test_log_normal_has_the_stated_moments_and_correlation(covariance, at_one_le
         field[tuple(grid.index)] = (np.log(a) - 0.3) / sigma
     assert abs(fields.mean()) < 0.03
     assert (fields**2).mean() == pytest.approx(1, abs=0.03)
-    assert (fields[:, :-4] * fields[:, 4:]).mean() == pytest.approx(at_one_length, abs=0.03)
-    assert (fields[:, :, :-2] * fields[:, :, 2:]).mean() == pytest.approx(at_one_length, abs=0.03)
+    for r in (0.5, 1, 2):
+        x, y = int(4 * r), int(2 * r)
+        assert (fields[:, :-x] * fields[:, x:]).mean() == pytest.approx(expected(r), abs=0.03)
+        assert (fields[:, :, :-y] * fields[:, :, y:]).mean() == pytest.approx(expected(r), abs=0.03)
+        diagonal = (fields[:, :-x, :-y] * fields[:, x:, y:]).mean()
+        assert diagonal == pytest.approx(expected(np.sqrt(2) * r), abs=0.03)
     assert (fields[:, :, 0] * fields[:, :, -1]).mean() == pytest.approx(0, abs=0.05)  # nothing wraps around
 
 

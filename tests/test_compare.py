@@ -77,12 +77,15 @@ def test_a_failing_solver_keeps_the_other_rows():
         "nan": lambda problem: lambda x: np.nan * x[0],
         "no function": lambda problem: None,
         "wrong shape": lambda problem: lambda x: x,
+        "wild gradient": lambda problem: Analytic(BUMP.value, lambda x: np.inf * x),
     }
     table = compare(PROBLEM, solvers)
     assert table["broken"] == Row("broken", failure="RuntimeError: no luck | today")
     assert table["nan"].failure == "ValueError: the solution is not finite (nan or inf)"
     assert "expected shape" in table["wrong shape"].failure
-    assert table["no function"].failure.endswith("a callable u(x), got NoneType") and table["no function"].error_l2 is None
+    assert table["wild gradient"].failure == "ValueError: the gradient is not finite (nan or inf)"
+    assert "no luck" in table.to_json()
+    assert table["no function"].failure.endswith("a callable u(x), got NoneType")
     assert [row.failure for row in table.rows[:3]] == ["", "", ""]
     assert table["coarse FEM"].error_l2 == compare(PROBLEM, SOLVERS)["coarse FEM"].error_l2
 

@@ -1,151 +1,33 @@
-"""Reference finite elements: exactness, rates, null models, the solutions they return and the linear solvers below."""
-
-import warnings
+"""Reference finite elements: exactness, rates, coarse meshes and null models."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meshes import all_kinds, l_shape, shuffled, stretched
-from scipy.sparse import csr_matrix
+from meshes import all_kinds, random_problem, shuffled, stretched
 from skfem import (
     Basis,
     ElementQuad1,
     ElementQuad2,
-    ElementVector,
     MeshHex,
     MeshLine,
     MeshQuad,
-    MeshQuad2,
-    MeshTet,
-    MeshTri,
-    condense,
-    solve,
 )
 
-from skfem_ml.cells import locate, midpoints
 from skfem_ml.coefficients import channels, checkerboard, iid_multilevel
 from skfem_ml.metrics import energy_error, l2_error, observed_rates
-from skfem_ml.problems import Diffusion, diffusion, load, mass
+from skfem_ml.problems import Diffusion
 from skfem_ml.reference import coarse_coefficient, solver_fem
 from skfem_ml.reference.fem import parents
-from skfem_ml.solutions import Analytic, FEFunction, probes
-from skfem_ml.solvers import relative_residual, solver_direct, solver_pyamg
+from skfem_ml.solutions import Analytic
 
 MEANS = ("arithmetic", "harmonic", "geometric")
 SINES = Analytic(
     lambda x: np.sin(np.pi * x[0]) * np.sin(np.pi * x[1]),
-    lambda x: np.pi
-    * np.stack([np.cos(np.pi * x[0]) * np.sin(np.pi * x[1]), np.sin(np.pi * x[0]) * np.cos(np.pi * x[1])]),
+    lambda x: (
+        np.pi * np.stack([np.cos(np.pi * x[0]) * np.sin(np.pi * x[1]), np.sin(np.pi * x[0]) * np.cos(np.pi * x[1])])
+    ),
 )
-
-
-def random_problem(refinements=3, seed=0, **kwargs):
-    mesh = MeshQuad().refined(refinements)
-    return Diffusion(mesh, iid_multilevel(mesh, refinements, 1, 5, np.random.default_rng(seed)), **kwargs)
-
-
-# --- solutions
-
-
-@pytest.mark.parametrize("mesh", [*all_kinds().values(), MeshTri().refined(3), MeshTet().refined(2)])
-def test_evaluation_reproduces_linear_functions_everywhere(mesh):
-    mesh, _ = shuffled(mesh, np.random.default_rng(0))
-    slope = np.arange(1, mesh.dim() + 1.0)
-    basis = Basis(mesh, mesh.elem())
-    u = FEFunction(basis, slope @ basis.doflocs)
-    weights = np.random.default_rng(1).dirichlet(np.ones(mesh.t.shape[0]), size=mesh.nelements)
-    inside = np.einsum("nk,dkn->dn", weights, mesh.p[:, mesh.t])
-    for x in (inside, mesh.p, midpoints(mesh)[:, :, None]):
-        np.testing.assert_allclose(u(x), np.tensordot(slope, x, 1), rtol=1e-11)
-        assert u(x).shape == x.shape[1:]
-    np.testing.assert_allclose(u.grad(inside), np.broadcast_to(slope[:, None], inside.shape), rtol=1e-9)
-    np.testing.assert_allclose(probes(basis, inside) @ u.y, u(inside), rtol=1e-13)
-
-
-def test_evaluation_agrees_with_scikit_fem():
-    rng = np.random.default_rng(0)
-    square = MeshQuad().refined(2)
-    bent = MeshQuad(square.p + 0.03 * np.sin(7 * square.p[::-1]), square.t)  # no boxes, no parallelograms
-    x = rng.uniform(0.1, 0.9, (2, 40))
-    for mesh in (square, bent):
-        for element in (ElementQuad1(), ElementQuad2()):
-            basis = Basis(mesh, element)
-            y = rng.standard_normal(basis.N)
-            np.testing.assert_allclose(FEFunction(basis, y)(x), basis.interpolator(y)(x), rtol=1e-9, atol=1e-11)
-            assert (locate(mesh, midpoints(mesh)) == np.arange(16)).all()
-
-
-def test_points_outside_are_an_error():
-    basis = Basis(l_shape(), ElementQuad1())
-    u = FEFunction(basis, basis.doflocs[0] + 0.0)
-    x = np.array([[0.5, 1.0, 1.5, 2.0, 1.5], [0.5, 2.0, 1.0, 0.0, 1.0 + 1e-12]])
-    np.testing.assert_allclose(u(x), x[0])  # the re-entrant edges belong to the domain
-    with pytest.raises(ValueError, match=r"1 points lie outside the mesh, the first is point 1 at \[1.5, 1.5\]"):
-        u(np.array([[0.5, 1.5], [0.5, 1.5]]))
-    with pytest.raises(ValueError, match="outside the mesh"):
-        u(np.array([[np.nan], [0.5]]))
-    with pytest.raises(ValueError, match="outside the mesh"):
-        FEFunction(Basis(MeshTri(), MeshTri.elem()), np.zeros(4))(np.array([[1.1], [0.5]]))
-    with pytest.raises(ValueError, match=r"x: expected shape \(2, ...\)"):
-        u(np.zeros((3, 4)))
-
-
-def test_a_function_needs_one_value_per_unknown_and_a_scalar_element():
-    basis = Basis(MeshQuad(), ElementQuad1())
-    with pytest.raises(ValueError, match=r"y: expected shape \(4,\), one value per degree of freedom, got \(5,\)"):
-        FEFunction(basis, np.zeros(5))
-    vector = Basis(MeshQuad(), ElementVector(ElementQuad1()))
-    with pytest.raises(TypeError, match="expected a scalar element"):
-        FEFunction(vector, np.zeros(8))(np.full((2, 1), 0.5))
-    curved = MeshQuad2.from_mesh(MeshQuad())
-    with pytest.raises(TypeError, match="MeshQuad2: points are located on first-order meshes only"):
-        FEFunction(Basis(curved, ElementQuad2()), np.zeros(9))(np.full((2, 1), 0.5))
-    assert FEFunction(basis, np.zeros(4)).unknowns == 4
-    assert FEFunction(basis, np.zeros(4), {"unknowns": 2}).unknowns == 2
-
-
-# --- problems
-
-
-def test_problems_refuse_what_they_cannot_honour():
-    mesh = MeshQuad().refined(2)
-    a = np.ones(16)
-    with pytest.raises(ValueError, match=r"first is -1\.0 in cell 0"):
-        Diffusion(mesh, -a)
-    with pytest.raises(ValueError, match=r"expected shape \(16,\), one value per cell, got 25 values"):
-        Diffusion(mesh, np.ones(25))
-    with pytest.raises(ValueError, match=r"expected 2 x 2 tensors, got shape \(3, 3, 16\)"):
-        Diffusion(mesh, np.tile(np.eye(3)[:, :, None], 16))
-    with pytest.raises(ValueError, match=r"got \['left'\]; the mesh has none"):
-        Diffusion(mesh, a, dirichlet="left")
-    with pytest.raises(ValueError, match=r"got \['west'\]; the mesh has \['bottom', 'left', 'right', 'top'\]"):
-        Diffusion(mesh.with_defaults(), a, dirichlet="west")
-    with pytest.raises(ValueError, match=r"expected names of boundaries, got \[\]"):
-        Diffusion(mesh.with_defaults(), a, dirichlet=())
-    with pytest.raises(ValueError, match="f: expected a finite number"):
-        Diffusion(mesh, a, f=np.nan)
-    with pytest.raises(ValueError, match=r"f\(x\): expected shape"):
-        solver_fem()(Diffusion(mesh, a, f=lambda x: x))
-    with pytest.raises(ValueError, match=r"f\(x\): expected finite values"), np.errstate(divide="ignore"):
-        solver_fem()(Diffusion(mesh, a, g=lambda x: 1 / x[0]))
-    with pytest.warns(UserWarning, match="contrast"):
-        Diffusion(mesh, np.r_[1e-12, np.ones(15)])
-
-
-def test_forms_have_their_kernels_and_integrals():
-    basis = Basis(stretched(), ElementQuad1())
-    a = np.random.default_rng(0).uniform(1, 5, basis.nelems)
-    A, M = diffusion.assemble(basis, a=a[:, None]), mass.assemble(basis)
-    one, x = np.ones(basis.N), basis.doflocs[0]
-    area = basis.dx.sum(axis=1)
-    assert abs(A @ one).max() < 1e-9 * abs(A).max()
-    assert x @ A @ x == pytest.approx(a @ area)
-    assert one @ M @ one == pytest.approx(area.sum())
-    assert load(2.0).assemble(basis).sum() == pytest.approx(2 * area.sum())
-    np.testing.assert_allclose(load(lambda x: x[0]).assemble(basis), M @ x, rtol=1e-10)
-    tensor = diffusion.assemble(basis, a=(np.eye(2)[:, :, None] * a)[..., None])
-    assert abs(tensor - A).max() < 1e-14 * abs(A).max()
 
 
 # --- exactness and rates
@@ -156,9 +38,7 @@ def test_linear_solutions_are_exact_with_mixed_boundary(kind):
     mesh = all_kinds()[kind]
     mesh, _ = shuffled(mesh, np.random.default_rng(0))
     left, right = mesh.p[0].min(), mesh.p[0].max()
-    mesh = mesh.with_boundaries(
-        {"left": lambda x: np.isclose(x[0], left), "right": lambda x: np.isclose(x[0], right)}
-    )
+    mesh = mesh.with_boundaries({"left": lambda x: np.isclose(x[0], left), "right": lambda x: np.isclose(x[0], right)})
     if kind == "l_shape":
         # On the L the flow cannot be straight: all of the boundary is given instead.
         problem = Diffusion(mesh, np.full(mesh.nelements, 3.0), f=0, g=lambda x: 1 + 2 * x[0])
@@ -256,7 +136,9 @@ def test_all_coarse_models_agree_where_the_coefficient_is_coarse():
 
 
 def test_exact_coarse_fem_is_the_best_coarse_function_in_energy():
-    problem, coarse = random_problem(5), MeshQuad().refined(2)
+    # A right-hand side that the coarse quadrature cannot see.
+    problem = random_problem(5, f=lambda x: 1 + np.sign(np.sin(32 * np.pi * x[0])))
+    coarse = MeshQuad().refined(2)
     fine = solver_fem()(problem)
     error = {
         m: energy_error(solver_fem(coarse, mean=m)(problem), fine, fine.basis, problem.a) for m in ("exact", *MEANS)
@@ -300,7 +182,7 @@ def test_coarse_models_in_three_dimensions():
 
 def test_meshes_that_are_not_nested_are_refused():
     problem = random_problem(3)
-    with pytest.raises(ValueError, match=r"64 cells is not a refinement of the coarse mesh of 9 cells: .*coarse\.ref"):
+    with pytest.raises(ValueError, match="coarse mesh of 9 cells: 28 fine cells lie in no single coarse cell"):
         solver_fem(MeshQuad.init_tensor(np.linspace(0, 1, 4), np.linspace(0, 1, 4)), mean="harmonic")(problem)
     with pytest.raises(ValueError, match="not a refinement of the coarse mesh of 256 cells"):
         solver_fem(MeshQuad().refined(4))(problem)
@@ -318,66 +200,3 @@ def test_meshes_that_are_not_nested_are_refused():
         coarse_coefficient(np.zeros(64), problem.mesh, MeshQuad(), "harmonic")
     with pytest.raises(ValueError, match="geometric mean of tensors"):
         coarse_coefficient(np.tile(np.eye(2)[:, :, None], 64), problem.mesh, MeshQuad(), "geometric")
-
-
-# --- linear solvers
-
-
-@pytest.mark.parametrize("hierarchy", ["smoothed aggregation", "ruge-stuben"])
-def test_direct_and_multigrid_solvers_agree(hierarchy):
-    problem = random_problem(4)
-    direct = solver_fem()(problem)
-    iterative = solver_pyamg(hierarchy=hierarchy)
-    np.testing.assert_allclose(solver_fem(solver=iterative)(problem).y, direct.y, rtol=1e-7, atol=1e-12)
-    # The same solver on another matrix builds another hierarchy.
-    other = random_problem(3, seed=1)
-    np.testing.assert_allclose(solver_fem(solver=iterative)(other).y, solver_fem()(other).y, rtol=1e-7, atol=1e-12)
-
-
-def test_solvers_stand_where_scikit_fem_expects_them():
-    basis = Basis(MeshQuad().refined(3), ElementQuad1())
-    system = condense(diffusion.assemble(basis, a=np.ones((64, 1))), load().assemble(basis), D=basis.get_dofs())
-    expected = solve(*system)
-    for solver in (solver_direct(), solver_pyamg()):
-        np.testing.assert_allclose(solve(*system, solver=solver), expected, rtol=1e-8, atol=1e-14)
-
-
-def test_several_right_hand_sides_and_no_unknowns():
-    A = csr_matrix(np.diag([2.0, 4.0]))
-    np.testing.assert_allclose(solver_direct()(A, np.array([[2.0, 0.0], [4.0, 0.0]])), [[1, 0], [1, 0]])
-    np.testing.assert_array_equal(solver_pyamg()(A, np.zeros(2)), 0)
-    one_cell = Diffusion(MeshQuad(), np.ones(1), g=2.0)
-    for solver in (solver_direct(), solver_pyamg()):
-        np.testing.assert_array_equal(solver_fem(solver=solver)(one_cell).y, 2.0)
-
-
-def test_failed_solves_say_so():
-    singular = csr_matrix(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    with pytest.raises(ValueError, match="singular"):
-        solver_direct()(singular, np.array([1.0, 1.0]))
-    badly = csr_matrix(np.array([[1.0, 1.0], [1.0, 1.0 + 4e-16]]))
-    with pytest.raises(ValueError, match=r"relative residual of the direct solve is .*, expected at most 0.0e.00"):
-        solver_direct(tol=0.0)(badly, np.array([0.1, 0.3]))
-    problem = random_problem(5)
-    with pytest.raises(RuntimeError, match=r"relative residual of .* after 2 iterations, expected 1.0e-10; raise"):
-        solver_fem(solver=solver_pyamg(maxiter=2))(problem)
-    with pytest.raises(ValueError, match="hierarchy: expected 'smoothed aggregation'"):
-        solver_pyamg(hierarchy="geometric")
-
-
-@pytest.mark.parametrize("contrast", [1e-11, 1e11])
-def test_contrast_beyond_1e10_warns_and_the_residual_is_checked(contrast):
-    mesh = MeshQuad().refined(4)
-    with pytest.warns(UserWarning, match="contrast"):
-        problem = Diffusion(mesh, channels(mesh, contrast, 2, 1 / 8, np.random.default_rng(0)))
-    u = solver_fem()(problem)
-    inner = np.setdiff1d(np.arange(u.basis.N), u.basis.get_dofs().flatten())
-    A, b = problem.stiffness(u.basis)[inner][:, inner], problem.load(u.basis)[inner]
-    assert relative_residual(A, u.y[inner], b) <= 1e-8
-    assert np.isfinite(u.y).all() and (u.y >= -1e-9 * u.y.max()).all()
-
-
-def test_no_warning_in_ordinary_use():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        solver_fem(MeshQuad().refined(1))(random_problem(3))

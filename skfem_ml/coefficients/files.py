@@ -53,10 +53,10 @@ def from_file(
     "harmonic" or "geometric" mean over the cell (see `raster_to_cells`).
 
     Mesh files (.vtu, .vtk, .xdmf, .msh) are read by meshio at their own coordinates: a cell takes the cell data called
-    ``name`` (needed where there are several besides the tags ``gmsh:...``) of the source cell that holds its midpoint.
+    ``name`` (needed where there are several, besides ``gmsh:...`` tags) of the source cell that holds its midpoint.
 
-    Raises FileNotFoundError, and ValueError for broken files, unknown suffixes, cells without a source cell and values
-    that are not positive and finite.
+    Raises FileNotFoundError, ImportError where meshio lacks a library (h5py for .xdmf), and ValueError for broken
+    files, unknown suffixes, cells without a source cell and values that are not positive and finite.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -112,6 +112,11 @@ def _read_mesh(path: Path):
     require_file(path)
     try:
         return meshio.read(path)
+    except ImportError as error:
+        library = error.name
+        raise ImportError(
+            f"{path}: meshio reads {path.suffix} files with {library}, which is not installed; pip install {library}"
+        ) from error
     except (Exception, SystemExit) as error:  # meshio leaves through sys.exit on some broken files
         raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
 

@@ -1,12 +1,14 @@
 """Bordered matrices and their partial elimination, batched in torch.
 
-A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating some
-unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads and
-functionals need no treatment of their own.
+A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating
+some unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads
+and functionals need no treatment of their own.
 """
 
 from __future__ import annotations
 
+import threading
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -23,8 +25,29 @@ class Eliminated(NamedTuple):
     coupling: Tensor  # L^-1 times the rest of its rows
 
 
+class Workspace(threading.local):
+    """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on
+    them.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._buffers: dict[str, Tensor] = {}
+
+    def empty(self, name: str, *shape: int) -> Tensor:
+        """An array with any content; the one last taken under that name is overwritten."""
+        size = prod(shape)
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = torch.empty(size, dtype=torch.float64, device=self.device)
+        return self._buffers[name][:size].view(shape)
+
+    def columns(self, name: str, *shape: int) -> Tensor:
+        """The same, stored column by column, as LAPACK likes its results."""
+        return self.empty(name, *shape[:-2], shape[-1], shape[-2]).mT
+
+
 def cholesky(matrix: Tensor) -> Tensor:
-    """Lower Cholesky factors of a batch. Raises ValueError if one is not positive definite: the form is not elliptic."""
+    """Lower Cholesky factors of a batch. Raises ValueError where one is not positive definite (no elliptic form)."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):
         raise not_elliptic()
@@ -39,8 +62,15 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
 
 
 def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns' coefficients."""
+    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns'
+    coefficients.
+    """
     return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling @ rest), upper=True)
+
+
+def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:
+    """``matrix -= left^T right`` in place, for batches ``(B, ., .)``."""
+    matrix.baddbmm_(left.mT, right, alpha=-1)
 
 
 def fix(matrix: Tensor, free: Tensor) -> None:
@@ -55,7 +85,9 @@ def fix(matrix: Tensor, free: Tensor) -> None:
 
 
 def scatter_add(target: Tensor, index: Tensor, source: Tensor) -> None:
-    """Add blocks ``source`` to ``target``, both with the same leading batch axes, at flat places ``index`` of its last two."""
+    """Add blocks ``source`` to ``target``, both with the same leading batch axes, at flat places ``index`` of its last
+    two.
+    """
     lead = target.shape[:-2].numel()
     target.view(lead, -1).index_add_(1, index, source.reshape(lead, -1))
 

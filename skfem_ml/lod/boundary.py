@@ -12,7 +12,8 @@ from .grid import BoxGrid, lexicographic
 
 
 class DirichletPart:
-    """Gamma_D: ``sides`` says which sides of a coarse cell lie on it, ``(nelems, 2 dim)``; ``nodes`` which coarse nodes.
+    """Gamma_D: ``sides`` says which sides of a coarse cell lie on it, ``(nelems, 2 dim)``; ``nodes`` which coarse
+    nodes.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class DirichletPart:
         self.nodes[grid.mesh.facets[:, facets]] = True
 
     def fine_nodes(self, n: int) -> ndarray:
-        """Which of the ``(n + 1)**dim`` fine nodes of every coarse cell lie on Gamma_D sides of it, ``(nelems, ...)``."""
+        """Which of the ``(n + 1)**dim`` fine nodes of every coarse cell lie on its Gamma_D sides, ``(nelems, ...)``."""
         dim = self.sides.shape[1] // 2
         index = lexicographic(n + 1, dim)
         on_side = np.stack([index[side // 2] == (n if side % 2 else 0) for side in range(2 * dim)])
@@ -56,8 +57,10 @@ def _named_facets(mesh: Any, names: list[str], outer: ndarray) -> ndarray:
     known = mesh.boundaries or {}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"dirichlet: expected names among {sorted(known)}, got {unknown}; name boundaries with "
-                         "mesh.with_boundaries({...}) or mesh.with_defaults()")
+        raise ValueError(
+            f"dirichlet: expected names among {sorted(known)}, got {unknown}; name boundaries with "
+            "mesh.with_boundaries({...}) or mesh.with_defaults()"
+        )
     facets = np.unique(np.concatenate([known[name] for name in names]))
     if np.setdiff1d(facets, outer).size:
         raise ValueError(f"dirichlet: expected facets on the boundary of the domain, got interior ones in {names}")
@@ -67,8 +70,10 @@ def _named_facets(mesh: Any, names: list[str], outer: ndarray) -> ndarray:
 def _filled_facets(mesh: Any, basis: Basis, choice: Any, outer: ndarray) -> ndarray:
     dofs = _flat_dofs(choice)
     if dofs.size and (dofs.min() < 0 or dofs.max() >= basis.N):
-        raise ValueError(f"dirichlet: expected degrees of freedom 0 to {basis.N - 1} of the coarse basis, got "
-                         f"{dofs.min()} to {dofs.max()}")
+        raise ValueError(
+            f"dirichlet: expected degrees of freedom 0 to {basis.N - 1} of the coarse basis, got "
+            f"{dofs.min()} to {dofs.max()}"
+        )
     on = np.zeros(basis.N, dtype=bool)
     on[dofs] = True
     vertex_on = on[basis.nodal_dofs[0]]
@@ -77,8 +82,10 @@ def _filled_facets(mesh: Any, basis: Basis, choice: Any, outer: ndarray) -> ndar
     covered[mesh.facets[:, facets]] = True
     lone = np.flatnonzero(vertex_on & ~covered)
     if lone.size:
-        raise ValueError(f"dirichlet: expected nodes that fill boundary facets, got {lone.size} that do not (first: node "
-                         f"{lone[0]} at {mesh.p[:, lone[0]]}); a single point or an interior node is no Dirichlet boundary")
+        raise ValueError(
+            f"dirichlet: expected nodes that fill boundary facets, got {lone.size} that do not (first: node "
+            f"{lone[0]} at {mesh.p[:, lone[0]]}); a single point or an interior node is no Dirichlet boundary"
+        )
     return facets
 
 
@@ -86,8 +93,8 @@ def _flat_dofs(choice: Any) -> ndarray:
     if isinstance(choice, dict):
         return np.unique(np.concatenate([_flat_dofs(view) for view in choice.values()] + [np.zeros(0, int)]))
     if hasattr(choice, "flatten") and not isinstance(choice, ndarray):
-        choice = choice.flatten()                                                   # a DofsView
+        choice = choice.flatten()  # a DofsView
     dofs = np.asarray(choice)
-    if dofs.size and dofs.dtype == bool or dofs.dtype.kind not in "iu" and dofs.size:
+    if (dofs.size and dofs.dtype == bool) or (dofs.dtype.kind not in "iu" and dofs.size):
         raise ValueError(f"dirichlet: expected names, or integer degrees of freedom, got an array of {dofs.dtype}")
     return dofs.astype(int).ravel()

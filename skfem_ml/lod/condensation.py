@@ -1,9 +1,9 @@
 """Fast engine: correctors on quads by static condensation shared between patches, in batched dense algebra.
 
-Coarse elements are condensed onto their boundary once. Vertical strips of 2 ell + 1 elements, condensed onto their two long
-sides, serve 2 ell + 1 patches each. A patch is then block-tridiagonal on the lines between its strips: forward elimination
-of the constraints and the four right-hand sides gives the multipliers, a back-substitution on the lines the correctors
-there, and functionals carried along as columns turn them into rows of the local matrix.
+Coarse elements are condensed onto their boundary once. Vertical strips of 2 ell + 1 elements, condensed onto their two
+long sides, serve 2 ell + 1 patches each. A patch is then block-tridiagonal on the lines between its strips: forward
+elimination of the constraints and the four right-hand sides gives the multipliers, a back-substitution on the lines the
+correctors there, and functionals carried along as columns turn them into rows of the local matrix.
 """
 
 from __future__ import annotations
@@ -17,117 +17,126 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from .bordered import Eliminated
+from .bordered import Workspace
 from .correctors import ReferenceEngine
+from .discretisation import Discretisation
 from .elements import ElementCondenser
 from .forms import FineForm
 from .lattice import Lattice
 from .reconstruction import explicit_correctors, sum_correctors
-from .strips import Layout, build_strips
+from .rows import PatchLayout, Row, Strips, Tower, tower_stack
 from .sweep import Sweep
 
-BAND_BYTES = 2**28  # condensed elements held at a time
-
-
-class Row:
-    """The condensed elements of one row of the coarse grid, ``(columns of the grid, N, N)``; zero in holes."""
-
-    def __init__(self, condenser: ElementCondenser, elements: ndarray, wanted: ndarray, keep: bool):
-        present = np.flatnonzero((elements >= 0) & wanted)
-        self.elements, self.columns = elements[present], torch.from_numpy(present).to(condenser.device)
-        matrices, steps = condenser.condense(self.elements)
-        self._steps = steps if keep else []
-        if len(present) == len(elements):
-            self.matrices = matrices
-        else:
-            self.matrices = matrices.new_zeros(len(elements), *matrices.shape[1:])
-            self.matrices[self.columns] = matrices
-
-    def steps_of(self, elements: ndarray) -> list[Eliminated]:
-        """The elimination steps of some of its elements (where they were kept)."""
-        order = np.argsort(self.elements)
-        at = torch.from_numpy(order[np.searchsorted(self.elements, elements, sorter=order)]).to(self.columns.device)
-        return [Eliminated(*(part[at] for part in step)) for step in self._steps]
+BAND_BYTES = 2**28  # condensed elements and towers held at a time
+SWEEP_BYTES = 2**22  # line rows of the patches swept at a time: they should stay in the cache
 
 
 class CondensationEngine:
     """Element correctors on quads by shared static condensation; the same results as ``ReferenceEngine`` to rounding.
 
-    Patches that are not their whole block within the domain (a block that reaches over a gap), or where nothing is fixed
-    (the whole domain without Dirichlet boundary), go to ``ReferenceEngine``.
+    Patches that are not their whole block within the domain (a block that reaches over a gap), or where nothing is
+    fixed (the whole domain without Dirichlet boundary), go to ``ReferenceEngine``.
 
     Parameters
     ----------
-    lod
+    space
         The space; two-dimensional, with refine > 1.
     fine_form
         The form with its coefficients.
     """
 
-    def __init__(self, lod: Any, fine_form: FineForm):
-        self.lod, self.fine_form = lod, fine_form
-        self.lattice = Lattice(lod.grid, lod.dirichlet)
-        self.applies = lod.patches.regular & ~lod.floating
+    def __init__(self, space: Discretisation, fine_form: FineForm):
+        self.space, self.fine_form = space, fine_form
+        self.lattice = Lattice(space.grid, space.dirichlet)
+        self.applies = space.patches.regular & ~space.floating
 
     def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
         """Pairs of elements and their rows, ``(k, rows, columns)``; see ``ReferenceEngine.local``."""
         regular = self.applies[elements]
         yield from self.sweeps(elements[regular], loads, lambda sweep, *_: (sweep.elements, sweep.rows().cpu().numpy()))
         if not regular.all():
-            yield from ReferenceEngine(self.lod, self.fine_form).local(elements[~regular], loads)
+            yield from ReferenceEngine(self.space, self.fine_form).local(elements[~regular], loads)
 
     def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Elements, fine nodes of their patches and the correctors there; see ``ReferenceEngine.correct``."""
         regular = self.applies[elements]
         yield from self.sweeps(elements[regular], loads, explicit_correctors, keep=True)
         if not regular.all():
-            yield from ReferenceEngine(self.lod, self.fine_form).correct(elements[~regular], loads)
+            yield from ReferenceEngine(self.space, self.fine_form).correct(elements[~regular], loads)
 
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
         regular = self.applies[elements]
         total = sum_correctors(self, elements[regular], loads, weights)
         if not regular.all():
-            total += ReferenceEngine(self.lod, self.fine_form).correct_sum(elements[~regular], loads, weights)
+            total += ReferenceEngine(self.space, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total
 
-    def sweeps(self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any],
-               keep: bool = False) -> Iterator[Any]:
-        """Solve patches run by run and yield ``finish(sweep, rows, condenser)`` of each; ``keep`` the steps of condensed elements."""
+    def sweeps(
+        self, elements: ndarray, loads: ndarray | None, finish: Callable[..., Any], keep: bool = False
+    ) -> Iterator[Any]:
+        """Solve patches run by run and yield ``finish(sweep, rows, condenser)``; ``keep`` the steps of condensed
+        elements.
+        """
         if not len(elements):
             return
-        condenser = ElementCondenser(self.lod, self.fine_form, loads)
-        needed = self.lattice.neighbourhood(elements, self.lod.ell)
-        columns, rows = self.lod.grid.cells[:, elements]
-        held: dict[int, Row] = {}
-        for band in self._bands(condenser, keep):
-            runs = [run for y in band for run in _runs(elements[rows == y], columns[rows == y], y, 2 * self.lod.ell + 1)]
-            wanted = [y for y in range(band.start - self.lod.ell, band.stop + self.lod.ell) if y in needed]
-            held = {y: row for y, row in held.items() if y in wanted}
-            missing = [y for y in wanted if y not in held]
-            with one_thread(), ThreadPoolExecutor(self.lod.workers) as pool:
-                each = map if self.lod.workers == 1 else pool.map
-                held |= zip(missing, each(lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), missing),
-                            strict=True)
-                yield from each(lambda run: finish(self._solve(run, held, condenser), held, condenser), runs)
+        space, ell = self.space, self.space.ell
+        condenser = ElementCondenser(space, self.fine_form, loads)
+        workspace = Workspace(condenser.device)
+        needed = self.lattice.neighbourhood(elements, ell)
+        columns, lines = space.grid.cells[:, elements]
+        rows: dict[int, Row] = {}
+        towers: dict[int, Tower] = {}
+        with one_thread(), ThreadPoolExecutor(space.workers) as pool:
+            each = map if space.workers == 1 else pool.map
+            for band in self._bands(condenser, keep):
+                here = sorted(set(lines.tolist()) & set(band))
+                wanted = [y for y in range(band.start - ell, band.stop + ell) if y in needed]
+                _renew(rows, wanted, lambda y: Row(condenser, self.lattice.element[y], needed[y], keep), each)
+                bottoms = sorted({bottom for y in here for bottom in (y - ell, y + 1)})
+                bottoms = [y for y in bottoms if any(y + e in rows for e in range(ell))]
+                _renew(towers, bottoms, lambda y: Tower(self.lattice, rows, y, space.n, ell), each)
+                runs = [run for y in here for run in _runs(elements[lines == y], columns[lines == y], y, 2 * ell + 1)]
+                for results in each(
+                    lambda run: [finish(sweep, rows, condenser) for sweep in self._solve(run, rows, towers, workspace)],
+                    runs,
+                ):
+                    yield from results
 
     def _bands(self, condenser: ElementCondenser, keep: bool) -> Iterator[range]:
-        """Rows of the grid in bands whose condensed elements fit in bounded memory."""
-        nx, ny = self.lod.grid.shape
-        per_row = 8 * (4 * self.lod.n + 4 + condenser.columns)**2 * nx * (4 if keep else 1)
-        height = max(1, BAND_BYTES // per_row - 2 * self.lod.ell)
+        """Rows of the grid in bands whose condensed elements and towers fit in bounded memory."""
+        space, (nx, ny) = self.space, self.space.grid.shape
+        element, tower = 4 * space.n + 4 + condenser.columns, tower_stack(space.n, space.ell).kept
+        per_row = 8 * nx * (element**2 * (4 if keep else 1) + tower**2)
+        height = max(1, BAND_BYTES // per_row - 2 * space.ell)
         for start in range(0, ny, height):
             yield range(start, min(start + height, ny))
 
-    def _solve(self, run: tuple[int, ndarray, ndarray], held: dict[int, Row], condenser: ElementCondenser) -> Sweep:
-        """Solve the patches of one run of elements in a row: ``(row, elements, their columns)``."""
+    def _solve(
+        self, run: tuple[int, ndarray, ndarray], rows: dict[int, Row], towers: dict[int, Tower], workspace: Workspace
+    ) -> Iterator[Sweep]:
+        """Solve the patches of one run of elements in a row, ``(row, elements, their columns)``, a few at a time.
+
+        A sweep must be done with before the next one is taken: they share their memory.
+        """
         y, elements, columns = run
-        ell = self.lod.ell
+        ell = self.space.ell
         box = self.lattice.box(y - ell, columns[0] - ell, columns[-1] + ell, 2 * ell + 1)
         starts = columns - columns[0]
-        layout = Layout(self.lod.n, ell, box.rim_is_free(starts), condenser.columns)
-        strips = build_strips(layout, box, held, condenser.device)
-        return Sweep(self.lod, layout, box, strips, elements, starts)
+        layout = PatchLayout(self.space.n, ell, box.rim_is_free(starts), rows[y].loaded.shape[2])
+        strips = Strips(layout, box, rows[y], (towers.get(y - ell), towers.get(y + 1)), workspace)
+        size = max(1, SWEEP_BYTES // (8 * layout.strip.line * (2 * layout.strip.line + layout.columns)))
+        for start in range(0, len(elements), size):
+            part = slice(start, start + size)
+            yield Sweep(self.space, strips, elements[part], starts[part], workspace)
+
+
+def _renew(held: dict[int, Any], wanted: list[int], make: Callable[[int], Any], each: Callable[..., Any]) -> None:
+    """Drop what is not wanted any more, and make what is missing."""
+    for y in set(held) - set(wanted):
+        del held[y]
+    missing = [y for y in wanted if y not in held]
+    held.update(zip(missing, each(make, missing), strict=True))
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Reference engine: one sparse saddle-point problem a patch, solved by its Schur complement. Clear, general, not fast."""
+"""Reference engine: one sparse saddle-point problem a patch, solved by its Schur complement. Clear and general."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -12,6 +12,9 @@ from scipy.sparse.linalg import splu
 
 from .forms import FineForm
 from .interpolation import hat_values, tensor
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
@@ -29,34 +32,34 @@ class Patch(NamedTuple):
 class ReferenceEngine:
     """Element correctors by scipy's ``splu``: find w in W(N^l(T)) with a(w, v) = g_T(v) for all v in W(N^l(T)).
 
-    W is the kernel of the quasi-interpolation, zero on the rim of the patch inside the domain and on Gamma_D. With C the
-    constraints, K w = g - C^T mu and C w = 0, so (C K^-1 C^T) mu = C K^-1 g (Engwer et al. 2019, section 3).
-    Lines, quads and hexes, any union of cells, any symmetric elliptic form.
+    W is the kernel of the quasi-interpolation, zero on the rim of the patch inside the domain and on Gamma_D. With C
+    the constraints, K w = g - C^T mu and C w = 0, so (C K^-1 C^T) mu = C K^-1 g (Engwer et al. 2019, section 3). Lines,
+    quads and hexes, any union of cells, any symmetric elliptic form.
 
     Parameters
     ----------
-    lod
+    space
         The space.
     fine_form
         The form with its coefficients.
     """
 
-    def __init__(self, lod: Any, fine_form: FineForm):
-        self.lod, self.fine_form = lod, fine_form
-        self.projector = lod.interpolation.local(lod.n, lod.grid.dim)
-        self.hats = tensor(hat_values(lod.n), lod.grid.dim)                        # (2**d, (n+1)**d)
+    def __init__(self, space: Discretisation, fine_form: FineForm):
+        self.space, self.fine_form = space, fine_form
+        self.projector = space.interpolation.local(space.n, space.grid.dim)
+        self.hats = tensor(hat_values(space.n), space.grid.dim)  # (2**d, (n+1)**d)
 
     def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
         """Pairs of elements and their rows g_T(lambda_i) - a(w_T, lambda_i), ``(k, rows, columns)``.
 
-        ``loads`` are functionals on T, ``(nelems, (n + 1)**d, columns)``; without them they are a_T(lambda_j, .), and the
-        rows are the local matrix S_T.
+        ``loads`` are functionals on T, ``(nelems, (n + 1)**d, columns)``; without them they are a_T(lambda_j, .), and
+        the rows are the local matrix S_T.
         """
         for T, patch, g, w in self._solved(elements, loads):
             residual = -(patch.stiffness @ w)
             residual[patch.own] += g
-            on_coarse = self.lod.prolongation[patch.nodes].T @ residual            # (coarse.N, columns)
-            rows = self.lod.patches.nodes[T]
+            on_coarse = self.space.prolongation[patch.nodes].T @ residual  # (coarse.N, columns)
+            rows = self.space.patches.nodes[T]
             yield np.array([T]), np.where(rows[:, None] >= 0, on_coarse[rows], 0)[None]
 
     def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
@@ -66,7 +69,7 @@ class ReferenceEngine:
 
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; columns weighted by ``(nelems, columns)``."""
-        total = np.zeros(self.lod.fine_grid.mesh.p.shape[1])
+        total = np.zeros(self.space.fine_grid.mesh.p.shape[1])
         for T, patch, _, w in self._solved(elements, loads):
             total[patch.nodes] += w.sum(axis=1) if weights is None else w @ weights[T]
         return total
@@ -74,44 +77,53 @@ class ReferenceEngine:
     def _solved(self, elements: ndarray, loads: ndarray | None) -> Iterator[tuple[int, Patch, ndarray, ndarray]]:
         for block, index_of, matrices in self._blocks(elements):
             for T in block:
-                g = loads[T] if loads is not None else self._own_load(matrices[index_of[self.lod.refinement.cells[T]]])
+                g = (
+                    loads[T]
+                    if loads is not None
+                    else self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                )
                 patch = self._patch(T, index_of, matrices)
                 yield T, patch, g, self._solve(patch, g)
 
     def _blocks(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Runs of elements with the element matrices their patches need: numbers of the cells in them, and matrices."""
-        per_patch = self.lod.patches.cells.shape[1] * self.lod.refinement.cells.shape[1]
+        per_patch = self.space.patches.cells.shape[1] * self.space.refinement.cells.shape[1]
         size = max(1, BLOCK_CELLS // per_patch)
         for start in range(0, len(elements), size):
-            block = elements[start:start + size]
-            coarse = np.unique(self.lod.patches.cells[block])
-            cells = self.lod.refinement.cells[coarse[coarse >= 0]].ravel()
-            index_of = np.full(self.lod.refinement.cells.size, -1)
+            block = elements[start : start + size]
+            coarse = np.unique(self.space.patches.cells[block])
+            cells = self.space.refinement.cells[coarse[coarse >= 0]].ravel()
+            index_of = np.full(self.space.refinement.cells.size, -1)
             index_of[cells] = np.arange(len(cells))
             yield block, index_of, self.fine_form.matrices(cells)
 
     def _own_load(self, matrices: ndarray) -> ndarray:
         """a_T(lambda_j, .) for the corners j of T: ``((n + 1)**d, 2**d)``."""
-        corners = self.lod.fine_corners_in_cell
+        corners = self.space.fine_corners_in_cell
         out = np.zeros((self.hats.shape[1], self.hats.shape[0]))
         np.add.at(out, corners, np.einsum("eij,cej->eic", matrices, self.hats[:, corners]))
         return out
 
     def _patch(self, T: int, index_of: ndarray, matrices: ndarray) -> Patch:
-        lod = self.lod
-        coarse = lod.patches.cells[T][lod.patches.cells[T] >= 0]
-        nodes, position = np.unique(lod.refinement.nodes[coarse], return_inverse=True)
+        space = self.space
+        coarse = space.patches.cells[T][space.patches.cells[T] >= 0]
+        nodes, position = np.unique(space.refinement.nodes[coarse], return_inverse=True)
         position = position.reshape(len(coarse), -1)
-        corners = position[:, lod.fine_corners_in_cell].reshape(-1, 2**lod.grid.dim)
-        blocks = matrices[index_of[lod.refinement.cells[coarse].ravel()]]
+        corners = position[:, space.fine_corners_in_cell].reshape(-1, 2**space.grid.dim)
+        blocks = matrices[index_of[space.refinement.cells[coarse].ravel()]]
         stiffness = _assembled(blocks, corners, corners, (len(nodes), len(nodes)))
-        coarse_nodes, row = np.unique(lod.grid.corners[coarse], return_inverse=True)
-        weighted = lod.averages[coarse][:, :, None] * self.projector
+        coarse_nodes, row = np.unique(space.grid.corners[coarse], return_inverse=True)
+        weighted = space.averages[coarse][:, :, None] * self.projector
         constraints = _assembled(weighted, row.reshape(len(coarse), -1), position, (len(coarse_nodes), len(nodes)))
-        whole = np.bincount(position.ravel(), minlength=len(nodes)) == lod.fine_node_cells[nodes]
-        free = np.flatnonzero(whole & ~lod.fine_dirichlet[nodes])
-        return Patch(nodes, stiffness, constraints[~lod.dirichlet.nodes[coarse_nodes]], free,
-                     position[np.flatnonzero(coarse == T)[0]])
+        whole = np.bincount(position.ravel(), minlength=len(nodes)) == space.fine_node_cells[nodes]
+        free = np.flatnonzero(whole & ~space.fine_dirichlet[nodes])
+        return Patch(
+            nodes,
+            stiffness,
+            constraints[~space.dirichlet.nodes[coarse_nodes]],
+            free,
+            position[np.flatnonzero(coarse == T)[0]],
+        )
 
     def _solve(self, patch: Patch, g: ndarray) -> ndarray:
         w = np.zeros((len(patch.nodes), g.shape[1]))
@@ -120,17 +132,17 @@ class ReferenceEngine:
         full = np.zeros_like(w)
         full[patch.own] = g
         C = patch.constraints[:, patch.free].toarray()
-        C = C[np.abs(C).max(axis=1) > 0]                                           # rows with no free node say nothing
+        C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
         K = patch.stiffness[patch.free][:, patch.free]
-        if len(patch.free) == len(patch.nodes):                                    # K may not see constants: add one
-            row = csr_matrix(C[:1] / np.linalg.norm(C[0]))                         # constraint's square, which W does not see
+        if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
+            row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see
             K = K + K.diagonal().max() * (row.T @ row)
         try:
-            factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options=dict(SymmetricMode=True), diag_pivot_thresh=0)
+            factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0)
         except RuntimeError as error:
             raise not_elliptic() from error
         solved = factor.solve(np.column_stack([C.T, full[patch.free]]))
-        responses, w_free = solved[:, :len(C)], solved[:, len(C):]
+        responses, w_free = solved[:, : len(C)], solved[:, len(C) :]
         mu = _multipliers(C @ responses, C @ w_free)
         w[patch.free] = w_free - responses @ mu
         return w
@@ -152,5 +164,7 @@ def _assembled(blocks: ndarray, rows: ndarray, cols: ndarray, shape: tuple[int, 
 
 def not_elliptic() -> ValueError:
     """The error of an engine that meets a singular or indefinite patch."""
-    return ValueError("form: expected an elliptic bilinear form (positive definite on functions with zero coarse part), got "
-                      "one whose patch matrix is singular or indefinite; check the signs of its terms and coefficients")
+    return ValueError(
+        "form: expected an elliptic bilinear form (positive definite on functions with zero coarse part), got "
+        "one whose patch matrix is singular or indefinite; check the signs of its terms and coefficients"
+    )

@@ -1,12 +1,13 @@
 """Static condensation of coarse quads onto their boundary, merging blocks of cells upwards.
 
 A coarse element becomes a bordered matrix: unknowns are its 4 n boundary nodes, columns the constraints P (4), the
-functionals R = a(lambda_c, .) of its corners (4), and loads where there are any.
+functionals R = a(lambda_c, .) of its corners (4), and loads where there are any. Corners are the two left ones, then
+the two right ones.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from .bordered import Eliminated, eliminate, flat_index, recover, scatter_add
 from .forms import FineForm
 from .interpolation import hat_values, tensor
 
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
+
 
 def boundary_nodes(s: int) -> ndarray:
-    """Places (x, y) of the 4 s nodes around a block of s x s cells: west and east with corners, then south and north."""
+    """Places (x, y) of the 4 s nodes around s x s cells: west and east with corners, then south and north."""
     y, x = np.arange(s + 1), np.arange(1, s)
     west, east = np.stack([0 * y, y]), np.stack([0 * y + s, y])
     south, north = np.stack([x, 0 * x]), np.stack([x, 0 * x + s])
@@ -35,6 +39,10 @@ def merge_factors(count: int) -> list[int]:
             count //= prime
         prime += 1
     return factors
+
+
+CORNERS = [0, 2, 1, 3]  # lexicographic corners in the order of a stack: the two left ones, then the two right ones
+CHUNK_BYTES = 2**21  # matrices of elements merged at a time: they should stay in the cache
 
 
 class Merge:
@@ -55,11 +63,11 @@ class Merge:
                 rows = torch.from_numpy(np.append(place[x, y], extra))
                 self.child_rows.append(rows)
                 self.children.append(flat_index(rows, rows, self.width))
-        blocks = n // size                                                         # parents along an edge of the element
+        blocks = n // size  # parents along an edge of the element
         self.blocks, self.q = blocks, q
-        corner = size * np.stack(np.divmod(np.arange(blocks**2), blocks)[::-1])    # (2, parents)
+        corner = size * np.stack(np.divmod(np.arange(blocks**2), blocks)[::-1])  # (2, parents)
         at = corner[:, :, None] + inner.reshape(2, 1, -1)
-        self.border_nodes = torch.from_numpy(at[0] + (n + 1) * at[1])              # (parents, inner)
+        self.border_nodes = torch.from_numpy(at[0] + (n + 1) * at[1])  # (parents, inner)
 
     def split(self, blocks: Tensor) -> Tensor:
         """Child matrices (E, child blocks, ...) in groups: (E, parents, q * q, ...), x fastest everywhere."""
@@ -79,7 +87,7 @@ class ElementCondenser:
 
     Parameters
     ----------
-    lod
+    space
         The space; two-dimensional.
     fine_form
         The form with its coefficients. Where it is one matrix times the value of the cell, whole coefficient cells are
@@ -88,27 +96,30 @@ class ElementCondenser:
         Functionals on elements ``(nelems, (n + 1)**2, columns)``, or None.
     """
 
-    def __init__(self, lod: Any, fine_form: FineForm, loads: ndarray | None):
-        self.lod, self.fine_form, n = lod, fine_form, lod.n
-        self.device = torch.device(lod.device)
+    def __init__(self, space: Discretisation, fine_form: FineForm, loads: ndarray | None):
+        self.space, self.fine_form, n = space, fine_form, space.n
+        self.device = torch.device(space.device)
         self.unit = fine_form.unit_matrix
-        self.leaf = n // lod.m if self.unit is not None and loads is None else 1
-        projector = lod.interpolation.local(n, 2)
-        hats = tensor(hat_values(n), 2)
+        self.leaf = n // space.m if self.unit is not None and loads is None else 1
+        projector = space.interpolation.local(n, 2)[CORNERS]
+        hats = tensor(hat_values(n), 2)[CORNERS]
         outer = boundary_nodes(n)
         self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1])
-        self.hats = self._tensor(hats[:, self.outer].T)                            # (4n, 4)
-        border = projector.T[None] if loads is None else np.concatenate(
-            [np.broadcast_to(projector.T, (len(loads), *projector.T.shape)), loads], axis=2)
-        self.border = self._tensor(border)                                         # (1 or nelems, (n+1)**2, columns)
+        self.hats = self._tensor(hats[:, self.outer].T)  # (4n, 4)
+        border = (
+            projector.T[None]
+            if loads is None
+            else np.concatenate([np.broadcast_to(projector.T, (len(loads), *projector.T.shape)), loads], axis=2)
+        )
+        self.border = self._tensor(border)  # (1 or nelems, (n+1)**2, columns)
         self.columns = self.border.shape[2]
-        self.moments = self._tensor(np.zeros((self.columns, 4)))                   # P against the hats of the corners
+        self.moments = self._tensor(np.zeros((self.columns, 4)))  # P against the hats of the corners
         self.moments[:4] = self._tensor(projector @ hats.T)
         self.merges, size = [], self.leaf
         for q in merge_factors(n // self.leaf):
             self.merges.append(Merge(n, size, q, self.columns))
             size *= q
-        self.uniform = lod.interpolation.average == "count"                        # then scaling a constraint is idle
+        self.uniform = space.interpolation.average == "count"  # then scaling a constraint is idle
         if self.leaf > 1:
             self._prepare_leaf(projector)
 
@@ -117,29 +128,47 @@ class ElementCondenser:
 
     def _prepare_leaf(self, projector: ndarray) -> None:
         """Condense s x s fine cells of value one: stiffness A, constraints B and their Gram G at every place in T."""
-        n, s = self.lod.n, self.leaf
+        n, s = self.space.n, self.leaf
         merge = Merge(s, 1, s, 0)
         matrix = torch.zeros(1, merge.width, merge.width, dtype=torch.float64)
         for child in merge.children:
-            scatter_add(matrix, child, torch.from_numpy(self.unit)[self._west_east()][:, self._west_east()][None])
+            scatter_add(matrix, child, torch.from_numpy(self.unit)[CORNERS][:, CORNERS][None])
         done = eliminate(matrix, merge.inner)
-        corner = s * np.stack(np.divmod(np.arange((n // s)**2), n // s)[::-1])
-        x, y = corner[:, :, None] + np.stack([merge.border_nodes[0] % (s + 1), merge.border_nodes[0] // (s + 1)])[:, None]
-        self.leaf_nodes = torch.from_numpy(x + (n + 1) * y).to(self.device)        # (places, inner)
-        inner = torch.from_numpy(projector.T)[self.leaf_nodes.cpu()]               # (places, inner, 4)
+        corner = s * np.stack(np.divmod(np.arange((n // s) ** 2), n // s)[::-1])
+        x, y = (
+            corner[:, :, None] + np.stack([merge.border_nodes[0] % (s + 1), merge.border_nodes[0] // (s + 1)])[:, None]
+        )
+        self.leaf_nodes = torch.from_numpy(x + (n + 1) * y).to(self.device)  # (places, inner)
+        inner = torch.from_numpy(projector.T)[self.leaf_nodes.cpu()]  # (places, inner, 4)
         half = torch.linalg.solve_triangular(done.factor, inner, upper=False)
         self.leaf_stiffness = done.schur[0].to(self.device)
         self.leaf_border = -(done.coupling.mT @ half).to(self.device)
         self.leaf_gram = -(half.mT @ half).to(self.device)
-        self.leaf_step = Eliminated(done.schur, done.factor.to(self.device), torch.cat(
-            [done.coupling.expand(len(half), -1, -1), half], dim=2).to(self.device))
+        self.leaf_step = Eliminated(
+            done.schur,
+            done.factor.to(self.device),
+            torch.cat([done.coupling.expand(len(half), -1, -1), half], dim=2).to(self.device),
+        )
 
-    @staticmethod
-    def _west_east() -> list[int]:
-        return [0, 2, 1, 3]                                                        # lexicographic -> boundary_nodes(1)
+    def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
+        """Bordered matrices of elements, ``(k, 4 n + 8 [+ loads], ...)``: boundary nodes, P, R, loads.
 
-    def condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
-        """Bordered matrices ``(k, 4 n + 8 [+ loads], ...)`` of elements: boundary nodes, P, R, loads; and the steps taken."""
+        With ``keep`` also the elimination steps, to recover their interior.
+        """
+        if keep or not len(elements) or not self.merges:
+            return self._condense(elements)
+        chunk = max(1, CHUNK_BYTES // (8 * max(merge.blocks**2 * merge.width**2 for merge in self.merges)))
+        parts = [self._condense(elements[start : start + chunk])[0] for start in range(0, len(elements), chunk)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)), []
+
+    def loaded_rows(self, matrices: Tensor) -> Tensor:
+        """Columns of loads of condensed elements; without loads of their own, these are the functionals R."""
+        own = 4 * self.space.n + 8
+        if self.columns > 4:
+            return matrices[:, :own, own:]
+        return matrices[:, :own, own - 4 : own][:, :, CORNERS]
+
+    def _condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
         border = self.border if len(self.border) == 1 else self.border[torch.from_numpy(elements).to(self.device)]
         blocks, steps = self._leaves(elements), []
         for merge in self.merges:
@@ -147,7 +176,7 @@ class ElementCondenser:
             matrix = blocks.new_zeros(*groups.shape[:2], merge.width, merge.width)
             for number, child in enumerate(merge.children):
                 scatter_add(matrix, child.to(self.device), groups[:, :, number])
-            matrix[:, :, :merge.inner, -self.columns:] += border[:, merge.border_nodes.to(self.device)]
+            matrix[:, :, : merge.inner, -self.columns :] += border[:, merge.border_nodes.to(self.device)]
             steps.append(eliminate(matrix, merge.inner))
             blocks = steps[-1].schur
         return self._with_functionals(blocks[:, 0], border, elements), steps
@@ -156,72 +185,75 @@ class ElementCondenser:
         """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + columns, ...)``."""
         s, c = self.leaf, self.columns
         if self.unit is None:
-            cells = self.lod.refinement.cells[elements]
+            cells = self.space.refinement.cells[elements]
             values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
-            values = values[..., self._west_east(), :][..., self._west_east()]
+            values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, c, 0, c))
         value = self._values(elements)[..., None, None]
         if s == 1:
-            unit = self._tensor(self.unit[self._west_east()][:, self._west_east()])
+            unit = self._tensor(self.unit[CORNERS][:, CORNERS])
             return value * torch.nn.functional.pad(unit, (0, c, 0, c))
         out = value.new_zeros(*value.shape[:2], 4 * s + c, 4 * s + c)
-        out[..., :4 * s, :4 * s] = value * self.leaf_stiffness
-        out[..., :4 * s, 4 * s:4 * s + 4] = self.leaf_border
-        out[..., 4 * s:4 * s + 4, :4 * s] = self.leaf_border.mT
-        out[..., 4 * s:4 * s + 4, 4 * s:4 * s + 4] = self.leaf_gram / value
+        out[..., : 4 * s, : 4 * s] = value * self.leaf_stiffness
+        out[..., : 4 * s, 4 * s : 4 * s + 4] = self.leaf_border
+        out[..., 4 * s : 4 * s + 4, : 4 * s] = self.leaf_border.mT
+        out[..., 4 * s : 4 * s + 4, 4 * s : 4 * s + 4] = self.leaf_gram / value
         return out
 
     def _values(self, elements: ndarray) -> Tensor:
         """Value of the coefficient on every leaf, ``(k, leaves)``."""
-        cells = self.lod.coefficient_refinement.cells[elements]
-        if self.leaf == 1 and self.lod.m < self.lod.n:
-            cells = self.lod.coefficient_cell[self.lod.refinement.cells[elements]]
+        cells = self.space.coefficient_refinement.cells[elements]
+        if self.leaf == 1 and self.space.m < self.space.n:
+            cells = self.space.coefficient_cell[self.space.refinement.cells[elements]]
         a = self.fine_form.coefficients.get("a", 1.0)
-        return self._tensor(np.full(cells.shape, float(a)) if np.isscalar(a) else a[cells])
+        return self._tensor(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
 
     def _with_functionals(self, blocks: Tensor, border: Tensor, elements: ndarray) -> Tensor:
         """Add the boundary's part of the border, and the columns R.
 
-        R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no elimination
-        of its own. The last term is left out for loads and for R itself: what comes out in the end is then
+        R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no
+        elimination of its own. The last term is left out for loads and for R itself: what comes out in the end is then
         g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
         """
-        nb, c = 4 * self.lod.n, self.columns
+        nb, c = 4 * self.space.n, self.columns
         stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + border[:, self.outer.to(self.device)]
         gram = blocks[:, nb:, nb:]
         moments = self.moments
         if not self.uniform:
             weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
-            weight[:, :4] = self._tensor(self.lod.averages[elements])
+            weight[:, :4] = self._tensor(self.space.averages[elements][:, CORNERS])
             columns, gram = columns * weight[:, None], gram * weight[:, None] * weight[:, :, None]
             moments = moments * weight[:, :, None]
         functional = stiffness @ self.hats
-        mixed = columns.mT @ self.hats - moments                                   # (k, columns, 4)
+        mixed = columns.mT @ self.hats - moments  # (k, columns, 4)
         out = blocks.new_empty(len(blocks), nb + c + 4, nb + c + 4)
         order = torch.cat([torch.arange(nb + 4), nb + 8 + torch.arange(c - 4), nb + 4 + torch.arange(4)])
-        rows = [torch.cat([stiffness, columns, functional], 2), torch.cat([columns.mT, gram, mixed], 2),
-                torch.cat([functional.mT, mixed.mT, functional.mT @ self.hats], 2)]
+        rows = [
+            torch.cat([stiffness, columns, functional], 2),
+            torch.cat([columns.mT, gram, mixed], 2),
+            torch.cat([functional.mT, mixed.mT, functional.mT @ self.hats], 2),
+        ]
         if c == 4:
             return torch.cat(rows, 1)
-        out[:, order[:, None], order] = torch.cat(rows, 1)                         # P, R, loads
+        out[:, order[:, None], order] = torch.cat(rows, 1)  # P, R, loads
         return out
 
     def interior(self, elements: ndarray, steps: list[Eliminated], boundary: Tensor, coefficients: Tensor) -> Tensor:
         """Nodal values ``(k, (n + 1)**2, v)`` of solutions on elements with the given boundary values ``(k, 4 n, v)``.
 
-        ``coefficients`` ``(k, columns, v)`` multiply the border's columns on the right-hand side (minus the multipliers for
-        P); ``steps`` are those of ``condense`` on the same elements.
+        ``coefficients`` ``(k, columns, v)`` multiply the border's columns on the right-hand side (minus the multipliers
+        for P); ``steps`` are those of ``condense`` on the same elements.
         """
         k, _, v = boundary.shape
-        out = boundary.new_zeros(k, (self.lod.n + 1)**2, v)
+        out = boundary.new_zeros(k, (self.space.n + 1) ** 2, v)
         out[:, self.outer.to(self.device)] = boundary
-        values = boundary[:, None]                                                 # (k, blocks, nodes around, v)
+        values = boundary[:, None]  # (k, blocks, nodes around, v)
         for merge, step in zip(reversed(self.merges), reversed(steps), strict=True):
             spread = coefficients[:, None].expand(-1, values.shape[1], -1, -1)
             inner = recover(step, torch.cat([values, -spread], 2))
             out[:, merge.border_nodes.ravel().to(self.device)] = inner.reshape(k, -1, v)
             whole = torch.cat([inner, values], 2)
-            children = torch.stack([whole[:, :, rows[:-self.columns].to(self.device)] for rows in merge.child_rows], 2)
+            children = torch.stack([whole[:, :, rows[: -self.columns].to(self.device)] for rows in merge.child_rows], 2)
             values = merge.joined(children)
         if self.leaf > 1:
             spread = coefficients[:, None] / self._values(elements)[..., None, None]

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .correctors import ReferenceEngine
+from .discretisation import Discretisation
+from .forms import FineForm
 
 NAMES = ("auto", "condensation", "reference")
 
 
-def find_engine(lod: Any) -> Any:
-    """The engine class for a space. Raises ValueError for an unknown name and where a forced one does not apply."""
-    if lod.engine not in NAMES:
-        raise ValueError(f"engine: expected one of {', '.join(NAMES)}, got {lod.engine!r}")
-    applies = lod.grid.dim == 2 and lod.n > 1
-    if lod.engine == "condensation" and not applies:
-        raise ValueError(f"engine: expected quads with refine > 1 for the condensation engine, got dimension {lod.grid.dim} "
-                         f'and refine = {lod.n}; use engine="auto" or "reference"')
-    if lod.engine == "reference" or not applies:
-        return ReferenceEngine
-    return _condensation
+def find_engine(name: str, space: Discretisation) -> Callable[[Discretisation, FineForm], Any]:
+    """What makes the engine of that name. Raises ValueError for an unknown name and where it does not apply."""
+    if name not in NAMES:
+        raise ValueError(f"engine: expected one of {', '.join(NAMES)}, got {name!r}")
+    applies = space.grid.dim == 2 and space.n > 1
+    if name == "condensation" and not applies:
+        raise ValueError(
+            f"engine: expected quads with refine > 1 for the condensation engine, got dimension {space.grid.dim} "
+            f'and refine = {space.n}; use engine="auto" or "reference"'
+        )
+    return ReferenceEngine if name == "reference" or not applies else _condensation
 
 
-def _condensation(lod: Any, fine_form: Any) -> Any:
+def _condensation(space: Discretisation, fine_form: FineForm) -> Any:
     from .condensation import CondensationEngine  # imports torch: only when it runs
 
-    return CondensationEngine(lod, fine_form)
+    return CondensationEngine(space, fine_form)
 
 
 def progress_over(batches: Iterable[Any], total: int, show: bool) -> Iterator[Any]:

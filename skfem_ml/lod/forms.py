@@ -1,17 +1,21 @@
-"""The user's forms on the fine mesh: element matrices in lexicographic order, and what can be said of them beforehand."""
+"""The user's forms on the fine mesh: element matrices in lexicographic order, and what is known of them beforehand."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 from skfem import Basis, BilinearForm, ElementHex1, ElementLineP1, ElementQuad1, LinearForm
 from skfem.assembly.form.form import FormExtraParams
 
+from ..cells import widths
 from ..coefficients import validate
 from .grid import SUPPORTED, BoxGrid
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 ELEMENTS = {1: ElementLineP1, 2: ElementQuad1, 3: ElementHex1}
 CHUNK = 2**15  # fine cells evaluated at a time: bounds the memory of basis functions at quadrature points
@@ -22,8 +26,10 @@ def check_coefficients(coefficients: dict[str, Any], nelems: int, nodes: int) ->
 
     ``a`` must be positive; other names may have any sign. Raises ValueError naming what was expected and what came.
     """
-    return {name: value if np.isscalar(value) else _cellwise(name, value, nelems, nodes)
-            for name, value in coefficients.items()}
+    return {
+        name: value if np.isscalar(value) else _cellwise(name, value, nelems, nodes)
+        for name, value in coefficients.items()
+    }
 
 
 def _cellwise(name: str, value: Any, nelems: int, nodes: int) -> ndarray:
@@ -32,8 +38,10 @@ def _cellwise(name: str, value: Any, nelems: int, nodes: int) -> ndarray:
         return validate(value, nelems, name)
     wanted = f"{name}: expected one value per cell of lod.coefficient_mesh, ({nelems},) or (d, d, {nelems})"
     if value.shape == (nodes,):
-        raise ValueError(f"{wanted}, got {value.shape}, as many as the fine mesh has nodes; average nodal values over the "
-                         "corners of each cell first")
+        raise ValueError(
+            f"{wanted}, got {value.shape}, as many as the fine mesh has nodes; average nodal values over the "
+            "corners of each cell first"
+        )
     if value.ndim not in (1, 3) or value.shape[-1] != nelems:
         raise ValueError(f"{wanted}, got {value.shape}; values at quadrature points are not supported")
     if not np.isfinite(value).all():
@@ -46,7 +54,7 @@ class FineForm:
 
     Parameters
     ----------
-    lod
+    space
         The space: gives the fine mesh and says which coefficient cell a fine cell lies in.
     form
         The user's form.
@@ -54,52 +62,60 @@ class FineForm:
         Its keyword arguments, already checked.
     """
 
-    def __init__(self, lod: Any, form: BilinearForm, coefficients: dict[str, Any]):
-        self.lod, self.form, self.coefficients = lod, form, coefficients
+    def __init__(self, space: Discretisation, form: BilinearForm, coefficients: dict[str, Any]):
+        self.space, self.form, self.coefficients = space, form, coefficients
 
     def matrices(self, cells: ndarray) -> ndarray:
         """Element matrices ``(len(cells), 2**d, 2**d)``: rows test, columns trial functions.
 
         Raises ValueError if they are not symmetric.
         """
-        size = 2**self.lod.grid.dim
+        size = 2**self.space.grid.dim
         out = np.empty((len(cells), size, size))
         for start in range(0, len(cells), CHUNK):
-            out[start:start + CHUNK] = self._matrices(cells[start:start + CHUNK])
+            out[start : start + CHUNK] = self._matrices(cells[start : start + CHUNK])
         check_symmetric(out)
         return out
 
     def _matrices(self, cells: ndarray) -> ndarray:
-        grid = self.lod.fine_grid
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=self.lod.fine_dofs, disable_doflocs=True)
-        return _ordered(self.form, basis, self._arguments(self.lod.coefficient_cell[cells]), grid.order[cells])
+        grid = self.space.fine_grid
+        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=self.space.fine_dofs, disable_doflocs=True)
+        return _ordered(self.form, basis, self._arguments(self.space.coefficient_cell[cells]), grid.order[cells])
 
     def _arguments(self, cells: ndarray) -> dict[str, Any]:
         """Coefficients as the host wants them: a trailing axis for the quadrature points."""
-        return {name: value if np.isscalar(value) else value[..., cells, None]
-                for name, value in self.coefficients.items()}
+        return {
+            name: value if np.isscalar(value) else value[..., cells, None] for name, value in self.coefficients.items()
+        }
 
     @cached_property
     def unit_matrix(self) -> ndarray | None:
         """The matrix K with K_T = a_T K on every fine cell T, where there is one; else None.
 
         There is one if all cells are congruent, ``a`` is the only field, the form asks for nothing that depends on the
-        place (it is watched while it is evaluated), and it proves homogeneous on a sample that spans the values of ``a``.
+        place (it is watched while it is evaluated), and it proves homogeneous on a sample that spans the values of
+        ``a``.
         """
         fields = {name for name, value in self.coefficients.items() if not np.isscalar(value)}
         a = self.coefficients.get("a", 1.0)
-        widths = self.lod.grid.widths()
-        if fields - {"a"} or np.ndim(a) > 1 or np.ptp(widths, axis=1).max() > 1e-10 * widths.min():
+        size = widths(self.space.grid.mesh)
+        if fields - {"a"} or np.ndim(a) > 1 or np.ptp(size, axis=1).max() > 1e-10 * size.min():
             return None
         sample = np.append(1.0, _spread(np.atleast_1d(a)))
-        line = [np.arange(len(sample) + 1 if axis == 0 else 2) * widths[axis, 0] / self.lod.n
-                for axis in range(self.lod.grid.dim)]
+        line = [
+            np.arange(len(sample) + 1 if axis == 0 else 2) * size[axis, 0] / self.space.n
+            for axis in range(self.space.grid.dim)
+        ]
         probe = BoxGrid(SUPPORTED[len(line)].init_tensor(*line))
         watched = _Watched(self.form, set(self.coefficients))
         try:
-            matrices = _ordered(watched.form, Basis(probe.mesh, ELEMENTS[probe.dim]()),
-                                {**self.coefficients, "a": sample[probe.cells[0], None]}, probe.order)
-        except (IndexError, ValueError):                 # it closes over something of the size of the real mesh
+            matrices = _ordered(
+                watched.form,
+                Basis(probe.mesh, ELEMENTS[probe.dim]()),
+                {**self.coefficients, "a": sample[probe.cells[0], None]},
+                probe.order,
+            )
+        except (IndexError, ValueError):  # it closes over something of the size of the real mesh
             return None
         unit = matrices[probe.cells[0] == 0][0]
         scaled = sample[probe.cells[0], None, None] * unit
@@ -122,7 +138,7 @@ class _Watched:
                 return super().__getitem__(key)
 
             def get(self, key: str, default: Any = None) -> Any:
-                return self[key] if key in self else default
+                return self[key] if key in self else default  # noqa: SIM401 (dict.get would go unseen)
 
         self.form = BilinearForm(lambda u, v, w: form.form(u, v, Parameters(w)))
 
@@ -135,7 +151,9 @@ def _spread(values: ndarray, count: int = 15) -> ndarray:
 
 
 def _ordered(form: BilinearForm, basis: Basis, arguments: dict[str, Any], order: ndarray) -> ndarray:
-    """Element matrices of a basis ``(k, 2**d, 2**d)``, corners in lexicographic order; the host stores [trial, test, cell]."""
+    """Element matrices of a basis ``(k, 2**d, 2**d)``, corners in lexicographic order; the host stores [trial, test,
+    cell].
+    """
     coo = form.elemental(basis, **arguments)
     size = order.shape[1]
     matrices = coo.data.reshape(size, size, -1).transpose(2, 1, 0)
@@ -147,30 +165,34 @@ def check_symmetric(matrices: ndarray) -> None:
     """Raises ValueError if some matrix is not symmetric to rounding."""
     gap = np.abs(matrices - matrices.transpose(0, 2, 1)).max()
     if not gap <= 1e-10 * np.abs(matrices).max():
-        raise ValueError(f"form: expected a symmetric bilinear form, got element matrices that differ from their transpose "
-                         f"by {gap:.1e} (or are not finite); LOD handles symmetric elliptic forms only, so treat other "
-                         "terms (convection) outside of it")
+        raise ValueError(
+            f"form: expected a symmetric bilinear form, got element matrices that differ from their transpose "
+            f"by {gap:.1e} (or are not finite); LOD handles symmetric elliptic forms only, so treat other "
+            "terms (convection) outside of it"
+        )
 
 
-def load_vectors(lod: Any, form: LinearForm, parameters: dict[str, Any]) -> ndarray:
+def load_vectors(space: Discretisation, form: LinearForm, parameters: dict[str, Any]) -> ndarray:
     """The load against the fine hat functions, split by coarse cell: ``(nelems, (n + 1)**d)``."""
-    grid, n = lod.fine_grid, lod.n
-    cells = lod.refinement.cells.ravel()
+    grid, n = space.fine_grid, space.n
+    cells = space.refinement.cells.ravel()
     local = np.empty((len(cells), 2**grid.dim))
     for start in range(0, len(cells), CHUNK):
-        part = cells[start:start + CHUNK]
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=part, dofs=lod.fine_dofs, disable_doflocs=True)
+        part = cells[start : start + CHUNK]
+        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=part, dofs=space.fine_dofs, disable_doflocs=True)
         data = form.elemental(basis, **parameters).data.reshape(2**grid.dim, -1).T
-        local[start:start + CHUNK] = np.take_along_axis(data, grid.order[part], axis=1)
-    local = local.reshape(len(lod.refinement.cells), -1, 2**grid.dim)
-    out = np.zeros((len(local), (n + 1)**grid.dim))
+        local[start : start + CHUNK] = np.take_along_axis(data, grid.order[part], axis=1)
+    local = local.reshape(len(space.refinement.cells), -1, 2**grid.dim)
+    out = np.zeros((len(local), (n + 1) ** grid.dim))
     for corner, nodes in enumerate(corner_nodes(n, grid.dim).T):
         out[:, nodes] += local[:, :, corner]
     return out
 
 
 def corner_nodes(n: int, dim: int) -> ndarray:
-    """Local numbers, among the ``(n + 1)**dim`` nodes of a coarse cell, of the corners of its fine cells: ``(n**dim, 2**dim)``."""
-    nodes = np.arange((n + 1)**dim).reshape((n + 1,) * dim)
+    """Local numbers, among the ``(n + 1)**dim`` nodes of a coarse cell, of the corners of its fine cells: ``(n**dim,
+    2**dim)``.
+    """
+    nodes = np.arange((n + 1) ** dim).reshape((n + 1,) * dim)
     steps = np.indices((2,) * dim).reshape(dim, -1).T
     return np.stack([nodes[tuple(slice(s, s + n) for s in step)].ravel() for step in steps], axis=1)

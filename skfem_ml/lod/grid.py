@@ -6,10 +6,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy import ndarray
-from skfem import Mesh, MeshHex, MeshLine, MeshQuad
+from skfem import Mesh, MeshHex1, MeshLine1, MeshQuad1
 
-SUPPORTED = {1: MeshLine, 2: MeshQuad, 3: MeshHex}
-TOLERANCE = 1e-8  # of the domain's extent: coordinates closer than this are one grid line
+from ..cells import SAME_LINE, mesh_lattice
+
+SUPPORTED = {1: MeshLine1, 2: MeshQuad1, 3: MeshHex1}
 
 
 def lexicographic(size: int, dim: int) -> ndarray:
@@ -50,32 +51,26 @@ class BoxGrid:
     def __init__(self, mesh: Mesh, what: str = "mesh"):
         if type(mesh) not in SUPPORTED.values():
             names = ", ".join(cls.__name__ for cls in SUPPORTED.values())
-            raise TypeError(f"{what}: expected one of {names} with straight axis-parallel cells, got "
-                            f"{type(mesh).__name__}; convert it, or use the form without LOD")
-        self.mesh, self.what = mesh, what
-        self.dim = mesh.p.shape[0]
+            raise TypeError(
+                f"{what}: expected one of {names} with straight axis-parallel cells, got "
+                f"{type(mesh).__name__}; convert it, or use the form without LOD"
+            )
+        self.mesh, self.what, self.dim = mesh, what, mesh.p.shape[0]
+        lattice = mesh_lattice(mesh)
+        if lattice is None:
+            raise TypeError(
+                f"{what}: expected cells that are boxes of one tensor-product grid (hanging nodes, slanted or "
+                "curved cells are not supported); got cells that are not"
+            )
+        self.lines, self.shape, self.cells = lattice.lines, lattice.shape, lattice.index
         used = np.unique(mesh.t)
         self.nodes = np.full(mesh.p.shape, -1)
-        self.lines = []
-        for axis in range(self.dim):
-            lines, index = _grid_lines(mesh.p[axis, used])
-            self.lines.append(lines)
-            self.nodes[axis, used] = index
-        self.shape = tuple(len(line) - 1 for line in self.lines)
-        self._locate_cells()
-
-    def _locate_cells(self) -> None:
-        corners = self.nodes[:, self.mesh.t]                                        # (dim, 2**dim, nelems)
-        self.cells = corners.min(axis=1)
-        weights = 2 ** np.arange(self.dim)[:, None, None]
-        code = ((corners - self.cells[:, None]) * weights).sum(axis=0)
-        order = np.argsort(code, axis=0)
-        if (np.take_along_axis(code, order, 0) != np.arange(2**self.dim)[:, None]).any() or (
-                corners.max(axis=1) != self.cells + 1).any():
-            raise TypeError(f"{self.what}: expected cells that are boxes of one tensor-product grid (hanging nodes, "
-                            "slanted or curved cells are not supported); got cells that are not")
-        self.order = order.T
-        self.corners = np.take_along_axis(self.mesh.t, order, 0).T
+        self.nodes[:, used] = [
+            np.searchsorted((line[1:] + line[:-1]) / 2, x[used]) for line, x in zip(self.lines, mesh.p, strict=True)
+        ]
+        offset = self.nodes[:, mesh.t] - self.cells[:, None]  # (dim, 2**dim, nelems)
+        self.order = np.argsort((offset * 2 ** np.arange(self.dim)[:, None, None]).sum(axis=0), axis=0).T
+        self.corners = np.take_along_axis(mesh.t.T, self.order, 1)
 
     @cached_property
     def cell_at(self) -> ndarray:
@@ -92,27 +87,27 @@ class BoxGrid:
         table = np.full(shape[::-1], -1)
         table[tuple(index[::-1])] = numbers
         if np.count_nonzero(table >= 0) != len(numbers):
-            raise ValueError(f"{self.what}: expected one of the {what} at a place, got several (duplicated vertices, as "
-                             "on a slit?); merge them first")
+            raise ValueError(
+                f"{self.what}: expected one of the {what} at a place, got several (duplicated vertices, as "
+                "on a slit?); merge them first"
+            )
         return table
 
     def cell_windows(self, origin: ndarray, size: int) -> ndarray:
-        """Numbers of the cells in blocks of ``size**dim`` with the given origins ``(dim, k)``: ``(k, size**dim)``, -1 outside."""
+        """Numbers of the cells in blocks of ``size**dim`` with the given origins ``(dim, k)``: ``(k, size**dim)``, -1
+        outside.
+        """
         return _windows(self.cell_at, origin, size)
 
     def node_windows(self, origin: ndarray, size: int) -> ndarray:
         """Numbers of the vertices in blocks of ``size**dim`` with the given origins: ``(k, size**dim)``, -1 outside."""
         return _windows(self.node_at, origin, size)
 
-    def widths(self) -> ndarray:
-        """Edge lengths of every cell, ``(dim, nelems)``."""
-        return np.stack([np.diff(line)[index] for line, index in zip(self.lines, self.cells, strict=True)])
-
     def facet_sides(self, facets: ndarray) -> tuple[ndarray, ndarray]:
         """The cell of every given boundary facet and its side there, ``2 * axis + (1 if upper else 0)``."""
         cell = self.mesh.f2t[0, facets]
-        offset = self.nodes[:, self.mesh.facets[:, facets]] - self.cells[:, None, cell]   # (dim, 2**(dim-1), k)
-        flat = (offset == offset[:, :1]).all(axis=1)                                      # (dim, k): constant along it
+        offset = self.nodes[:, self.mesh.facets[:, facets]] - self.cells[:, None, cell]  # (dim, 2**(dim-1), k)
+        flat = (offset == offset[:, :1]).all(axis=1)  # (dim, k): constant along it
         axis = flat.argmax(axis=0)
         return cell, 2 * axis + offset[axis, 0, np.arange(len(cell))]
 
@@ -143,15 +138,18 @@ class Refinement:
     def __init__(self, coarse: BoxGrid, fine: BoxGrid):
         self.n = n = max(fine.shape[0] // coarse.shape[0], 1)
         matching = fine.dim == coarse.dim and all(
-            len(f) == n * (len(c) - 1) + 1 and np.allclose(f, subdivide(c, n), rtol=0, atol=TOLERANCE * np.ptp(c))
-            for f, c in zip(fine.lines, coarse.lines, strict=True))
+            len(f) == n * (len(c) - 1) + 1 and np.abs(f - subdivide(c, n)).max() < 10 * SAME_LINE * np.diff(f).min()
+            for f, c in zip(fine.lines, coarse.lines, strict=True)
+        )
         if matching:
             self.cells = fine.cell_windows(n * coarse.cells, n)
             matching = self.cells.size == fine.cells.shape[1] and self.cells.min() >= 0
         if not matching:
-            raise ValueError(f"{fine.what}: expected n x ... x n equal cells in every cell of the {coarse.what}, got "
-                             f"{fine.cells.shape[1]} cells on a {fine.shape} grid over a {coarse.shape} one; leave it out "
-                             "and give refine=n to have it built")
+            raise ValueError(
+                f"{fine.what}: expected n x ... x n equal cells in every cell of the {coarse.what}, got "
+                f"{fine.cells.shape[1]} cells on a {fine.shape} grid over a {coarse.shape} one; leave it out "
+                "and give refine=n to have it built"
+            )
         self._coarse, self._fine = coarse, fine
 
     @cached_property
@@ -178,7 +176,7 @@ def refined_mesh(coarse: BoxGrid, n: int) -> Mesh:
     The order of its cells is its own; fields belong to it by position.
     """
     mesh = SUPPORTED[coarse.dim].init_tensor(*(subdivide(line, n) for line in coarse.lines))
-    if coarse.cells.shape[1] < np.prod(coarse.shape):                               # holes: drop the cells in them
+    if coarse.cells.shape[1] < np.prod(coarse.shape):  # holes: drop the cells in them
         whole = BoxGrid(mesh)
         mesh = mesh.restrict(np.sort(whole.cell_windows(n * coarse.cells, n).ravel()))
     if coarse.mesh.boundaries:
@@ -199,16 +197,9 @@ def _carried_boundaries(coarse: BoxGrid, fine: BoxGrid, refinement: Refinement) 
     return carried
 
 
-def _grid_lines(x: ndarray) -> tuple[ndarray, ndarray]:
-    """Distinct values of x, up to the tolerance, and the number of its line for every entry."""
-    values, index = np.unique(x, return_inverse=True)
-    new = np.append(True, np.diff(values) > TOLERANCE * (values[-1] - values[0]))
-    return values[new], (np.cumsum(new) - 1)[index]
-
-
 def _windows(table: ndarray, origin: ndarray, size: int) -> ndarray:
     dim = table.ndim
-    index = origin[:, :, None] + lexicographic(size, dim)[:, None]                 # (dim, k, size**dim)
+    index = origin[:, :, None] + lexicographic(size, dim)[:, None]  # (dim, k, size**dim)
     shape = np.array(table.shape[::-1])[:, None, None]
     inside = ((index >= 0) & (index < shape)).all(axis=0)
     found = table[tuple(np.clip(index, 0, shape - 1)[::-1])]

@@ -39,10 +39,10 @@ def hat_values(n: int) -> ndarray:
 
 def hat_moments(n: int) -> ndarray:
     """Integrals over the unit edge of the two coarse hat functions times the n + 1 fine ones, ``(2, n + 1)``."""
-    lumped = np.full(n + 1, 1 / n)                       # a fine hat against a linear function: its value at the node ...
+    lumped = np.full(n + 1, 1 / n)  # a fine hat against a linear function: its value at the node ...
     moments = hat_values(n) * lumped
     ends = np.array([[1 / 2 - 1 / (6 * n), 1 / (6 * n)], [1 / (6 * n), 1 / 2 - 1 / (6 * n)]]) / n
-    moments[:, [0, -1]] = ends                           # ... and half a hat at the ends
+    moments[:, [0, -1]] = ends  # ... and half a hat at the ends
     return moments
 
 
@@ -52,7 +52,7 @@ def _projection(n: int, dim: int) -> ndarray:
 
 
 def _moments(n: int, dim: int) -> ndarray:
-    return tensor(hat_moments(n) * 2, dim)               # divided by the integral of a corner's hat function
+    return tensor(hat_moments(n) * 2, dim)  # divided by the integral of a corner's hat function
 
 
 def _nodal(n: int, dim: int) -> ndarray:

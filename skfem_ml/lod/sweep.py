@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, cholesky, fix
-from .lattice import Box
-from .strips import Layout
+from .bordered import Workspace, cholesky, fix, subtract_product
+from .rows import Strips
+from .stacks import LARGE
+
+if TYPE_CHECKING:
+    from .discretisation import Discretisation
 
 
 class Sweep:
-    """Patches ``(B,)`` side by side: block-tridiagonal elimination over lines, multipliers, and correctors on the lines.
+    """Patches ``(B,)`` side by side: block-tridiagonal elimination over lines, multipliers, and correctors on the
+    lines.
 
     With x_i the unknowns on line i, D_i their block and E_i the coupling to the next line,
     L_i L_i^T = D_i - W_{i-1}^T W_{i-1},  W_i = L_i^-1 E_i,  Z_i = L_i^-1 (Y_i - W_{i-1}^T Z_{i-1}),
@@ -30,9 +34,9 @@ class Sweep:
         Correctors on the lines 0, ..., 2 ell + 1 of the patches, ``(B, line, loads)``; None where the line is fixed.
     """
 
-    def __init__(self, lod: Any, layout: Layout, box: Box, strips: Eliminated, elements: ndarray, starts: ndarray):
-        self.lod, self.layout, self.box, self.strips = lod, layout, box, strips
-        self.elements, self.starts = elements, starts
+    def __init__(self, space: Discretisation, strips: Strips, elements: ndarray, starts: ndarray, workspace: Workspace):
+        self.space, self.strips, self.layout, self.box = space, strips, strips.layout, strips.box
+        self.elements, self.starts, self.workspace = elements, starts, workspace
         self.device = strips.schur.device
         self._contiguous = len(starts) == starts[-1] - starts[0] + 1
         self._eliminate()
@@ -42,112 +46,109 @@ class Sweep:
     def strip(self, i: int, of: Tensor) -> Tensor:
         """The i-th strip of every patch, ``(B, ...)``."""
         if self._contiguous:
-            return of[self.starts[0] + i:self.starts[-1] + i + 1]
+            return of[self.starts[0] + i : self.starts[-1] + i + 1]
         return of[torch.from_numpy(self.starts + i).to(of.device)]
-
-    @cached_property
-    def sweep_lines(self) -> range:
-        """Lines with unknowns: all of them, or those inside the patch."""
-        return range(self.layout.first, self.layout.nodes - self.layout.first)
 
     @cached_property
     def _free(self) -> dict[int, ndarray]:
         """Which unknowns of a line are free in every patch, ``(B, line)``."""
         layout, last = self.layout, self.layout.nodes - 1
-        cut = slice(layout.first, layout.height * layout.n + 1 - layout.first)
+        cut = slice(layout.strip.cut, layout.height * layout.n + 1 - layout.strip.cut)
         masks = {rim: self.box.line_unknowns(layout.n, rim)[:, cut] for rim in ("", "left", "right")}
-        return {i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.sweep_lines}
+        return {
+            i: masks["left" if i == 0 else "right" if i == last else ""][self.starts + i] for i in self.layout.lines
+        }
 
     def _eliminate(self) -> None:
-        layout, count = self.layout, len(self.elements)
+        """Forward sweep. A line's rows are [D | Y | E]; of D only the lower triangle is kept up to date."""
+        layout, m = self.layout, self.layout.strip.line
         self.gram = self._strip_grams()
         self.steps: dict[int, tuple[Tensor, Tensor]] = {}
-        m, before = layout.line, None
-        for i in self.sweep_lines:
-            met, following = layout.columns_met(i), i + 1 in self.sweep_lines
-            block = torch.zeros(count, m, m + met + (m if following else 0), dtype=torch.float64, device=self.device)
-            self._add_strips(block, i, met, following)
+        before = None
+        for i in self.layout.lines:
+            met, following = layout.columns_met(i), i + 1 in self.layout.lines
+            diagonal, rest = self._line_rows(i, met, following)
             if before is not None:
-                coupling, columns = before[:, :, -m:], before.shape[2] - m
-                update = coupling.mT @ before
-                block[:, :, m:m + columns] -= update[:, :, :columns]
-                block[:, :, :m] -= update[:, :, columns:]
-            self._fix_line(block, i, met, following)
-            factor = cholesky(block[:, :, :m])
-            before = torch.linalg.solve_triangular(factor, block[:, :, m:], upper=False)
+                coupling, columns = before[:, :, -m:], before[:, :, :-m]
+                for start, stop in ((0, m // 2), (m // 2, m)) if m >= LARGE else ((0, m),):
+                    subtract_product(diagonal[:, start:stop, :stop], coupling[:, :, start:stop], coupling[:, :, :stop])
+                subtract_product(rest[:, :, : columns.shape[2]], coupling, columns)
+            self._fix_line(diagonal, rest, i, met, following)
+            factor = self._take(f"line factor {i}", m, m).copy_(cholesky(diagonal))
+            before = self._take(f"line coupling {i}", m, rest.shape[2])
+            torch.linalg.solve_triangular(factor, rest, upper=False, out=before)
             self.steps[i] = factor, before
-            columns = before[:, :, :met]
-            self.gram[:, :met, :met] -= columns.mT @ columns
+            subtract_product(self.gram[:, :met, :met], before[:, :, :met], before[:, :, :met])
 
-    def _add_strips(self, block: Tensor, i: int, met: int, following: bool) -> None:
-        """Rows of line i from the strips on its left and right: [D | Y | E]."""
-        layout, m = self.layout, self.layout.line
-        for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))):
-            if not 0 <= j < layout.height:
-                continue
+    def _take(self, name: str, rows: int, columns: int) -> Tensor:
+        return self.workspace.columns(name, len(self.elements), rows, columns)
+
+    def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
+        """Rows of line i from the strips on its left and right: D, and [Y | E]."""
+        layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
+        diagonal = self.workspace.empty("diagonal", count, m, m)
+        rest = self.workspace.empty("rest", count, m, met + (m if following else 0))
+        rest[:, :, :met] = 0
+        sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
+        for number, (j, side) in enumerate(sides):
             schur = self.strip(j, self.strips.schur)[:, side]
-            block[:, :, :m] += schur[:, :, side]
-            for column, place in self._strip_columns(j):
-                block[:, :, m + column.start:m + column.stop] += schur[:, :, place]
+            if number:
+                diagonal += schur[:, :, side]
+            else:
+                diagonal.copy_(schur[:, :, side])
+            for column, place in self.layout.columns_of_strip(j):
+                rest[:, :, column] += schur[:, :, place]
             if following and j == i:
-                block[:, :, m + met:] = schur[:, :, m:2 * m]
-
-    def _strip_columns(self, j: int) -> list[tuple[slice, slice]]:
-        """Columns of a patch that its j-th strip has, and their places in the condensed strip, in contiguous pieces."""
-        layout, nodes = self.layout, self.layout.nodes
-        start, left, right = layout.constraints_at, layout.columns_of_line(j), layout.columns_of_line(j + 1)
-        if j == layout.ell:                                                        # the loads come after its right nodes
-            return [(slice(left, left + 2 * nodes + layout.loads), slice(start, start + 2 * nodes + layout.loads))]
-        if right == left + nodes:
-            return [(slice(left, left + 2 * nodes), slice(start, start + 2 * nodes))]
-        return [(slice(left, left + nodes), slice(start, start + nodes)),
-                (slice(right, right + nodes), slice(start + nodes, start + 2 * nodes))]
+                rest[:, :, met:] = schur[:, :, m : 2 * m]
+        return diagonal, rest
 
     def _strip_grams(self) -> Tensor:
-        columns = self.layout.patch_columns
+        columns = self.layout.columns
         gram = torch.zeros(len(self.elements), columns, columns, dtype=torch.float64, device=self.device)
         for j in range(self.layout.height):
             schur = self.strip(j, self.strips.schur)
-            for row, row_place in self._strip_columns(j):
-                for column, place in self._strip_columns(j):
+            for row, row_place in self.layout.columns_of_strip(j):
+                for column, place in self.layout.columns_of_strip(j):
                     gram[:, row, column] += schur[:, row_place, place]
         return gram
 
-    def _fix_line(self, block: Tensor, i: int, met: int, following: bool) -> None:
-        m, free = self.layout.line, self._free[i]
+    def _fix_line(self, diagonal: Tensor, rest: Tensor, i: int, met: int, following: bool) -> None:
+        free = self._free[i]
         held = np.flatnonzero(~free.all(axis=1))
         if len(held):
-            at = torch.from_numpy(held).to(self.device)
-            part = block[at]
-            fix(part, torch.from_numpy(free[held]).to(part))
-            block[at] = part
-        if following:
-            after = self._free[i + 1]
-            held = np.flatnonzero(~after.all(axis=1))
-            if len(held):
-                at = torch.from_numpy(held).to(self.device)
-                block[at, :, m + met:] *= torch.from_numpy(after[held]).to(block)[:, None]
+            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(free[held]).to(diagonal)
+            part = diagonal[at]
+            fix(part, mask)
+            diagonal[at] = part
+            rest[at] *= mask[:, :, None]
+        after = self._free[i + 1] if following else free
+        held = np.flatnonzero(~after.all(axis=1))
+        if following and len(held):
+            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(after[held]).to(diagonal)
+            rest[at, :, met:] *= mask[:, None]
 
     def _solve_multipliers(self) -> None:
-        layout, lod = self.layout, self.lod
+        layout, space = self.layout, self.space
         nodes, count = layout.nodes, len(self.elements)
-        where = lod.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
-        active = torch.from_numpy((where >= 0) & ~lod.dirichlet.nodes[where]).to(self.device)
-        constraint = torch.cat([layout.columns_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(self.device)
-        load = layout.columns_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
+        where = space.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
+        active = torch.from_numpy((where >= 0) & ~space.dirichlet.nodes[where]).to(self.device)
+        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(
+            self.device
+        )
+        load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
         gram = -self.gram[:, constraint[:, None], constraint]
-        active &= gram.diagonal(dim1=1, dim2=2) > 0                                # a row with no free node says nothing
+        active &= gram.diagonal(dim1=1, dim2=2) > 0  # a row with no free node says nothing
         fix(gram, active.to(gram))
         right = -self.gram[:, constraint[:, None], load] * active[:, :, None]
         mu = _solve_spd(gram, right) * active[:, :, None]
-        self.coefficients = mu.new_zeros(count, layout.patch_columns, layout.loads)
+        self.coefficients = mu.new_zeros(count, layout.columns, layout.loads)
         self.coefficients[:, constraint] = -mu
         self.coefficients[:, load] = torch.eye(layout.loads, dtype=mu.dtype, device=self.device)
 
     def _substitute_back(self) -> None:
         self.lines: list[Tensor | None] = [None] * self.layout.nodes
         following = None
-        for i in reversed(self.sweep_lines):
+        for i in reversed(self.layout.lines):
             factor, solved = self.steps[i]
             met = self.layout.columns_met(i)
             right = solved[:, :, :met] @ self.coefficients[:, :met]
@@ -157,28 +158,34 @@ class Sweep:
             self.lines[i] = following
 
     def strip_values(self, j: int) -> Tensor:
-        """For the j-th strip: correctors on its two lines, then minus the coefficients of its columns (functionals left out)."""
+        """For the j-th strip: correctors on its two lines, then minus the coefficients of its columns (functionals left
+        out).
+        """
         layout = self.layout
-        out = self.coefficients.new_zeros(len(self.elements), layout.functionals_at, layout.loads)
+        out = self.coefficients.new_zeros(len(self.elements), layout.strip.functionals_at, layout.loads)
         for side, values in enumerate((self.lines[j], self.lines[j + 1])):
             if values is not None:
-                out[:, side * layout.line:(side + 1) * layout.line] = values
-        for column, place in self._strip_columns(j):
+                out[:, side * layout.strip.line : (side + 1) * layout.strip.line] = values
+        for column, place in self.layout.columns_of_strip(j):
             out[:, place] = -self.coefficients[:, column]
         return out
 
     def rows(self) -> Tensor:
-        """Rows g_T(lambda_i) - a(w_T, lambda_i) at all nodes of the patches, x fastest: ``(B, (2 ell + 2)**2, loads)``."""
+        """Rows g_T(lambda_i) - a(w_T, lambda_i) at the nodes of patches, x fastest: ``(B, (2 ell + 2)**2, loads)``."""
         layout, nodes = self.layout, self.layout.nodes
-        out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)   # [x, y]
+        out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)  # [x, y]
         for j in range(layout.height):
-            functionals = self.strip(j, self.strips.schur)[:, layout.functionals_at:, :layout.functionals_at]
-            out[:, j:j + 2] -= (functionals @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
+            functionals = self.strip(j, self.strips.schur)[
+                :, : layout.strip.functionals_at, layout.strip.functionals_at :
+            ]
+            out[:, j : j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
 
 
 def _solve_spd(gram: Tensor, right: Tensor) -> Tensor:
-    """Solve with the Gram matrices of the constraints; where some are redundant (very coarse fine meshes), any solution."""
+    """Solve with the Gram matrices of the constraints; where some are redundant (very coarse fine meshes), any
+    solution.
+    """
     factor, info = torch.linalg.cholesky_ex(gram)
     solution = torch.cholesky_solve(right, factor)
     for b in torch.nonzero(info).ravel().tolist():

@@ -17,6 +17,7 @@ from skfem_ml.solvers import Solver, solver_direct
 
 Array = NDArray[np.float64]
 
+
 def _inverse(tensors: Array) -> Array:
     return np.linalg.inv(tensors).astype(np.float64)
 

@@ -1,0 +1,156 @@
+"""Upright stacks of coarse elements, condensed onto their outer sides: towers of ell, and strips of 2 ell + 1."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from .bordered import Eliminated, Workspace, cholesky, fix, flat_index, scatter_add, subtract_product
+
+CHUNK_BYTES = 2**23  # stacks condensed at a time: they should stay in the cache
+LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
+
+
+class Block(NamedTuple):
+    """A layer of a stack: ``size`` elements from element ``start`` on, in every column of the coarse grid (or nothing).
+
+    ``loaded`` are its rows against the loads, ``(columns of the grid, rows, loads)``, for the layer that carries them.
+    """
+
+    start: int
+    size: int
+    matrices: Tensor | None
+    loaded: Tensor | None = None
+
+
+class Stack:
+    """The order of unknowns and columns in the bordered matrix of a stack of elements.
+
+    First the unknowns on the level edges ``inner`` between its blocks, which are eliminated; then those of the left
+    line, the right line and the level edges ``outer``; constraints at the left and the right coarse nodes; ``loads``;
+    and functionals at the left and the right nodes. A single element is a stack with its two level edges as outer ones.
+
+    Parameters
+    ----------
+    n
+        Fine cells along a coarse edge.
+    height
+        Elements in the stack.
+    inner, outer
+        Levels (0: below the first element) whose edges are eliminated, and kept; unknowns on others are fixed.
+    loads
+        Columns of loads.
+    cut
+        1 to leave out the ends of the lines, which are fixed; else 0.
+    """
+
+    def __init__(
+        self, n: int, height: int, inner: tuple[int, ...], outer: tuple[int, ...] = (), loads: int = 0, cut: int = 0
+    ):
+        self.n, self.height, self.inner_levels, self.outer_levels, self.cut = n, height, inner, outer, cut
+        self.nodes, self.loads = height + 1, loads
+        self.line = height * n + 1 - 2 * cut
+        self.inner = len(inner) * (n - 1)
+        self.constraints_at = 2 * self.line + len(outer) * (n - 1)  # places after the inner ones are gone
+        self.loads_at = self.constraints_at + 2 * self.nodes
+        self.functionals_at = self.loads_at + loads
+        self.kept = self.functionals_at + 2 * self.nodes
+        self.size = self.inner + self.kept
+
+    def rows(self, start: int, size: int) -> Tensor:
+        """Places of all but the loads of a block of elements in the matrix of the stack; ``self.size``: left out."""
+        y = start * self.n + np.arange(size * self.n + 1) - self.cut
+        line = np.where((y >= 0) & (y < self.line), self.inner + y, self.size)
+        right = np.where(line < self.size, line + self.line, self.size)
+        node = np.arange(start, start + size + 1)
+        corners = [
+            self.inner + at + side * self.nodes + node
+            for at in (self.constraints_at, self.functionals_at)
+            for side in (0, 1)
+        ]
+        return torch.from_numpy(np.concatenate([line, right, self._level(start), self._level(start + size), *corners]))
+
+    def _level(self, level: int) -> ndarray:
+        edge = np.arange(self.n - 1)
+        if level in self.inner_levels:
+            return self.inner_levels.index(level) * (self.n - 1) + edge
+        if level in self.outer_levels:
+            return self.inner + 2 * self.line + self.outer_levels.index(level) * (self.n - 1) + edge
+        return np.full(self.n - 1, self.size)
+
+    def load_rows(self) -> Tensor:
+        """Places of the loads."""
+        return self.inner + self.loads_at + torch.arange(self.loads)
+
+
+def condense_stacks(
+    stack: Stack, blocks: list[Block], first: int, free: ndarray, workspace: Workspace | None, device: torch.device
+) -> Eliminated:
+    """Stacks in the columns ``first``, first + 1, ... of the coarse grid, with the inner level edges eliminated.
+
+    Of the Schur complement, blocks below the diagonal (left line, right line, rest) are left undefined in large stacks.
+
+    Parameters
+    ----------
+    blocks
+        Their layers, from below.
+    free
+        Which inner unknowns are free, ``(stacks, stack.inner)``.
+    workspace
+        Memory for the result; without it fresh memory is taken.
+    """
+    fresh = Workspace(device)
+    memory, count = workspace or fresh, len(free)
+    done = Eliminated(
+        memory.empty("stack schur", count, stack.kept, stack.kept),
+        memory.columns("stack factor", count, stack.inner, stack.inner),
+        memory.columns("stack coupling", count, stack.inner, stack.kept),
+    )
+    chunk = max(1, CHUNK_BYTES // (8 * stack.size**2))
+    for start in range(0, count, chunk):
+        part = slice(start, min(start + chunk, count))
+        matrix = memory.empty("stacks", part.stop - part.start, stack.size + 1, stack.size + 1).zero_()
+        for block in blocks:  # the last place takes what is left out
+            _add_block(stack, matrix, block, first + start)
+        _fix_some(matrix, free[part], stack.inner)
+        _eliminate_levels(stack, matrix, Eliminated(*(out[part] for out in done)))
+    return done
+
+
+def _add_block(stack: Stack, matrix: Tensor, block: Block, first: int) -> None:
+    if block.matrices is None:
+        return
+    start, stop = max(first, 0), min(first + len(matrix), len(block.matrices))
+    if start >= stop:
+        return
+    target, rows = matrix[start - first : stop - first], stack.rows(block.start, block.size)
+    source = block.matrices[start:stop, : len(rows), : len(rows)]
+    scatter_add(target, flat_index(rows, rows, stack.size + 1).to(matrix.device), source)
+    if block.loaded is not None:
+        loads, given = stack.load_rows(), block.loaded[start:stop]
+        scatter_add(target, flat_index(rows, loads, stack.size + 1).to(matrix.device), given)
+        scatter_add(target, flat_index(loads, rows, stack.size + 1).to(matrix.device), given.mT)
+
+
+def _eliminate_levels(stack: Stack, matrix: Tensor, out: Eliminated) -> None:
+    inner, size, m = stack.inner, stack.size, stack.line
+    out.factor.copy_(cholesky(matrix[:, :inner, :inner]))
+    torch.linalg.solve_triangular(out.factor, matrix[:, :inner, inner:size], upper=False, out=out.coupling)
+    large = m >= LARGE and not stack.outer_levels  # a tower is scattered whole into strips
+    for start, stop in itertools.pairwise([0, m, 2 * m, stack.kept] if large else [0, stack.kept]):
+        target = out.schur[:, start:stop, start:]
+        target.copy_(matrix[:, inner + start : inner + stop, inner + start : size])
+        subtract_product(target, out.coupling[:, :, start:stop], out.coupling[:, :, start:])
+
+
+def _fix_some(matrix: Tensor, free: ndarray, count: int) -> None:
+    held = torch.from_numpy(np.flatnonzero(~free.all(axis=1))).to(matrix.device)
+    if len(held):
+        part = matrix[held, :count]
+        fix(part, torch.from_numpy(free).to(matrix)[held])
+        matrix[held, :count] = part

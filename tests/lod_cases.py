@@ -1,0 +1,109 @@
+"""Forms, meshes and maps that the tests of LOD share."""
+
+import numpy as np
+from skfem import Basis, BilinearForm, LinearForm, MeshQuad
+from skfem.helpers import dot, grad, mul
+
+from skfem_ml.lod import LOD
+
+
+@BilinearForm
+def diffusion(u, v, w):
+    return w.a * dot(grad(u), grad(v))
+
+
+@BilinearForm
+def reaction_diffusion(u, v, w):
+    return w.a * dot(grad(u), grad(v)) + w.c * u * v
+
+
+@BilinearForm
+def tensor_diffusion(u, v, w):
+    return dot(mul(w.a, grad(u)), grad(v))
+
+
+@LinearForm
+def unit_load(v, w):
+    return 1.0 * v
+
+
+@LinearForm
+def sloped_load(v, w):
+    return (1 + w.x[0]) * v
+
+
+def graded(nx=6, ny=5):
+    """A rectangle with cells of unequal size and named sides."""
+    return MeshQuad.init_tensor(
+        np.linspace(0, 1, nx + 1) ** 1.3, 0.7 * np.linspace(0, 1, ny + 1) ** 0.8
+    ).with_defaults()
+
+
+def without(mesh, condition):
+    """The mesh without the cells whose midpoint fulfils the condition."""
+    x = mesh.p[:, mesh.t].mean(axis=1)
+    return mesh.restrict(np.flatnonzero(~condition(x)))
+
+
+def l_shaped():
+    return without(graded(), lambda x: (x[0] > 0.5) & (x[1] > 0.3))
+
+
+def u_shaped():
+    """Two arms with a gap of one cell, over which blocks of cells reach but patches do not."""
+    mesh = MeshQuad.init_tensor(np.arange(8.0), np.arange(6.0)).with_defaults()
+    return without(mesh, lambda x: (x[0] > 3) & (x[0] < 4) & (x[1] > 1))
+
+
+MESHES = {
+    "square": lambda: MeshQuad().refined(2).with_defaults(),
+    "flat": lambda: MeshQuad.init_tensor(10 * np.arange(7.0), np.arange(6.0)).with_defaults(),
+    "graded": graded,
+    "L": l_shaped,
+    "U": u_shaped,
+}
+
+
+def random_field(mesh, rng, contrast=100.0):
+    """Log-uniform values on the cells of a mesh, of the given contrast."""
+    return np.exp(rng.uniform(0, np.log(contrast), mesh.t.shape[1]))
+
+
+def relative(x, y):
+    """Largest difference of two arrays over the largest entry of the second."""
+    return abs(x - y).max() / abs(y).max()
+
+
+def fine_matrix(lod, form=diffusion, **coefficients):
+    """The matrix of a form on the fine basis, assembled by scikit-fem alone (one coefficient cell a fine cell)."""
+    arguments = {k: v if np.isscalar(v) else v[..., None] for k, v in coefficients.items()}
+    return form.assemble(lod.fine, **arguments)
+
+
+def quasi_interpolation(lod):
+    """I_h as a dense matrix ``(coarse.N, fine.N)``, built from element mass matrices, independently of the library."""
+    space = lod.space
+    out = np.zeros((lod.coarse.N, lod.fine.N))
+    x = lod.fine.mesh.p
+    count = np.bincount(space.grid.corners.ravel(), minlength=lod.coarse.N)
+    mass_form = BilinearForm(lambda u, v, w: u * v)
+    for T, corners in enumerate(space.grid.corners):
+        cells = space.refinement.cells[T]
+        mesh = lod.fine.mesh.restrict(cells)
+        basis = Basis(mesh, type(lod.fine.elem)())
+        mass = mass_form.assemble(basis).toarray()
+        low, high = mesh.p.min(axis=1), mesh.p.max(axis=1)
+        s = (mesh.p - low[:, None]) / (high - low)[:, None]
+        hats = np.ones((len(corners), mesh.p.shape[1]))
+        for c in range(len(corners)):
+            for axis in range(len(s)):
+                hats[c] *= s[axis] if c >> axis & 1 else 1 - s[axis]
+        projection = np.linalg.solve(hats @ mass @ hats.T, hats @ mass)
+        nodes = [np.flatnonzero(np.isclose(x, p[:, None], atol=1e-12).all(axis=0))[0] for p in mesh.p.T]
+        out[np.ix_(corners, nodes)] += projection / count[corners][:, None]
+    return out
+
+
+def both_engines(mesh, **options):
+    """The same space with each engine."""
+    return LOD(mesh, engine="reference", **options), LOD(mesh, engine="condensation", **options)
