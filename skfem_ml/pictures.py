@@ -189,11 +189,14 @@ def comparison_figure(
     scale = float(abs(r.y).max()) or 1.0
     errors = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
     if problem.mesh.dim() == 1:
-        return _comparison_of_lines(Figure(figsize=(8, 9), layout="constrained"), problem, reference, solutions, errors)
+        figure = Figure(figsize=(8, 9), layout="constrained")
+        figure.suptitle(title)
+        return _comparison_of_lines(figure, problem, reference, solutions, errors)
     columns = len(solutions) + 2
     used = np.ptp(problem.mesh.p[:2, np.unique(problem.mesh.t)], axis=1)
     tall = used[1] / used[0] if used.max() <= EQUAL_UP_TO * used.min() else 1.0
-    figure = Figure(figsize=(3.3 * columns, 2 * (2.3 * float(np.clip(tall, 0.6, 1.8)) + 1.1)), layout="constrained")
+    figure = Figure(figsize=(3.3 * columns, 2 * (2.3 * float(np.clip(tall, 0.6, 1.8)) + 1.3)), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # two-line titles keep off the axis label above them
     figure.suptitle(title)
     axes = figure.add_gridspec(2, columns)
     top = [figure.add_subplot(axes[0, k]) for k in range(columns)]
@@ -245,12 +248,14 @@ def _comparison_of_lines(
 ) -> Any:
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     plot_cells(top, problem.mesh, problem.a, label="coefficient $a$")
+    top.set_xlabel("")
     top.set_yscale("log" if problem.a.max() >= LOG_FROM * problem.a.min() else "linear")
     order = np.argsort(reference[1].basis.doflocs[0])
     for k, (name, u) in enumerate({reference[0]: reference[1], **solutions}.items()):
         middle.plot(u.basis.doflocs[0, order], u.y[order], **_style(k), label=name)
     for k, (name, e) in enumerate(errors.items(), start=1):
-        bottom.semilogy(e.basis.doflocs[0, order], np.maximum(abs(e.y[order]), 1e-16), **_style(k), label=name)
+        errors_shown = np.where(e.y[order] == 0, np.nan, abs(e.y[order]))  # zero has no logarithm
+        bottom.semilogy(e.basis.doflocs[0, order], errors_shown, **_style(k), label=name)
     middle.set_ylabel("$u$")
     bottom.set_ylabel(r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$")
     bottom.set_xlabel("$x$")

@@ -128,12 +128,19 @@ def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
 
 def test_quiet_prints_nothing_and_corrected_adds_rows(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
-    result = skfem_ml(
-        "compare", "diffusion", tmp_path / "a.npy", "--quiet", "--ell", "2,9", "--corrected", "--output", tmp_path
-    )
+    options = ("--quiet", "--ell", "2,9", "--corrected", "--galerkin", "--output", tmp_path)
+    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", *options)
     assert result.exit_code == 0 and result.output == ""
     found = rows(json.loads((tmp_path / "diffusion.json").read_text()))
     assert found["LOD ell=9, corrected load"]["error_l2"] < 1e-9 < found["LOD ell=9"]["error_l2"]
+    # In the energy norm nothing in the space of LOD is better than Galerkin's solution.
+    assert 0.1 < found["LOD ell=9, Galerkin"]["error_energy"] < found["LOD ell=9"]["error_energy"] < 0.25
+
+
+def test_a_warning_of_the_library_is_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.where(np.eye(8) > 0, 1e11, 1.0))
+    result = skfem_ml("solve", tmp_path / "a.npy", "--output", tmp_path)
+    assert result.exit_code == 0 and result.stderr.count("\n") == 1 and result.stderr.startswith("warning: a: contrast")
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
@@ -200,7 +207,6 @@ def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
     assert np.allclose(data.points[:, : mesh.dim()], mesh.p.T)
 
 
-@pytest.mark.xfail(reason="LOD compares line meshes with scikit-fem's constructor, which is no class")
 def test_a_single_row_is_a_line(tmp_path):
     np.save(tmp_path / "row.npy", np.random.default_rng(0).uniform(1, 20, (1, 32)))
     content = compared(tmp_path / "row.npy", "--ell", 1, "--output", tmp_path)

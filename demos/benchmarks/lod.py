@@ -134,7 +134,7 @@ def main():
     import torch
 
     lines = [
-        f"CPU time on one thread ({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}); "
+        f"CPU time, one thread ({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}); "
         f"32 × 32 coarse elements, coefficient on 256²; the fast engine's smallest of {REPEATS} runs.",
         "",
     ]

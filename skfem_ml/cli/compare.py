@@ -31,6 +31,7 @@ class LODOptions:
     ells: tuple[int, ...] = (1, 2, 3)
     engine: str = "auto"
     corrected: bool = False
+    galerkin: bool = False
 
 
 @compare_app.command("diffusion")
@@ -50,6 +51,7 @@ def diffusion(
     seed: opt.Seed = None,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
+    galerkin: Annotated[bool, typer.Option("--galerkin", help="Add rows of the Galerkin variant of LOD.")] = False,
     output: opt.Output = Path("skfem_ml_output"),
     quiet: opt.Quiet = False,
     json: opt.Json = False,
@@ -63,9 +65,22 @@ def diffusion(
     from skfem_ml.cli.cases import FieldOptions, read_case
     from skfem_ml.cli.outputs import Outputs
 
-    lod = LODOptions(_ells(ell), engine, corrected)
+    lod = LODOptions(_ells(ell), engine, corrected, galerkin)
     outputs = Outputs(output, NAMES)
-    case = read_case(field, FieldOptions(coarse, refine, extent, load, dirichlet, low, high, scale, origin, name, seed))
+    wanted = FieldOptions(
+        coarse=coarse,
+        refine=refine,
+        extent=extent,
+        load=load,
+        dirichlet=dirichlet,
+        low=low,
+        high=high,
+        scale=scale,
+        origin=origin,
+        name=name,
+        seed=seed,
+    )
+    case = read_case(field, wanted)
     text, payload, failures = run(case, lod, outputs, quiet, json)
     if json:
         typer.echo(payload)
@@ -107,11 +122,11 @@ def diffusion_solvers(coarse: Any, lod: LODOptions, more: Mapping[str, Callable]
 
     rows: dict[str, Callable] = {REFERENCE: solver_fem(), "coarse FEM": solver_fem(coarse)}
     rows |= {f"coarse FEM, {mean} mean": solver_fem(coarse, mean=mean) for mean in MEANS}
-    for ell in lod.ells:
-        rows[_lod_name(ell)] = solver_lod(coarse, ell, engine=lod.engine)
-    if lod.corrected:
-        for ell in lod.ells:
-            rows[_lod_name(ell) + ", corrected load"] = solver_lod(coarse, ell, corrected=True, engine=lod.engine)
+    variants: dict[str, dict[str, Any]] = {"": {}}
+    variants |= {", corrected load": {"corrected": True}} if lod.corrected else {}
+    variants |= {", Galerkin": {"variant": "galerkin"}} if lod.galerkin else {}
+    for label, options in variants.items():
+        rows |= {f"LOD ell={ell}{label}": solver_lod(coarse, ell, engine=lod.engine, **options) for ell in lod.ells}
     return {**rows, **(more or {})}
 
 
@@ -137,10 +152,6 @@ def _remarks(table: Any) -> list[str]:
         "One solve with LOD costs more than one direct fine solve; it pays where its small matrix is used again:",
         "many loads, time steps, eigenpairs, coefficients that change locally, a fine matrix that is too large.",
     ]
-
-
-def _lod_name(ell: int) -> str:
-    return f"LOD ell={ell}"
 
 
 def _ells(text: str) -> tuple[int, ...]:
@@ -194,7 +205,8 @@ def _markdown(case: Any, table: Any) -> str:
 
 
 def _shown(table: Any) -> list[str]:
-    """Coarse FEM, the best of the null models, and the last LOD (and what joined after it): the picture's columns."""
-    null = [row for row in table.rows if row.name.endswith(" mean") and row.error_l2 is not None]
-    best = [min(null, key=lambda row: row.error_l2).name] if null else []
-    return ["coarse FEM", *best, *[row.name for row in table.rows if row.name.startswith("LOD")][-1:]]
+    """Return the columns of the picture: coarse FEM, the best of the null models, the best row of LOD."""
+    measured = [row for row in table.rows if row.error_l2 is not None]
+    null = [row for row in measured if row.name.endswith(" mean")]
+    lod = [row for row in measured if row.name.startswith("LOD")]
+    return ["coarse FEM", *(min(group, key=lambda row: row.error_l2).name for group in (null, lod) if group)]

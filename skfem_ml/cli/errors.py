@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -26,7 +27,7 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _show_warning
+                warnings.showwarning = _warning_once()
                 return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
@@ -82,9 +83,17 @@ def debugging(context: Any) -> bool:
     return bool(context.find_root().ensure_object(dict).get("debug"))
 
 
-def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    if issubclass(category, UserWarning):  # those of the library; the rest is of no use to a user of the command line
-        _say(f"warning: {message}")
+def _warning_once() -> Callable[..., None]:
+    """Return a ``warnings.showwarning`` that says in one line what the library warns of, and never twice the same."""
+    said: set[str] = set()
+
+    def show(message: Any, category: Any, *_: Any) -> None:
+        # Other categories (deprecations in libraries) are of no use to a user of the command line.
+        if issubclass(category, UserWarning) and str(message) not in said:
+            said.add(str(message))
+            _say(f"warning: {message}")
+
+    return show
 
 
 def _say(text: str) -> None:

@@ -47,7 +47,20 @@ def solve(
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
-    case = read_case(field, FieldOptions(coarse, refine, extent, load, dirichlet, low, high, scale, origin, name, seed))
+    wanted = FieldOptions(
+        coarse=coarse,
+        refine=refine,
+        extent=extent,
+        load=load,
+        dirichlet=dirichlet,
+        low=low,
+        high=high,
+        scale=scale,
+        origin=origin,
+        name=name,
+        seed=seed,
+    )
+    case = read_case(field, wanted)
     show = talkative(quiet, json)
     solver = _solver(method, case, {"ell": ell, "variant": variant, "engine": engine, "corrected": corrected}, show)
     summary = run(case, method, solver, outputs, show)
@@ -127,8 +140,8 @@ def _text(case: Any, summary: dict[str, Any]) -> str:
             *case.notes,
             f"method: {summary['method']}{lod}; {summary['unknowns']} unknowns (fine mesh: {summary['fine unknowns']})",
             f"time: {summary['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
-            f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, L2 norm {summary['norm_l2']:.6g}, energy norm "
-            f"{summary['norm_energy']:.6g}",
+            f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, "
+            f"L2 norm {summary['norm_l2']:.6g}, energy norm {summary['norm_energy']:.6g}",
             "files: " + ", ".join(summary["files"].values()),
         ]
     )

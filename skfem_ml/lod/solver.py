@@ -31,6 +31,8 @@ def solver_lod(
     ``info`` has "unknowns" (coarse degrees of freedom), "coarse" (u_h as an FEFunction), "ell" in force, "variant",
     "corrected", and "seconds": a dict with "assembly", "solve" and "prolongation".
 
+    Sources: Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
+
     Parameters
     ----------
     coarse
