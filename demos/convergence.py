@@ -29,6 +29,7 @@ from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import l2_error, observed_rates, spectral_error
 from skfem_ml.problems import diffusion
+from skfem_ml.solutions import probes
 
 LEVELS = (2, 3, 4, 5)  # 4 x 4 to 32 x 32 coarse cells
 FINE_LEVEL = 7
@@ -48,7 +49,7 @@ def errors_in_h(levels=LEVELS, fine_level: int = FINE_LEVEL, ell: int = ELL) -> 
         A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
         fine = solve(*condense(A, F, D=lod.fine.get_dofs()))
 
-        P, M, D = lod.prolongation, mass.assemble(lod.fine), coarse.get_dofs()
+        P, M, D = probes(coarse, lod.fine.doflocs), mass.assemble(lod.fine), coarse.get_dofs()
         u = solve(*condense(lod.assemble(diffusion, a=a), P.T @ F, D=D))
         solutions = {
             "coarse FEM": P @ solve(*condense(P.T @ A @ P, P.T @ F, D=D)),
@@ -94,9 +95,9 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
 
 def quasi_interpolation(lod: LOD) -> csr_matrix:
     """I_H, ``(coarse.N, fine.N)``: the L2 projection onto Q1 in every coarse cell, then the mean around each node."""
-    rows, columns = lod.grid.corners[:, :, None], lod.refinement.nodes[:, None, :]
-    values = lod.averages[:, :, None] * lod.interpolation.local(lod.n, lod.grid.dim)
-    rows, columns = np.broadcast_arrays(rows, columns)
+    space = lod.space
+    rows, columns = np.broadcast_arrays(space.grid.corners[:, :, None], space.refinement.nodes[:, None, :])
+    values = space.averages[:, :, None] * space.interpolation.local(space.n, space.grid.dim)
     return csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), shape=(lod.coarse.N, lod.fine.N))
 
 

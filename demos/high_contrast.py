@@ -23,6 +23,7 @@ from skfem_ml.coefficients import channels
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error
 from skfem_ml.problems import diffusion
+from skfem_ml.solutions import probes
 from skfem_ml.solvers import solver_direct
 
 LEVEL, REFINE, ELL = 4, 4, 2
@@ -58,7 +59,7 @@ def compute(contrast: float = 1e4, seed: int = WORST, ell: int = ELL) -> Result:
     A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
     fine = solve(*condense(A, F, D=lod.fine.get_dofs()), solver=solver_direct())
 
-    P, D = lod.prolongation, coarse.get_dofs()
+    P, D = probes(coarse, lod.fine.doflocs), coarse.get_dofs()
     S = lod.assemble(diffusion, a=a)
     B = P - lod.correctors(diffusion, a=a)  # column j: (1 - Q) lambda_j
     solutions = {

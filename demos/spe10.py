@@ -24,6 +24,7 @@ from skfem_ml.coefficients import from_file, log_normal
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error
 from skfem_ml.problems import diffusion
+from skfem_ml.solutions import probes
 from skfem_ml.solvers import solver_direct
 
 LENGTH, HEIGHT = 2500.0, 50.0  # ft
@@ -54,6 +55,10 @@ def permeability(mesh: Mesh, path: str | Path | None = None) -> tuple[np.ndarray
     return 10 ** (6 * (logarithm - logarithm.min()) / np.ptp(logarithm) - 3), "stand-in for SPE10 model 1"
 
 
+def shape(factor: int) -> str:
+    return " x ".join(str(n // factor) for n in CELLS)
+
+
 def pressure_drop(basis: Basis) -> np.ndarray:
     values = basis.zeros()
     values[basis.get_dofs("left").flatten()] = 1
@@ -64,7 +69,7 @@ def compute(factor: int = FACTORS[1], ell: int = 2, path: str | Path | None = No
     x, y = (np.linspace(0, size, n // factor + 1) for size, n in zip((LENGTH, HEIGHT), CELLS, strict=True))
     coarse = Basis(MeshQuad.init_tensor(x, y).with_defaults(), ElementQuad1())
     lod = LOD(coarse, refine=factor, ell=ell, dirichlet=SIDES)
-    fine, P = lod.fine, lod.prolongation
+    fine, P = lod.fine, probes(coarse, lod.fine.doflocs)
     a, _ = permeability(fine.mesh, path)
     A = diffusion.assemble(fine, a=a[:, None])
     p = solve(*condense(A, x=pressure_drop(fine), D=fine.get_dofs(SIDES)), solver=solver_direct())
@@ -108,23 +113,21 @@ def visualize(results: dict[int, list[Result]] | None = None, path: str | Path |
     picture = plot_nodal(axes["p"], shown.lod.fine, shown.fine)
     axes["p"].set_title("pressure on the fine mesh")
     figure.colorbar(picture, ax=axes["p"], label="$p$")
-    nx, ny = shown.lod.grid.shape
     for name, error in maps.items():
         picture = plot_nodal(axes[name], shown.lod.fine, error, norm=norm, cmap="magma")
         ell = "" if name == "coarse FEM" else f", $\\ell = {shown.lod.ell}$"
-        axes[name].set_title(f"error of {name}, {nx} x {ny}{ell}")
+        axes[name].set_title(f"error of {name}, {shape(FACTORS[1])}{ell}")
     figure.colorbar(picture, ax=[axes[name] for name in METHODS], label="error of $p$", extend="min", shrink=0.6)
     for name in ("a", "p", *METHODS):
         axes[name].set(xlabel="$x$ in ft", ylabel="height in ft")
-    for row, marker in zip(results.values(), "so", strict=True):
-        nx, ny = row[0].lod.grid.shape
+    for (factor, row), marker in zip(results.items(), "so", strict=True):
         for name, color in zip(METHODS, ("C0", "C1", "C2"), strict=True):
             axes["errors"].semilogy(
                 ELLS,
                 [r.errors[name] for r in row],
                 marker + ("--" if marker == "s" else "-"),
                 color=color,
-                label=f"{name}, {nx} x {ny}",
+                label=f"{name}, {shape(factor)}",
             )
     axes["errors"].set(title="relative energy error", xlabel="$\\ell$", ylabel="error", xticks=ELLS)
     axes["errors"].grid(True, alpha=0.3)
@@ -141,12 +144,11 @@ if __name__ == "__main__":
         f"{permeability(first.lod.fine.mesh, path)[1]}, contrast {first.a.max() / first.a.min():.1e};",
         f"flow {first.flow['fine']:.4f}; relative energy error, and relative error of the flow:",
     )
-    for row in results.values():
+    for factor, row in results.items():
         for r in row:
-            nx, ny = r.lod.grid.shape
             flow = {name: r.flow[name] / r.flow["fine"] - 1 for name in METHODS}
             print(
-                f"{nx} x {ny}, ell = {r.lod.ell}:",
+                f"{shape(factor)}, ell = {r.lod.ell}:",
                 ", ".join(f"{name} {r.errors[name]:.1e} ({flow[name]:+.1e})" for name in METHODS),
             )
     visualize(results, path).savefig("spe10.png", dpi=150)
