@@ -20,7 +20,6 @@ matrix A_h, its load F_h and the quasi-interpolation I_H on interior nodes,
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import splu
 from skfem import Basis, ElementQuad1, MeshQuad, condense, solve
 from skfem.models.poisson import mass, unit_load
@@ -29,7 +28,6 @@ from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import l2_error, observed_rates, spectral_error
 from skfem_ml.problems import diffusion
-from skfem_ml.solutions import probes
 
 LEVELS = (2, 3, 4, 5)  # 4 x 4 to 32 x 32 coarse cells
 FINE_LEVEL = 7
@@ -49,7 +47,7 @@ def errors_in_h(levels=LEVELS, fine_level: int = FINE_LEVEL, ell: int = ELL) -> 
         A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
         fine = solve(*condense(A, F, D=lod.fine.get_dofs()))
 
-        P, M, D = probes(coarse, lod.fine.doflocs), mass.assemble(lod.fine), coarse.get_dofs()
+        P, M, D = lod.prolongation, mass.assemble(lod.fine), coarse.get_dofs()
         u = solve(*condense(lod.assemble(diffusion, a=a), P.T @ F, D=D))
         solutions = {
             "coarse FEM": P @ solve(*condense(P.T @ A @ P, P.T @ F, D=D)),
@@ -84,21 +82,13 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
 
     A, F = diffusion.assemble(fine, a=a[:, None]), unit_load.assemble(fine)
     I, i = fine.complement_dofs(fine.get_dofs()), coarse.complement_dofs(coarse.get_dofs())
-    I_H = quasi_interpolation(ideal)[i][:, I]
+    I_H = ideal.quasi_interpolation[i][:, I]
     inverse = np.linalg.inv(I_H @ splu(A[I][:, I].tocsc()).solve(I_H.T.toarray()))
 
     u = solve(*condense(S, ideal.load(unit_load, corrected=True), D=coarse.get_dofs()))
     rebuilt = ideal.prolong(u, diffusion, load=unit_load, a=a)
     exact = solve(*condense(A, F, D=fine.get_dofs()))
     return Locality(decay, spectral_error(S[i][:, i], inverse, relative=True), l2_error(rebuilt, exact, fine, True))
-
-
-def quasi_interpolation(lod: LOD) -> csr_matrix:
-    """I_H, ``(coarse.N, fine.N)``: the L2 projection onto Q1 in every coarse cell, then the mean around each node."""
-    space = lod.space
-    rows, columns = np.broadcast_arrays(space.grid.corners[:, :, None], space.refinement.nodes[:, None, :])
-    values = space.averages[:, :, None] * space.interpolation.local(space.n, space.grid.dim)
-    return csr_matrix((values.ravel(), (rows.ravel(), columns.ravel())), shape=(lod.coarse.N, lod.fine.N))
 
 
 def visualize(errors: dict[str, np.ndarray] | None = None, local: Locality | None = None, levels=LEVELS):

@@ -18,7 +18,6 @@ from skfem_ml.coefficients import inclusions
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
 from skfem_ml.problems import diffusion
-from skfem_ml.solutions import probes
 
 CELLS, REFINE, ELLS = 4, 4, (1, 2)
 CONTRAST, NUMBER, RADIUS = 50.0, 40, 0.11
@@ -47,7 +46,7 @@ def compute(cells: int = CELLS, refine: int = REFINE, ells: tuple[int, ...] = EL
     line = np.linspace(0, 1, cells + 1)
     coarse = Basis(MeshHex.init_tensor(line, line, line).with_defaults(), ElementHex1())
     lod = LOD(coarse, refine=refine, ell=ells[0], dirichlet=FACES)
-    fine, P = lod.fine, probes(coarse, lod.fine.doflocs)
+    fine, P = lod.fine, lod.prolongation
     a = inclusions(fine.mesh, CONTRAST, NUMBER, RADIUS, rng=np.random.default_rng(0))
 
     A = diffusion.assemble(fine, a=a[:, None])

@@ -23,7 +23,6 @@ from skfem_ml.coefficients import channels
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error
 from skfem_ml.problems import diffusion
-from skfem_ml.solutions import probes
 from skfem_ml.solvers import solver_direct
 
 LEVEL, REFINE, ELL = 4, 4, 2
@@ -59,9 +58,9 @@ def compute(contrast: float = 1e4, seed: int = WORST, ell: int = ELL) -> Result:
     A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
     fine = solve(*condense(A, F, D=lod.fine.get_dofs()), solver=solver_direct())
 
-    P, D = probes(coarse, lod.fine.doflocs), coarse.get_dofs()
+    P, D = lod.prolongation, coarse.get_dofs()
     S = lod.assemble(diffusion, a=a)
-    B = P - lod.correctors(diffusion, a=a)  # column j: (1 - Q) lambda_j
+    B = lod.basis(diffusion, a=a)  # column j: (1 - Q) lambda_j
     solutions = {
         "coarse FEM": P @ solve(*condense(P.T @ A @ P, P.T @ F, D=D)),
         "Petrov-Galerkin LOD": B @ solve(*condense(S, P.T @ F, D=D)),

@@ -20,7 +20,6 @@ from skfem_ml.coefficients import log_normal
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
 from skfem_ml.problems import diffusion
-from skfem_ml.solutions import probes
 
 REFINEMENTS, REFINE, ELL = 3, 8, 2
 SIGMA, CORRELATION = 1.5, 0.05
@@ -55,7 +54,7 @@ def boundary_values(basis: Basis) -> np.ndarray:
 def compute(refinements: int = REFINEMENTS, refine: int = REFINE, ell: int = ELL) -> Result:
     coarse = Basis(l_shape(refinements), ElementQuad1())
     lod = LOD(coarse, refine=refine, ell=ell, dirichlet=ENDS)
-    fine, P = lod.fine, probes(coarse, lod.fine.doflocs)
+    fine, P = lod.fine, lod.prolongation
     a = log_normal(fine.mesh, SIGMA, CORRELATION, rng=np.random.default_rng(0))
 
     A = diffusion.assemble(fine, a=a[:, None])

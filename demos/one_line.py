@@ -30,7 +30,6 @@ from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
 from skfem_ml.reference.fem import coarse_coefficient
-from skfem_ml.solutions import probes
 
 LEVEL, REFINE, ELL = 4, 8, 2
 LOW, HIGH = 1.0, 20.0
@@ -58,7 +57,7 @@ def compute(level: int = LEVEL, refine: int = REFINE, ell: int = ELL) -> Result:
     coarse = Basis(MeshQuad().refined(level), ElementQuad1())
     lod = LOD(coarse, refine=refine, ell=ell)
     a = iid_multilevel(lod.fine.mesh, level + 2, LOW, HIGH, rng=np.random.default_rng(0))
-    b, P = unit_load.assemble(coarse), probes(coarse, lod.fine.doflocs)
+    b, P = unit_load.assemble(coarse), lod.prolongation
     solutions = {}
 
     for mean in MEANS:

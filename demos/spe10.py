@@ -24,7 +24,6 @@ from skfem_ml.coefficients import from_file, log_normal
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error
 from skfem_ml.problems import diffusion
-from skfem_ml.solutions import probes
 from skfem_ml.solvers import solver_direct
 
 LENGTH, HEIGHT = 2500.0, 50.0  # ft
@@ -69,12 +68,12 @@ def compute(factor: int = FACTORS[1], ell: int = 2, path: str | Path | None = No
     x, y = (np.linspace(0, size, n // factor + 1) for size, n in zip((LENGTH, HEIGHT), CELLS, strict=True))
     coarse = Basis(MeshQuad.init_tensor(x, y).with_defaults(), ElementQuad1())
     lod = LOD(coarse, refine=factor, ell=ell, dirichlet=SIDES)
-    fine, P = lod.fine, probes(coarse, lod.fine.doflocs)
+    fine, P = lod.fine, lod.prolongation
     a, _ = permeability(fine.mesh, path)
     A = diffusion.assemble(fine, a=a[:, None])
     p = solve(*condense(A, x=pressure_drop(fine), D=fine.get_dofs(SIDES)), solver=solver_direct())
 
-    B = P - lod.correctors(diffusion, a=a)  # column j: (1 - Q) lambda_j
+    B = lod.basis(diffusion, a=a)  # column j: (1 - Q) lambda_j
     systems = {
         "coarse FEM": (P, P.T @ A @ P),
         "Petrov-Galerkin LOD": (B, lod.assemble(diffusion, a=a)),

@@ -94,7 +94,7 @@ def _petrov_galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[nda
 
 def _galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[ndarray, ndarray, list[float]]:
     # The correctors are formed anyway: once for matrix, load and reconstruction.
-    basis = lod.prolongation - lod.correctors(diffusion, a=problem.a)
+    basis = lod.basis(diffusion, a=problem.a)
     S = (basis.T @ problem.stiffness(lod.fine) @ basis).tocsr()
     b = basis.T @ problem.load(lod.fine)
     assembled = time.perf_counter()
