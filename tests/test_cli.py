@@ -190,7 +190,6 @@ def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
     assert np.allclose(data.points[:, :mesh.dim()], mesh.p.T)
 
 
-@pytest.mark.xfail(reason="LOD compares line meshes with scikit-fem's constructor, which is no class")
 def test_a_single_row_is_a_line(tmp_path):
     np.save(tmp_path / "row.npy", np.random.default_rng(0).uniform(1, 20, (1, 32)))
     content = compared(tmp_path / "row.npy", "--ell", 1, "--output", tmp_path)

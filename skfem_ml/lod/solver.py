@@ -86,7 +86,7 @@ def _petrov_galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[nda
 
 def _galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[ndarray, ndarray, list[float]]:
     # The correctors are formed anyway: once for matrix, load and reconstruction.
-    basis = lod.prolongation - lod.correctors(diffusion, a=problem.a)
+    basis = lod.space.prolongation - lod.correctors(diffusion, a=problem.a)
     S = (basis.T @ problem.stiffness(lod.fine) @ basis).tocsr()
     b = basis.T @ problem.load(lod.fine)
     assembled = time.perf_counter()
@@ -111,7 +111,7 @@ def _check_boundaries(lod: LOD, problem: Diffusion) -> None:
     wanted = np.zeros(lod.fine.N, dtype=bool)
     wanted[problem.dirichlet_dofs(lod.fine)] = True
     got = np.zeros(lod.fine.N, dtype=bool)
-    got[lod.fine.nodal_dofs[0]] = lod.fine_dirichlet
+    got[lod.fine.nodal_dofs[0]] = lod.space.fine_dirichlet
     if (wanted != got).any():
         raise ValueError(f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of "
                          f"the boundary on the problem's mesh and the coarse one, got {int((wanted != got).sum())} "
