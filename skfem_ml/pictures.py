@@ -245,8 +245,7 @@ def _comparison_of_lines(figure: Any, problem: Any, reference: tuple[str, FEFunc
     middle.set_ylabel("$u$")
     bottom.set_ylabel(r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$")
     bottom.set_xlabel("$x$")
-    middle.legend()
-    bottom.legend()
+    middle.legend()  # the panel below has the same lines
     return figure
 
 
