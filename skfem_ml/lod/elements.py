@@ -142,12 +142,12 @@ class ElementCondenser:
         inner = torch.from_numpy(projector.T)[self.leaf_nodes.cpu()]  # (places, inner, 4)
         half = torch.linalg.solve_triangular(done.factor, inner, upper=False)
         self.leaf_stiffness = done.schur[0].to(self.device)
-        self.leaf_border = -(done.coupling.mT @ half).to(self.device)
+        self.leaf_border = -(done.coupling @ half).to(self.device)
         self.leaf_gram = -(half.mT @ half).to(self.device)
         self.leaf_step = Eliminated(
             done.schur,
             done.factor.to(self.device),
-            torch.cat([done.coupling.expand(len(half), -1, -1), half], dim=2).to(self.device),
+            torch.cat([done.coupling.expand(len(half), -1, -1), half.mT], dim=1).to(self.device),
         )
 
     def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
@@ -176,7 +176,7 @@ class ElementCondenser:
             matrix = blocks.new_zeros(*groups.shape[:2], merge.width, merge.width)
             for number, child in enumerate(merge.children):
                 scatter_add(matrix, child.to(self.device), groups[:, :, number])
-            matrix[:, :, : merge.inner, -self.columns :] += border[:, merge.border_nodes.to(self.device)]
+            matrix[:, :, -self.columns :, : merge.inner] += border[:, merge.border_nodes.to(self.device)].mT
             steps.append(eliminate(matrix, merge.inner))
             blocks = steps[-1].schur
         return self._with_functionals(blocks[:, 0], border, elements), steps
