@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .bordered import Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
 
-CHUNK_BYTES = 2**23  # stacks condensed at a time: they should stay in the cache
+CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
 LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
 
 
