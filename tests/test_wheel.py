@@ -15,7 +15,7 @@ def installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     for command in (
         ["wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)],
-        ["install", "--no-deps", "--target", str(folder / "site"), "--find-links", str(folder), "skfem-ml", "--no-index"],
+        ["install", "--no-deps", "--no-index", "--find-links", str(folder), "-t", str(folder / "site"), "skfem-ml"],
     ):
         done = subprocess.run([*pip, *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -56,7 +56,7 @@ def cholesky(matrix: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def divide(coupling: Tensor, factor: Tensor) -> None:
-    """``coupling`` times L^-T in place, ``(..., rest, count)``: its transpose is what LAPACK solves column by column."""
+    """``coupling`` times L^-T in place, ``(..., rest, count)``: its transpose is what LAPACK solves by columns."""
     torch.linalg.solve_triangular(factor, coupling.mT, upper=False, out=coupling.mT)
 
 
@@ -71,7 +71,7 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
 
 
 def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``; ``rest`` holds the others, and minus the coefficients of columns."""
+    """Eliminated unknowns ``(..., count, columns)``; ``rest`` holds the others and minus coefficients of columns."""
     return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling.mT @ rest), upper=True)
 
 
@@ -81,7 +81,7 @@ def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def subtract_lower(matrix: Tensor, half: Tensor, cuts: list[int]) -> None:
-    """``matrix -= half half^T`` in place, in blocks of rows up to the diagonal: what is above them is left as it was."""
+    """``matrix -= half half^T`` in place, in blocks of rows up to the diagonal; what is above them is left."""
     for start, stop in itertools.pairwise(cuts):
         subtract_product(matrix[:, start:stop, :stop], half[:, start:stop], half[:, :stop])
 

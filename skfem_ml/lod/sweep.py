@@ -80,7 +80,7 @@ class Sweep:
             subtract_product(self.gram[:, :met, :met], rest[:, :met], rest[:, :met])
 
     def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
-        """Rows of line i from the strips on its left and right: D ``(B, m, m)`` and [Y | E]^T ``(B, columns + m, m)``."""
+        """Rows of line i from the strips on both sides: D ``(B, m, m)`` and [Y | E]^T ``(B, columns + m, m)``."""
         layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
         diagonal = self.workspace.empty("diagonal", count, m, m)
         rest = self.workspace.empty(f"line coupling {i}", count, met + (m if following else 0), m)
