@@ -86,16 +86,14 @@ class Sweep:
         rest = self.workspace.empty(f"line coupling {i}", count, met + (m if following else 0), m)
         rest[:, :met] = 0
         sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
-        for number, (j, side) in enumerate(sides):
-            schur = self.strip(j, self.strips.schur)[:, :, side]
-            if number:
-                diagonal += schur[:, side]
-            else:
-                diagonal.copy_(schur[:, side])
-            for column, place in self.layout.columns_of_strip(j):
+        strips = [self.strip(j, self.strips.schur)[:, :, side] for j, side in sides]
+        blocks = [schur[:, side] for schur, (_, side) in zip(strips, sides, strict=True)]
+        torch.add(blocks[0], blocks[1], out=diagonal) if len(blocks) == 2 else diagonal.copy_(blocks[0])
+        for schur, (j, _) in zip(strips, sides, strict=True):
+            for column, place in layout.columns_of_strip(j):
                 rest[:, column] += schur[:, place]
-            if following and j == i:
-                rest[:, met:] = schur[:, m : 2 * m]
+        if following:
+            rest[:, met:] = strips[-1][:, m : 2 * m]
         return diagonal, rest
 
     def _strip_grams(self) -> Tensor:
@@ -147,10 +145,10 @@ class Sweep:
         for i in reversed(self.layout.lines):
             factor, solved = self.steps[i]
             met = self.layout.columns_met(i)
-            right = solved[:, :met].mT @ self.coefficients[:, :met]
+            right = self.coefficients[:, :met].mT @ solved[:, :met]  # transposed: (B, loads, m) reads memory in order
             if following is not None:
-                right -= solved[:, met:].mT @ following
-            following = torch.linalg.solve_triangular(factor.mT, right, upper=True)
+                right -= following.mT @ solved[:, met:]
+            following = torch.linalg.solve_triangular(factor.mT, right.mT, upper=True)
             self.lines[i] = following
 
     def strip_values(self, j: int) -> Tensor:
