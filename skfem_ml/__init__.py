@@ -12,6 +12,9 @@ The map of the package:
 ``solvers``           linear solvers in scikit-fem's idiom
 ``metrics``           L2, energy and spectral errors, observed rates
 ``compare``           ``compare(problem, solvers)`` -> ``Table``
+``meshes``            one cell per pixel of a field, and the coarse mesh to it
+``pictures``          cellwise and nodal fields on matplotlib axes
+``cli``               the command line ``skfem-ml``
 ====================  ===========================================================
 
 Importing the package imports nothing heavy: torch and matplotlib are loaded by the functions that need them.

@@ -26,9 +26,11 @@ ALLOWED = {
     "measures": {"metrics", "problems", "solutions"},
     "reference": FLOOR,
     "compare": FLOOR,
+    "meshes": {"cells", "coefficients"},
+    "pictures": {"cells", "solutions"},
     **dict.fromkeys(LEARNING, frozenset()),
     **dict.fromkeys(METHODS, frozenset(FLOOR | LEARNING)),
-    "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "__init__"},
+    "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "meshes", "pictures", "__init__"},
 }
 # Loaded by the functions that need them, never by an import of the room. Files that define networks need torch at once;
 # that the import of lod itself stays free of it is tested by running it.
@@ -153,6 +155,8 @@ def test_the_check_allows_what_is_allowed(path, source):
         ("skfem_ml.reference", ["torch", "matplotlib", "pyamg"]),
         ("skfem_ml.compare", ["torch", "matplotlib"]),
         ("skfem_ml.lod", ["torch", "matplotlib"]),
+        ("skfem_ml.pictures", ["torch", "matplotlib"]),
+        ("skfem_ml.cli", ["torch", "matplotlib", "skfem", "numpy"]),
     ],
 )
 def test_an_import_leaves_the_heavy_libraries_alone(module, absent):

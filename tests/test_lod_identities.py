@@ -201,3 +201,11 @@ def test_galerkin_variant_is_symmetric_and_exact_in_the_limit():
     assert lod.load(unit_load, variant="galerkin").sum() == pytest.approx(
         lod.load(unit_load).sum()
     )  # Q kills constants
+
+
+@pytest.mark.parametrize("mesh", [graded, l_shaped])
+def test_quasi_interpolation_matrix(mesh):
+    """I_h, built independently, is the library's; it is a projection: I_h P = 1."""
+    lod = LOD(mesh(), refine=3, ell=1)
+    assert relative(lod.quasi_interpolation.toarray(), quasi_interpolation(lod)) < 1e-12
+    assert abs(lod.quasi_interpolation @ lod.prolongation - np.eye(lod.coarse.N)).max() < 1e-12

@@ -7,6 +7,7 @@ and functionals need no treatment of their own.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from math import prod
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class Eliminated(NamedTuple):
 
     schur: Tensor
     factor: Tensor  # lower Cholesky factor L of the eliminated block
-    coupling: Tensor  # L^-1 times the rest of its rows
+    coupling: Tensor  # the rest of its columns times L^-T, (..., rest, count)
 
 
 class Workspace(threading.local):
@@ -41,46 +42,58 @@ class Workspace(threading.local):
             self._buffers[name] = torch.empty(size, dtype=torch.float64, device=self.device)
         return self._buffers[name][:size].view(shape)
 
-    def columns(self, name: str, *shape: int) -> Tensor:
-        """The same, stored column by column, as LAPACK likes its results."""
-        return self.empty(name, *shape[:-2], shape[-1], shape[-2]).mT
 
-
-def cholesky(matrix: Tensor) -> Tensor:
+def cholesky(matrix: Tensor, out: Tensor | None = None) -> Tensor:
     """Lower Cholesky factors of a batch. Raises ValueError where one is not positive definite (no elliptic form)."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
+    if out is None:
+        factor, info = torch.linalg.cholesky_ex(matrix)
+    else:
+        info = torch.empty(matrix.shape[:-2], dtype=torch.int32, device=matrix.device)
+        factor, _ = torch.linalg.cholesky_ex(matrix, out=(out, info))
     if bool(info.any()):
         raise not_elliptic()
     return factor
 
 
+def divide(coupling: Tensor, factor: Tensor) -> None:
+    """``coupling`` times L^-T in place, ``(..., rest, count)``: its transpose is what LAPACK solves by columns."""
+    torch.linalg.solve_triangular(factor, coupling.mT, upper=False, out=coupling.mT)
+
+
 def eliminate(matrix: Tensor, count: int) -> Eliminated:
-    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)``; only their upper rows are read."""
-    factor = cholesky(matrix[..., :count, :count])
-    coupling = torch.linalg.solve_triangular(factor, matrix[..., :count, count:], upper=False)
-    return Eliminated(matrix[..., count:, count:] - coupling.mT @ coupling, factor, coupling)
+    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)``; their first rows are not read."""
+    lead, flat = matrix.shape[:-2], matrix.view(-1, *matrix.shape[-2:])
+    factor = cholesky(flat[:, :count, :count])
+    coupling = flat[:, count:, :count].contiguous()
+    divide(coupling, factor)
+    schur = torch.baddbmm(flat[:, count:, count:], coupling, coupling.mT, alpha=-1)
+    return Eliminated(*(part.view(*lead, *part.shape[1:]) for part in (schur, factor, coupling)))
 
 
 def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``, where ``rest`` are the remaining ones, minus the columns'
-    coefficients.
-    """
-    return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling @ rest), upper=True)
+    """Eliminated unknowns ``(..., count, columns)``; ``rest`` holds the others and minus coefficients of columns."""
+    return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling.mT @ rest), upper=True)
 
 
 def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:
-    """``matrix -= left^T right`` in place, for batches ``(B, ., .)``."""
-    matrix.baddbmm_(left.mT, right, alpha=-1)
+    """``matrix -= left right^T`` in place, for batches ``(B, ., .)``."""
+    matrix.baddbmm_(left, right.mT, alpha=-1)
+
+
+def subtract_lower(matrix: Tensor, half: Tensor, cuts: list[int]) -> None:
+    """``matrix -= half half^T`` in place, in blocks of rows up to the diagonal; what is above them is left."""
+    for start, stop in itertools.pairwise(cuts):
+        subtract_product(matrix[:, start:stop, :stop], half[:, start:stop], half[:, :stop])
 
 
 def fix(matrix: Tensor, free: Tensor) -> None:
-    """Replace, in place, the rows and columns of fixed unknowns among the first by those of the identity.
+    """Replace, in place, the columns and rows of fixed unknowns among the first by those of the identity.
 
-    ``matrix`` is ``(..., N, M)``, ``free`` ``(..., count)`` of its dtype; only the first ``count`` rows are changed.
+    ``matrix`` is ``(..., N, N)``, ``free`` ``(..., count)`` of its dtype; only the first ``count`` columns are changed.
     """
     count = free.shape[-1]
-    matrix[..., :count, :] *= free[..., :, None]
-    matrix[..., :count, :count] *= free[..., None, :]
+    matrix[..., :count] *= free[..., None, :]
+    matrix[..., :count, :count] *= free[..., :, None]
     matrix[..., :count, :count].diagonal(dim1=-2, dim2=-1).add_(1 - free)
 
 

@@ -28,7 +28,7 @@ from .rows import PatchLayout, Row, Strips, Tower, tower_stack
 from .sweep import Sweep
 
 BAND_BYTES = 2**28  # condensed elements and towers held at a time
-SWEEP_BYTES = 2**22  # line rows of the patches swept at a time: they should stay in the cache
+SWEEP_BYTES = 2**21  # line rows of the patches swept at a time: they should stay in the cache
 
 
 class CondensationEngine:

@@ -146,6 +146,14 @@ class Discretisation:
         matrix.eliminate_zeros()
         return matrix
 
+    @cached_property
+    def quasi_interpolation(self) -> csr_matrix:
+        """I_h as a matrix ``(coarse.N, fine.N)``; rows of nodes on Gamma_D, which constrain nothing, are kept."""
+        local = self.averages[:, :, None] * self.interpolation.local(self.n, self.grid.dim)
+        rows, columns = np.broadcast_arrays(self.grid.corners[:, :, None], self.refinement.nodes[:, None, :])
+        shape = (self.coarse.N, self.fine_mesh.p.shape[1])
+        return coo_matrix((local.ravel(), (rows.ravel(), columns.ravel())), shape=shape).tocsr()
+
     def in_rows(self, elements: ndarray) -> ndarray:
         """Elements ordered by their place, x fastest, so that neighbours are treated together."""
         return elements[np.lexsort(self.grid.cells[:, elements])]

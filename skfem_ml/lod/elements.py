@@ -69,14 +69,14 @@ class Merge:
         at = corner[:, :, None] + inner.reshape(2, 1, -1)
         self.border_nodes = torch.from_numpy(at[0] + (n + 1) * at[1])  # (parents, inner)
 
-    def split(self, blocks: Tensor) -> Tensor:
-        """Child matrices (E, child blocks, ...) in groups: (E, parents, q * q, ...), x fastest everywhere."""
+    def child(self, blocks: Tensor, number: int) -> Tensor:
+        """Of child matrices (E, child blocks, ...), those at one place of their parents: (E, parents, ...)."""
         e, b, q = len(blocks), self.blocks, self.q
-        grouped = blocks.view(e, b, q, b, q, *blocks.shape[2:]).transpose(2, 3)
-        return grouped.reshape(e, b * b, q * q, *blocks.shape[2:])
+        by, bx = divmod(number, q)
+        return blocks.view(e, b, q, b, q, *blocks.shape[2:])[:, :, by, :, bx]
 
     def joined(self, children: Tensor) -> Tensor:
-        """The inverse of ``split``: (E, parents, q * q, ...) to (E, child blocks, ...)."""
+        """Blocks grouped by parent, (E, parents, q * q, ...), in the order of child blocks (E, child blocks, ...)."""
         e, b, q = len(children), self.blocks, self.q
         grouped = children.view(e, b, b, q, q, *children.shape[3:]).transpose(2, 3)
         return grouped.reshape(e, b * b * q * q, *children.shape[3:])
@@ -142,12 +142,12 @@ class ElementCondenser:
         inner = torch.from_numpy(projector.T)[self.leaf_nodes.cpu()]  # (places, inner, 4)
         half = torch.linalg.solve_triangular(done.factor, inner, upper=False)
         self.leaf_stiffness = done.schur[0].to(self.device)
-        self.leaf_border = -(done.coupling.mT @ half).to(self.device)
+        self.leaf_border = -(done.coupling @ half).to(self.device)
         self.leaf_gram = -(half.mT @ half).to(self.device)
         self.leaf_step = Eliminated(
             done.schur,
             done.factor.to(self.device),
-            torch.cat([done.coupling.expand(len(half), -1, -1), half], dim=2).to(self.device),
+            torch.cat([done.coupling.expand(len(half), -1, -1), half.mT], dim=1).to(self.device),
         )
 
     def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
@@ -172,11 +172,10 @@ class ElementCondenser:
         border = self.border if len(self.border) == 1 else self.border[torch.from_numpy(elements).to(self.device)]
         blocks, steps = self._leaves(elements), []
         for merge in self.merges:
-            groups = merge.split(blocks)
-            matrix = blocks.new_zeros(*groups.shape[:2], merge.width, merge.width)
+            matrix = blocks.new_zeros(len(blocks), merge.blocks**2, merge.width, merge.width)
             for number, child in enumerate(merge.children):
-                scatter_add(matrix, child.to(self.device), groups[:, :, number])
-            matrix[:, :, : merge.inner, -self.columns :] += border[:, merge.border_nodes.to(self.device)]
+                scatter_add(matrix, child.to(self.device), merge.child(blocks, number))
+            matrix[:, :, -self.columns :, : merge.inner] += border[:, merge.border_nodes.to(self.device)].mT
             steps.append(eliminate(matrix, merge.inner))
             blocks = steps[-1].schur
         return self._with_functionals(blocks[:, 0], border, elements), steps

@@ -85,7 +85,7 @@ class StripValues:
 
 def _inner(step: Eliminated, rest: Tensor) -> Tensor:
     """Eliminated unknowns, where the last columns of the rest (functionals) carry no part of the solution."""
-    missing = step.coupling.shape[2] - rest.shape[1]
+    missing = step.coupling.shape[1] - rest.shape[1]
     return recover(step, torch.nn.functional.pad(rest, (0, 0, 0, missing)))
 
 

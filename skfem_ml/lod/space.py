@@ -117,6 +117,16 @@ class LOD:
     def coefficient_mesh(self) -> Mesh:
         return self.space.coefficient_mesh
 
+    @property
+    def prolongation(self) -> csr_matrix:
+        """P: nodal prolongation of V_h into the fine space, ``(fine.N, coarse.N)``."""
+        return self.space.prolongation
+
+    @property
+    def quasi_interpolation(self) -> csr_matrix:
+        """I_h: the quasi-interpolation as a matrix ``(coarse.N, fine.N)``, the rows at nodes on Gamma_D kept."""
+        return self.space.quasi_interpolation
+
     def gather(self, a: ndarray) -> ndarray:
         """Coefficient patches ``(nelems, ((2 ell + 1) m)**d)``, x fastest, zero outside the domain."""
         a = check_coefficients({"a": a}, self.space.coefficient_refinement.cells.size, -1)["a"]
@@ -174,11 +184,18 @@ class LOD:
         if variant == "petrov-galerkin":
             return self.elemental(form, **coefficients).tocsr()
         _only_variants(variant)
-        basis = self.space.prolongation - self.correctors(form, **coefficients)
+        basis = self.basis(form, **coefficients)
         return (basis.T @ self._fine_matrix(form, coefficients) @ basis).tocsr()
 
+    def basis(self, form: BilinearForm, **coefficients: Any) -> csr_matrix:
+        """The multiscale basis P - Q: column j holds (1 - Q) lambda_j on the fine mesh, ``(fine.N, coarse.N)``.
+
+        With B the basis, A and F the fine matrix and load, B^T A B and B^T F are the Galerkin variant.
+        """
+        return (self.space.prolongation - self.correctors(form, **coefficients)).tocsr()
+
     def correctors(self, form: BilinearForm, **coefficients: Any) -> csr_matrix:
-        """Q: column j is the corrector of lambda_j on the fine mesh, ``(fine.N, coarse.N)``. The basis is P - Q."""
+        """Q: column j is the corrector of lambda_j on the fine mesh, ``(fine.N, coarse.N)``."""
         engine = self._engine(form, coefficients)
         shape = (self.space.fine_mesh.p.shape[1], self.coarse.N)
         total = csr_matrix(shape)
@@ -241,7 +258,7 @@ class LOD:
             return self.space.prolongation.T @ on_fine
         bilinear, coefficients = self._remembered(bilinear, coefficients)
         if variant == "galerkin":
-            return (self.space.prolongation - self.correctors(bilinear, **coefficients)).T @ on_fine
+            return self.basis(bilinear, **coefficients).T @ on_fine
         rows = self._gathered(
             self._engine(bilinear, coefficients), np.arange(len(self.space.grid.corners)), split[:, :, None]
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, Workspace, cholesky, fix, flat_index, scatter_add, subtract_product
+from .bordered import Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
 
-CHUNK_BYTES = 2**23  # stacks condensed at a time: they should stay in the cache
+CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
 LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
 
 
@@ -93,7 +92,7 @@ def condense_stacks(
 ) -> Eliminated:
     """Stacks in the columns ``first``, first + 1, ... of the coarse grid, with the inner level edges eliminated.
 
-    Of the Schur complement, blocks below the diagonal (left line, right line, rest) are left undefined in large stacks.
+    Of the Schur complement of strips, blocks above the diagonal (left line, right line, rest) are left undefined.
 
     Parameters
     ----------
@@ -104,21 +103,21 @@ def condense_stacks(
     workspace
         Memory for the result; without it fresh memory is taken.
     """
-    fresh = Workspace(device)
-    memory, count = workspace or fresh, len(free)
+    memory, count, inner, size = workspace or Workspace(device), len(free), stack.inner, stack.size
+    matrices = memory.empty("stacks", count, size + 1, size + 1)
     done = Eliminated(
-        memory.empty("stack schur", count, stack.kept, stack.kept),
-        memory.columns("stack factor", count, stack.inner, stack.inner),
-        memory.columns("stack coupling", count, stack.inner, stack.kept),
+        matrices[:, inner:size, inner:size],
+        memory.empty("stack factor", count, inner, inner).mT,
+        memory.empty("stack coupling", count, stack.kept, inner),
     )
-    chunk = max(1, CHUNK_BYTES // (8 * stack.size**2))
+    chunk = max(1, CHUNK_BYTES // (8 * size**2))
     for start in range(0, count, chunk):
         part = slice(start, min(start + chunk, count))
-        matrix = memory.empty("stacks", part.stop - part.start, stack.size + 1, stack.size + 1).zero_()
+        matrix = matrices[part].zero_()
         for block in blocks:  # the last place takes what is left out
             _add_block(stack, matrix, block, first + start)
-        _fix_some(matrix, free[part], stack.inner)
-        _eliminate_levels(stack, matrix, Eliminated(*(out[part] for out in done)))
+        _fix_some(matrix, free[part], inner)
+        _eliminate_levels(stack, matrix, *(out[part] for out in done))
     return done
 
 
@@ -137,20 +136,17 @@ def _add_block(stack: Stack, matrix: Tensor, block: Block, first: int) -> None:
         scatter_add(target, flat_index(loads, rows, stack.size + 1).to(matrix.device), given.mT)
 
 
-def _eliminate_levels(stack: Stack, matrix: Tensor, out: Eliminated) -> None:
-    inner, size, m = stack.inner, stack.size, stack.line
-    out.factor.copy_(cholesky(matrix[:, :inner, :inner]))
-    torch.linalg.solve_triangular(out.factor, matrix[:, :inner, inner:size], upper=False, out=out.coupling)
-    large = m >= LARGE and not stack.outer_levels  # a tower is scattered whole into strips
-    for start, stop in itertools.pairwise([0, m, 2 * m, stack.kept] if large else [0, stack.kept]):
-        target = out.schur[:, start:stop, start:]
-        target.copy_(matrix[:, inner + start : inner + stop, inner + start : size])
-        subtract_product(target, out.coupling[:, :, start:stop], out.coupling[:, :, start:])
+def _eliminate_levels(stack: Stack, matrix: Tensor, schur: Tensor, factor: Tensor, coupling: Tensor) -> None:
+    cholesky(matrix[:, : stack.inner, : stack.inner], factor)
+    coupling.copy_(matrix[:, stack.inner : stack.size, : stack.inner])
+    divide(coupling, factor)
+    large = stack.line >= LARGE and not stack.outer_levels  # a tower is scattered whole into strips
+    subtract_lower(schur, coupling, [0, stack.line, 2 * stack.line, stack.kept] if large else [0, stack.kept])
 
 
 def _fix_some(matrix: Tensor, free: ndarray, count: int) -> None:
     held = torch.from_numpy(np.flatnonzero(~free.all(axis=1))).to(matrix.device)
     if len(held):
-        part = matrix[held, :count]
+        part = matrix[held, :, :count]
         fix(part, torch.from_numpy(free).to(matrix)[held])
-        matrix[held, :count] = part
+        matrix[held, :, :count] = part

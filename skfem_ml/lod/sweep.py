@@ -10,7 +10,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Workspace, cholesky, fix, subtract_product
+from .bordered import Workspace, cholesky, divide, fix, subtract_lower, subtract_product
 from .rows import Strips
 from .stacks import LARGE
 
@@ -60,46 +60,40 @@ class Sweep:
         }
 
     def _eliminate(self) -> None:
-        """Forward sweep. A line's rows are [D | Y | E]; of D only the lower triangle is kept up to date."""
+        """Forward sweep. Of D only the lower triangle is kept up to date; [Y | E] is stored transposed."""
         layout, m = self.layout, self.layout.strip.line
         self.gram = self._strip_grams()
         self.steps: dict[int, tuple[Tensor, Tensor]] = {}
+        cuts = [0, m // 2, m] if m >= LARGE else [0, m]
         before = None
         for i in self.layout.lines:
             met, following = layout.columns_met(i), i + 1 in self.layout.lines
             diagonal, rest = self._line_rows(i, met, following)
             if before is not None:
-                coupling, columns = before[:, :, -m:], before[:, :, :-m]
-                for start, stop in ((0, m // 2), (m // 2, m)) if m >= LARGE else ((0, m),):
-                    subtract_product(diagonal[:, start:stop, :stop], coupling[:, :, start:stop], coupling[:, :, :stop])
-                subtract_product(rest[:, :, : columns.shape[2]], coupling, columns)
+                columns, coupling = before[:, :-m], before[:, -m:]
+                subtract_lower(diagonal, coupling, cuts)
+                subtract_product(rest[:, : columns.shape[1]], columns, coupling)
             self._fix_line(diagonal, rest, i, met, following)
-            factor = self._take(f"line factor {i}", m, m).copy_(cholesky(diagonal))
-            before = self._take(f"line coupling {i}", m, rest.shape[2])
-            torch.linalg.solve_triangular(factor, rest, upper=False, out=before)
-            self.steps[i] = factor, before
-            subtract_product(self.gram[:, :met, :met], before[:, :, :met], before[:, :, :met])
-
-    def _take(self, name: str, rows: int, columns: int) -> Tensor:
-        return self.workspace.columns(name, len(self.elements), rows, columns)
+            factor = cholesky(diagonal, self.workspace.empty(f"line factor {i}", *diagonal.shape).mT)
+            divide(rest, factor)
+            self.steps[i], before = (factor, rest), rest
+            subtract_product(self.gram[:, :met, :met], rest[:, :met], rest[:, :met])
 
     def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
-        """Rows of line i from the strips on its left and right: D, and [Y | E]."""
+        """Rows of line i from the strips on both sides: D ``(B, m, m)`` and [Y | E]^T ``(B, columns + m, m)``."""
         layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
         diagonal = self.workspace.empty("diagonal", count, m, m)
-        rest = self.workspace.empty("rest", count, m, met + (m if following else 0))
-        rest[:, :, :met] = 0
+        rest = self.workspace.empty(f"line coupling {i}", count, met + (m if following else 0), m)
+        rest[:, :met] = 0
         sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
-        for number, (j, side) in enumerate(sides):
-            schur = self.strip(j, self.strips.schur)[:, side]
-            if number:
-                diagonal += schur[:, :, side]
-            else:
-                diagonal.copy_(schur[:, :, side])
-            for column, place in self.layout.columns_of_strip(j):
-                rest[:, :, column] += schur[:, :, place]
-            if following and j == i:
-                rest[:, :, met:] = schur[:, :, m : 2 * m]
+        strips = [self.strip(j, self.strips.schur)[:, :, side] for j, side in sides]
+        blocks = [schur[:, side] for schur, (_, side) in zip(strips, sides, strict=True)]
+        torch.add(blocks[0], blocks[1], out=diagonal) if len(blocks) == 2 else diagonal.copy_(blocks[0])
+        for schur, (j, _) in zip(strips, sides, strict=True):
+            for column, place in layout.columns_of_strip(j):
+                rest[:, column] += schur[:, place]
+        if following:
+            rest[:, met:] = strips[-1][:, m : 2 * m]
         return diagonal, rest
 
     def _strip_grams(self) -> Tensor:
@@ -120,12 +114,12 @@ class Sweep:
             part = diagonal[at]
             fix(part, mask)
             diagonal[at] = part
-            rest[at] *= mask[:, :, None]
+            rest[at] *= mask[:, None]
         after = self._free[i + 1] if following else free
         held = np.flatnonzero(~after.all(axis=1))
         if following and len(held):
             at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(after[held]).to(diagonal)
-            rest[at, :, met:] *= mask[:, None]
+            rest[at, met:] *= mask[:, :, None]
 
     def _solve_multipliers(self) -> None:
         layout, space = self.layout, self.space
@@ -151,10 +145,10 @@ class Sweep:
         for i in reversed(self.layout.lines):
             factor, solved = self.steps[i]
             met = self.layout.columns_met(i)
-            right = solved[:, :, :met] @ self.coefficients[:, :met]
+            right = self.coefficients[:, :met].mT @ solved[:, :met]  # transposed: (B, loads, m) reads memory in order
             if following is not None:
-                right -= solved[:, :, met:] @ following
-            following = torch.linalg.solve_triangular(factor.mT, right, upper=True)
+                right -= following.mT @ solved[:, met:]
+            following = torch.linalg.solve_triangular(factor.mT, right.mT, upper=True)
             self.lines[i] = following
 
     def strip_values(self, j: int) -> Tensor:
@@ -175,10 +169,9 @@ class Sweep:
         layout, nodes = self.layout, self.layout.nodes
         out = self.coefficients.new_zeros(len(self.elements), nodes, nodes, layout.loads)  # [x, y]
         for j in range(layout.height):
-            functionals = self.strip(j, self.strips.schur)[
-                :, : layout.strip.functionals_at, layout.strip.functionals_at :
-            ]
-            out[:, j : j + 2] -= (functionals.mT @ self.strip_values(j)).view(-1, 2, nodes, layout.loads)
+            functionals = self.strip(j, self.strips.schur)[:, layout.strip.functionals_at :]
+            values = functionals[:, :, : layout.strip.functionals_at] @ self.strip_values(j)
+            out[:, j : j + 2] -= values.view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
 
 

@@ -1,0 +1,216 @@
+r"""One operator, many uses: many loads, a heat equation and the lowest eigenpairs, all on the small matrix of the LOD.
+
+S is assembled once for -div(a grad .) on 32 x 32 coarse cells with a on 256 x 256, and M is the coarse mass matrix:
+
+- loads: S u = F for each of them, with 961 unknowns in place of 65025;
+- heat equation u' = div(a grad u): implicit Euler steps (M + dt S) u_next = M u;
+- lowest eigenvalues: S v = lambda M v. Localisation leaves S a little unsymmetric, so this calls for a solver of
+  general matrices (``eigs``). In the Galerkin variant, with the fine stiffness A and mass M_h on the basis B = P - Q,
+  B^T A B v = lambda B^T M_h B v is symmetric (``eigsh``) and bounds the fine eigenvalues from above (Rayleigh-Ritz), at
+  the price of the correctors.
+
+A single load is no reason to use LOD: one direct fine solve costs about as much as assembling S, and is exact. What a
+solve saves afterwards has to earn back the difference in set-up, over a number of loads that is measured here. If every
+solution is wanted on the fine mesh, B has to be formed too; that is measured as well.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import spmatrix
+from scipy.sparse.linalg import eigs, eigsh, splu
+from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
+
+from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.lod import LOD
+from skfem_ml.metrics import l2_error
+from skfem_ml.problems import diffusion, mass
+
+LEVEL, REFINE, ELL = 5, 8, 2
+LOADS = 10
+T_END, STEPS = 0.02, 20
+EIGENPAIRS = 6
+SYMMETRIC = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+
+
+class Setting:
+    """The coefficient and the matrices of all methods, on interior nodes; ``seconds`` says what each took (CPU)."""
+
+    def __init__(self, level: int = LEVEL, refine: int = REFINE, ell: int = ELL):
+        self.coarse = Basis(MeshQuad().refined(level), ElementQuad1())
+        self.lod = LOD(self.coarse, refine=refine, ell=ell)
+        self.fine = self.lod.fine
+        self.a = iid_multilevel(self.fine.mesh, range(level, level + 4), 1.0, 10.0, rng=np.random.default_rng(0))
+        self.I, self.i = (basis.complement_dofs(basis.get_dofs()) for basis in (self.fine, self.coarse))
+        self.P = self.lod.prolongation[self.I][:, self.i].tocsr()
+        self.lod.local(diffusion, np.arange(1), a=self.a)  # loads torch, which is not what we time
+        self.seconds: dict[str, float] = {}
+        A = self._timed("assemble fine", lambda: diffusion.assemble(self.fine, a=self.a[:, None]), 3)
+        S = self._timed("assemble LOD", lambda: self.lod.assemble(diffusion, a=self.a), 3)
+        Q = self._timed("correctors", lambda: self.lod.correctors(diffusion, a=self.a))
+        self.A, self.S, self.Q = inner(A, self.I), inner(S, self.i), Q[self.I][:, self.i]
+        self.fine_mass, self.mass = inner(mass.assemble(self.fine), self.I), inner(mass.assemble(self.coarse), self.i)
+
+    def _timed(self, name: str, compute, repeats: int = 1):
+        spent = []
+        for _ in range(repeats):
+            start = time.process_time()
+            result = compute()
+            spent.append(time.process_time() - start)
+        self.seconds[name] = min(spent)
+        return result
+
+    def error(self, u: np.ndarray, v: np.ndarray) -> float:
+        """|u - v| / |v| in L2, for values at the interior fine nodes."""
+        y, z = np.zeros((2, self.fine.N))
+        y[self.I], z[self.I] = u, v
+        return l2_error(y, z, self.fine, relative=True)
+
+
+def inner(matrix: spmatrix, nodes: np.ndarray) -> spmatrix:
+    return matrix[nodes][:, nodes].tocsc()
+
+
+@dataclass
+class Loads:
+    """L2 errors of u_H and of (1 - Q) u_H, one for each load; CPU seconds of the set-up and of one solve, by method."""
+
+    errors: np.ndarray
+    prolonged: np.ndarray
+    setup: dict[str, float]
+    solve: dict[str, float]
+
+    def break_even(self, method: str) -> float:
+        """After how many loads the set-up of a method is earned back; inf if never."""
+        saved = self.solve["fine"] - self.solve[method]
+        return max(0.0, (self.setup[method] - self.setup["fine"]) / saved) if saved > 0 else np.inf
+
+
+def many_loads(s: Setting, number: int = LOADS) -> Loads:
+    """Waves of random directions as loads, solved on the fine mesh, then with S."""
+    rng = np.random.default_rng(1)
+    forms = [wave(*rng.uniform(-10, 10, size=2)) for _ in range(number)]
+    fine_loads = [form.assemble(s.fine)[s.I] for form in forms]
+    coarse_loads = [form.assemble(s.coarse)[s.i] for form in forms]
+    start = [time.process_time()]
+    factors = splu(s.A, **SYMMETRIC)
+    start.append(time.process_time())
+    exact = [factors.solve(F) for F in fine_loads]
+    start.append(time.process_time())
+    small = splu(s.S)
+    start.append(time.process_time())
+    coarse = [small.solve(F) for F in coarse_loads]
+    start.append(time.process_time())
+    prolonged = [s.P @ u - s.Q @ u for u in coarse]
+    start.append(time.process_time())
+    spent = np.diff(start)
+    setup = {
+        "fine": s.seconds["assemble fine"] + spent[0],
+        "LOD": s.seconds["assemble LOD"] + spent[2],
+        "LOD, prolonged": s.seconds["assemble LOD"] + s.seconds["correctors"] + spent[2],
+    }
+    solve = {"fine": spent[1] / number, "LOD": spent[3] / number, "LOD, prolonged": (spent[3] + spent[4]) / number}
+    return Loads(
+        np.array([s.error(s.P @ u, v) for u, v in zip(coarse, exact, strict=True)]),
+        np.array([s.error(u, v) for u, v in zip(prolonged, exact, strict=True)]),
+        setup,
+        solve,
+    )
+
+
+def wave(kx: float, ky: float) -> LinearForm:
+    return LinearForm(lambda v, w: np.cos(kx * w.x[0] + ky * w.x[1]) * v)
+
+
+@dataclass
+class Heat:
+    """Times, and the relative L2 errors against fine steps of the same size, by method, one for each time."""
+
+    t: np.ndarray
+    errors: dict[str, np.ndarray]
+
+
+def heat(s: Setting, t_end: float = T_END, steps: int = STEPS) -> Heat:
+    dt = t_end / steps
+    fine_start, start = (
+        np.sin(np.pi * basis.doflocs[:, nodes]).prod(axis=0) for basis, nodes in ((s.fine, s.I), (s.coarse, s.i))
+    )
+    operators = {
+        "fine": (s.fine_mass, s.A, fine_start),
+        "coarse FEM": (s.mass, (s.P.T @ s.A @ s.P).tocsc(), start),
+        "LOD": (s.mass, s.S, start),
+    }
+    paths = {}
+    for name, (M, K, u) in operators.items():
+        factors, paths[name] = splu(M + dt * K, **SYMMETRIC), [u]
+        for _ in range(steps):
+            paths[name].append(factors.solve(M @ paths[name][-1]))
+    errors = {
+        name: np.array([s.error(s.P @ u, v) for u, v in zip(paths[name], paths["fine"], strict=True)])
+        for name in ("coarse FEM", "LOD")
+    }
+    return Heat(dt * np.arange(steps + 1), errors)
+
+
+def eigenvalues(s: Setting, number: int = EIGENPAIRS) -> dict[str, np.ndarray]:
+    """The lowest eigenvalues by method, ascending."""
+    B = (s.P - s.Q).tocsc()
+    v0 = np.ones(len(s.i))  # ARPACK would start at random
+    options = {"k": number, "sigma": 0, "return_eigenvectors": False}
+    general = eigs(s.S, M=s.mass, v0=v0, **options)
+    if abs(general.imag).max() > 1e-6 * abs(general).max():  # nothing forbids it, but it has not been seen
+        raise ArithmeticError("S has complex eigenvalues; raise ell, or use the Galerkin variant")
+    values = {
+        "fine": eigsh(s.A, M=s.fine_mass, v0=np.ones(len(s.I)), **options),
+        "coarse FEM": eigsh((s.P.T @ s.A @ s.P).tocsc(), M=s.mass, v0=v0, **options),
+        "Petrov-Galerkin LOD": general.real,
+        "Galerkin LOD": eigsh((B.T @ s.A @ B).tocsc(), M=(B.T @ s.fine_mass @ B).tocsc(), v0=v0, **options),
+    }
+    return {name: np.sort(lowest) for name, lowest in values.items()}
+
+
+def visualize(results: tuple[Loads, Heat, dict[str, np.ndarray]] | None = None):
+    """Return a figure: cost over the number of loads, error of the heat equation over time, errors of eigenvalues."""
+    from matplotlib.figure import Figure
+
+    if results is None:
+        setting = Setting()
+        results = many_loads(setting), heat(setting), eigenvalues(setting)
+    loads, flow, lowest = results
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    number = np.geomspace(1, 10000, 200)
+    for name, setup in loads.setup.items():
+        left.loglog(number, setup + number * loads.solve[name], label=name)
+    left.set(title="cost of many loads", xlabel="number of loads", ylabel="CPU time in s")
+    for name, errors in flow.errors.items():
+        middle.plot(flow.t[1:], errors[1:], "o-", ms=3, label=name)
+    middle.set(title="heat equation", xlabel="time $t$", ylabel="relative $L^2$ error to fine steps")
+    for (name, values), style in zip(list(lowest.items())[1:], ("s-", "o-", "D-"), strict=True):
+        right.semilogy(range(1, len(values) + 1), abs(values / lowest["fine"] - 1), style, label=name)
+    right.set(title="lowest eigenvalues", xlabel="number $k$", ylabel=r"relative error of $\lambda_k$")
+    middle.set_ylim(bottom=0)
+    right.margins(y=0.35)  # room for the legend
+    for axes in (left, middle, right):
+        axes.grid(True, alpha=0.3)
+        axes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    setting = Setting()
+    loads, flow, lowest = many_loads(setting), heat(setting), eigenvalues(setting)
+    print(f"{LOADS} loads: worst relative L2 error {loads.errors.max():.1e}, prolonged {loads.prolonged.max():.1e}")
+    for name in loads.setup:
+        earned = "" if name == "fine" else f"; earned back after {np.ceil(loads.break_even(name)):.0f} loads"
+        print(f"  {name:15s} set-up {loads.setup[name]:.2f} s CPU, one solve {1e3 * loads.solve[name]:.2f} ms{earned}")
+    print(
+        f"heat equation, {STEPS} steps: relative L2 error at t = {flow.t[-1]:.2g}:",
+        ", ".join(f"{name} {errors[-1]:.1e}" for name, errors in flow.errors.items()),
+    )
+    print(
+        f"lowest {EIGENPAIRS} eigenvalues, worst relative error:",
+        ", ".join(f"{k} {abs(v / lowest['fine'] - 1).max():.1e}" for k, v in lowest.items() if k != "fine"),
+    )
+    visualize((loads, flow, lowest)).savefig("many_uses.png", dpi=150)

@@ -1,0 +1,199 @@
+"""From a field in a file to a diffusion problem and a coarse mesh: where ``compare diffusion`` and ``solve`` start."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from importlib import resources
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skfem import Mesh, MeshQuad
+
+from skfem_ml.cells import bounding_box
+from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
+from skfem_ml.coefficients.files import MESH_SUFFIXES
+from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, require_file
+from skfem_ml.meshes import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
+from skfem_ml.problems import Diffusion
+
+SHIPPED = "inclusions.npy"
+
+
+@dataclass(frozen=True)
+class FieldOptions:
+    """What the command line says about a field; None where it says nothing."""
+
+    coarse: int | None = None
+    refine: int | None = None
+    extent: str | None = None
+    load: float = 1.0
+    dirichlet: str | None = None
+    low: float | None = None
+    high: float | None = None
+    scale: str = "linear"
+    origin: str = "upper"
+    name: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A problem on its fine mesh, the coarse mesh with ``refine`` fine cells along an edge, and words about them."""
+
+    problem: Diffusion
+    coarse: Mesh
+    refine: int
+    title: str = ""
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def read_case(path: Path | None, options: FieldOptions) -> Case:
+    """Read a field (None: the shipped one, or one drawn with ``options.seed``) and build meshes and problem.
+
+    Raises ValueError, TypeError and OSError with the library's messages for anything that does not fit.
+    """
+    if path is not None and options.seed is not None:
+        raise ValueError("seed: a field from a file is not drawn; leave out --seed or FIELD")
+    if path is not None and path.suffix.lower() in MESH_SUFFIXES:
+        label, mesh, a = str(path), *_mesh_file(path, options)
+        origin = "fine mesh: the file's own, values unchanged"
+    else:
+        label, mesh, a = _raster(path, options)
+        origin = "fine mesh: one cell per pixel, values unchanged"
+    refine, chosen = _refinement(mesh, options)
+    coarse = coarsened(mesh, refine)
+    dirichlet = None if options.dirichlet is None else [side.strip() for side in options.dirichlet.split(",")]
+    problem = Diffusion(mesh, a, f=options.load, dirichlet=dirichlet)
+    return _described(Case(problem, coarse, refine), label, origin, chosen, options)
+
+
+def shipped_field() -> Path:
+    """Return the path of the field in the package."""
+    return Path(str(resources.files("skfem_ml") / "fields" / SHIPPED))
+
+
+def drawn_field(seed: int, pixels: int = 128) -> NDArray[np.float32]:
+    """Return the family of the shipped field, ``(pixels, pixels)``, first row on top: 100 discs of value 100 on noise.
+
+    The background is iid multilevel noise in [1, 2]; the discs' radius is 0.03 of the side, and they may overlap.
+    """
+    line = np.linspace(0, 1, pixels + 1)
+    mesh = MeshQuad.init_tensor(line, line)
+    rng = np.random.default_rng(seed)
+    discs = inclusions(mesh, contrast=100.0, number=100, radius=0.03, rng=rng)
+    a = np.where(discs > 1, discs, iid_multilevel(mesh, range(3, 8), 1.0, 2.0, rng))
+    grid = box_lattice(mesh)
+    table = np.empty(grid.shape[::-1], dtype=np.float32)
+    table[grid.index[1], grid.index[0]] = a
+    return table[::-1]
+
+
+def _raster(path: Path | None, options: FieldOptions) -> tuple[str, Mesh, NDArray]:
+    if options.name is not None:
+        raise ValueError("name: chooses cell data of a mesh file; a raster has one field, so leave out --name")
+    low, high = options.low, options.high
+    if path is None and options.seed is not None:
+        _refuse_image_options(options)
+        label = f"discs on noise, drawn with seed {options.seed}"
+        values = drawn_field(options.seed)[::-1].astype(float)
+    else:
+        source = shipped_field() if path is None else path
+        if source.suffix.lower() in IMAGE_SUFFIXES and (low is None or high is None):
+            require_file(source)
+            raise ValueError(f"{source}: an image holds grey levels; give --low and --high, values of black and white")
+        label = f"{SHIPPED} (shipped with the package)" if path is None else str(path)
+        values = read_raster(source, options.origin, low, high, options.scale)
+    extent = None if options.extent is None else _extent(options.extent)
+    mesh, a = pixel_mesh(values, extent)
+    return label, mesh, a
+
+
+def _refuse_image_options(options: FieldOptions) -> None:
+    if (options.low, options.high, options.scale) != (None, None, "linear"):
+        raise ValueError("low, high and scale are for images; a drawn field holds the values themselves")
+
+
+def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
+    if options.extent is not None:
+        raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
+    require_file(path)
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # meshio prints before it raises
+            mesh = Mesh.load(str(path))
+    except (Exception, SystemExit) as error:  # readers leave by exceptions of all kinds, and by sys.exit
+        raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
+    box_lattice(mesh)
+    a = from_file(
+        path, mesh, origin=options.origin, name=options.name, low=options.low, high=options.high, scale=options.scale
+    )
+    return named_sides(mesh), a
+
+
+def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
+    shape = box_lattice(mesh).shape
+    if options.coarse is not None and options.refine is not None:
+        raise ValueError("coarse, refine: expected one of them, got both; they say the same")
+    if options.refine is not None:
+        return options.refine, "--refine"
+    if options.coarse is None:
+        return default_refinement(shape), "default; --refine or --coarse to change"
+    fits = [shape[0] // n for n in reversed(refinements(shape))]
+    if options.coarse not in fits:
+        size = " x ".join(map(str, shape))
+        wanted = f"one of {', '.join(map(str, fits))}" if fits else "a field whose sides have a common divisor"
+        raise ValueError(
+            f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected " + wanted
+        )
+    return shape[0] // options.coarse, "--coarse"
+
+
+def _extent(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.lower().split("x")]
+    except ValueError:
+        raise ValueError(f"extent: expected lengths joined by x, such as 2500x50, got {text!r}") from None
+
+
+def _described(case: Case, label: str, origin: str, chosen: str, options: FieldOptions) -> Case:
+    problem, mesh = case.problem, case.problem.mesh
+    shapes = [_size(mesh), _size(case.coarse)]
+    low, high = bounding_box(mesh)
+    size = " x ".join(f"{length:g}" for length in high - low)
+    smallest, largest = float(problem.a.min()), float(problem.a.max())
+    where = f"on {', '.join(problem.dirichlet)}, natural elsewhere" if problem.dirichlet else "on the whole boundary"
+    default = "" if options.extent or path_is_mesh(label) else " (square pixels, longer side 1; --extent to change)"
+    notes = [
+        f"field: {label}, values {smallest:.4g} to {largest:.4g}, contrast {largest / smallest:.4g}",
+        f"problem: -div(a grad u) = {options.load:g} on {size}{default}, u = 0 {where}",
+        f"{origin}; {shapes[0]} fine, {shapes[1]} coarse, {case.refine} fine cells along a coarse edge ({chosen})",
+    ]
+    facts = {
+        "field": label,
+        "fine cells": mesh.t.shape[1],
+        "coarse cells": case.coarse.t.shape[1],
+        "fine grid": shapes[0],
+        "coarse grid": shapes[1],
+        "refine": case.refine,
+        "extent": (high - low).tolist(),
+        "load": options.load,
+        "dirichlet": list(problem.dirichlet) if problem.dirichlet else "whole boundary",
+        "coefficient": {"min": smallest, "max": largest, "contrast": largest / smallest},
+    }
+    title = f"{label if options.seed is not None else Path(label).name}: contrast {largest / smallest:.3g}"
+    return Case(problem, case.coarse, case.refine, title, notes, facts)
+
+
+def _size(mesh: Mesh) -> str:
+    grid, cells = box_lattice(mesh), mesh.t.shape[1]
+    full = cells == np.prod(grid.shape)
+    return " x ".join(map(str, grid.shape)) + ("" if full else f" with {cells} cells")
+
+
+def path_is_mesh(label: str) -> bool:
+    """Whether a field's name is that of a mesh file."""
+    return label.lower().endswith(MESH_SUFFIXES)

@@ -1,0 +1,147 @@
+"""``skfem-ml solve FIELD``: one solution by one method, as VTU, PNG and a summary."""
+
+from __future__ import annotations
+
+import json as json_format
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skfem_ml.cli import options as opt
+
+METHODS = ("fem", "lod")
+
+
+def solve(
+    field: opt.Field = None,
+    method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")] = "lod",
+    coarse: opt.Coarse = None,
+    refine: opt.Refine = None,
+    ell: Annotated[int, typer.Option("--ell", help="Localisation parameter of LOD.")] = 2,
+    variant: Annotated[str, typer.Option("--variant", help="LOD: petrov-galerkin or galerkin.")] = "petrov-galerkin",
+    extent: opt.Extent = None,
+    load: opt.Load = 1.0,
+    dirichlet: opt.Dirichlet = None,
+    low: opt.Low = None,
+    high: opt.High = None,
+    scale: opt.Scale = "linear",
+    origin: opt.Origin = "upper",
+    name: opt.Name = None,
+    seed: opt.Seed = None,
+    engine: opt.Engine = "auto",
+    corrected: opt.Corrected = False,
+    output: opt.Output = Path("skfem_ml_output"),
+    quiet: opt.Quiet = False,
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD.
+
+    Writes solve_METHOD.vtu (coefficient, solution) and solve_METHOD.png, and prints a summary.
+    """
+    from skfem_ml.cli.cases import FieldOptions, read_case
+    from skfem_ml.cli.outputs import Outputs, talkative
+
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
+    wanted = FieldOptions(
+        coarse=coarse,
+        refine=refine,
+        extent=extent,
+        load=load,
+        dirichlet=dirichlet,
+        low=low,
+        high=high,
+        scale=scale,
+        origin=origin,
+        name=name,
+        seed=seed,
+    )
+    case = read_case(field, wanted)
+    show = talkative(quiet, json)
+    solver = _solver(method, case, {"ell": ell, "variant": variant, "engine": engine, "corrected": corrected}, show)
+    summary = run(case, method, solver, outputs, show)
+    if json:
+        typer.echo(json_format.dumps(summary, indent=2, allow_nan=False))
+    elif not quiet:
+        typer.echo(_text(case, summary))
+
+
+def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[str, Any]:
+    """Solve, write the files and return the summary."""
+    from skfem_ml import __version__
+    from skfem_ml.cli.outputs import progress, write_vtu
+    from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
+
+    start = time.perf_counter()
+    u = solver(case.problem)
+    seconds = time.perf_counter() - start
+    with progress(show, 1) as report:
+        report("picture and files", 0)
+        figure = _figure(case, u, f"{case.title}, {method.upper()}")
+        outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
+        fields = {"u": u.y[u.basis.nodal_dofs[0]]}
+        outputs.write(outputs.names[1], lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields))
+    told = {key: u.info[key] for key in ("ell", "variant", "corrected") if key in u.info}
+    return {
+        "version": __version__,
+        "method": method,
+        **case.facts,
+        **told,
+        "unknowns": u.unknowns,
+        "fine unknowns": int(u.basis.N),
+        "seconds": seconds,
+        "seconds of steps": u.info.get("seconds", {}),
+        "min": float(u.y.min()),
+        "max": float(u.y.max()),
+        "norm_l2": l2_norm(values(u, u.basis), u.basis),
+        "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a),
+        "files": outputs.files(),
+    }
+
+
+def _solver(method: str, case: Any, lod: dict[str, Any], show: bool) -> Any:
+    from skfem_ml.cli.compare import warm_up
+    from skfem_ml.lod import solver_lod
+    from skfem_ml.reference import solver_fem
+
+    if method == "fem":
+        return solver_fem()
+    warm_up(case.problem.mesh.dim(), lod["engine"])
+    return solver_lod(case.coarse, progress=show, **lod)
+
+
+def _figure(case: Any, u: Any, title: str) -> Any:
+    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+
+    from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
+
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    a = case.problem.a
+    drawn = plot_cells(left, case.problem.mesh, a, norm=shared_norm(a), label="coefficient $a$")
+    if case.problem.mesh.dim() > 1:
+        figure.colorbar(drawn, ax=left, label="coefficient $a$")
+    drawn = plot_nodal(right, u.basis, u.y, label="$u$")
+    if case.problem.mesh.dim() > 1:
+        figure.colorbar(drawn, ax=right, label="$u$")
+    return figure
+
+
+def _text(case: Any, summary: dict[str, Any]) -> str:
+    steps = ", ".join(f"{name} {value:.3g} s" for name, value in summary["seconds of steps"].items())
+    lod = f", ell = {summary['ell']}, {summary['variant']}" if "ell" in summary else ""
+    return "\n".join(
+        [
+            *case.notes,
+            f"method: {summary['method']}{lod}; {summary['unknowns']} unknowns (fine mesh: {summary['fine unknowns']})",
+            f"time: {summary['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
+            f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, "
+            f"L2 norm {summary['norm_l2']:.6g}, energy norm {summary['norm_energy']:.6g}",
+            "files: " + ", ".join(summary["files"].values()),
+        ]
+    )

@@ -1,0 +1,112 @@
+"""Pictures: what is drawn has the values and the place that it should have, on every kind of mesh."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from meshes import all_kinds, l_shape, shuffled, stretched
+from skfem import Basis, MeshLine, MeshQuad, MeshTet, MeshTri
+
+from skfem_ml.cells import midpoints
+from skfem_ml.pictures import comparison_figure, plot_cells, plot_nodal, shared_norm
+from skfem_ml.problems import Diffusion
+from skfem_ml.reference import solver_fem
+
+
+def axes():
+    return Figure().subplots()
+
+
+def render(ax, tmp_path):
+    ax.figure.savefig(tmp_path / "picture.png", dpi=40)
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", [*all_kinds(), "triangles"])
+def test_every_kind_of_mesh_is_drawn(kind, tmp_path):
+    mesh = {**all_kinds(), "triangles": MeshTri().refined(2)}[kind]
+    for draw in (
+        lambda ax: plot_cells(ax, mesh, np.arange(mesh.t.shape[1]) + 1.0),
+        lambda ax: plot_nodal(ax, Basis(mesh, mesh.elem()), mesh.p[0]),
+    ):
+        ax = axes()
+        assert draw(ax) is not None
+        assert ax.get_xlabel()
+        render(ax, tmp_path)
+
+
+def test_cells_are_drawn_at_their_place_in_any_order():
+    mesh, _ = shuffled(l_shape(), np.random.default_rng(0))
+    x = midpoints(mesh)
+    drawn = plot_cells(axes(), mesh, 10 * x[0] + x[1])
+    table = drawn.get_array().reshape(8, 8)
+    place = (np.arange(8) + 0.5) / 4
+    expected = 10 * place[None] + place[:, None]
+    assert np.ma.getmaskarray(table)[4:, 4:].all() and not np.ma.getmaskarray(table)[:4].any()
+    assert np.allclose(np.ma.filled(table - expected, 0), 0)
+
+
+def test_a_coarse_function_is_sampled_inside_its_cells():
+    mesh = stretched(3, 2)
+    basis = Basis(mesh, mesh.elem())
+    drawn = plot_nodal(axes(), basis, basis.doflocs[0])
+    x = drawn.get_coordinates()[0, :, 0]
+    assert len(x) > 256 and np.allclose(drawn.get_array().reshape(-1, len(x) - 1)[0], (x[1:] + x[:-1]) / 2)
+
+
+def test_a_transform_is_applied_to_the_samples():
+    basis = Basis(MeshQuad().refined(2), MeshQuad().elem())
+    assert plot_nodal(axes(), basis, -np.ones(25), transform=abs).get_array().min() == 1
+
+
+def test_a_line_is_drawn_as_a_graph():
+    mesh = MeshLine(np.array([[0.0, 2.0, 1.0]]), np.array([[0, 2], [2, 1]]))
+    line = plot_cells(axes(), mesh, [3.0, 4.0])
+    assert np.allclose(line.get_xdata(), [0, 1, 1, 2]) and np.allclose(line.get_ydata(), [3, 3, 4, 4])
+
+
+def test_long_domains_are_stretched_and_say_so():
+    ax = axes()
+    plot_cells(ax, stretched(), np.ones(40))
+    assert ax.get_aspect() == "auto" and "scale" in ax.get_xlabel()
+    ax = axes()
+    plot_cells(ax, MeshQuad(), [1.0])
+    assert ax.get_aspect() == 1.0
+
+
+def test_norms_span_all_fields():
+    assert type(shared_norm([1, 2], [3, np.nan])).__name__ == "Normalize"
+    norm = shared_norm([1, 2], [300])
+    assert type(norm).__name__ == "LogNorm" and (norm.vmin, norm.vmax) == (1, 300)
+    assert shared_norm([0, 1e-9, 1.0], log=True, decades=4).vmin == pytest.approx(1e-4)
+    assert shared_norm([2.0, 2.0]).vmax > 2
+    with pytest.raises(ValueError, match="got none"):
+        shared_norm([np.nan])
+    with pytest.raises(ValueError, match="positive"):
+        shared_norm([0.0], log=True)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"expected shape \(4,\), one value per cell, got \(9,\)"):
+        plot_cells(axes(), MeshQuad().refined(1), np.ones(9))
+    with pytest.raises(ValueError, match="one value per degree of freedom"):
+        plot_nodal(axes(), Basis(MeshQuad(), MeshQuad().elem()), np.ones(9))
+    with pytest.raises(TypeError, match="in 3D boxes"):
+        plot_cells(axes(), MeshTet(), np.ones(MeshTet().t.shape[1]))
+
+
+@pytest.mark.parametrize("kind", ["line", "quad", "hex", "l_shape", "stretched"])
+def test_comparison_shares_scales_among_panels(kind, tmp_path):
+    mesh = all_kinds()[kind]
+    problem = Diffusion(mesh, np.exp(np.random.default_rng(1).uniform(0, 5, mesh.t.shape[1])))
+    fine = solver_fem()(problem)
+    others = {f"solver {k}, of {k}": type(fine)(fine.basis, fine.y * (1 + 0.1 * k)) for k in (1, 2)}
+    figure = comparison_figure(problem, ("fine", fine), others, title="a title")
+    figure.savefig(tmp_path / "comparison.png", dpi=50)
+    if mesh.dim() > 1:
+        titles = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
+        panels = [ax for name, ax in titles.items() if name.startswith("solver") or name == "fine"]
+        errors = [ax for name, ax in titles.items() if name.startswith("error")]
+        assert len(panels) == 3 and len(errors) == 2
+        for group in (panels, errors):
+            assert len({ax.collections[0].get_clim() for ax in group}) == 1
+        assert panels[0].collections[0].get_clim()[1] == pytest.approx(1.2 * fine.y.max())

@@ -1,0 +1,44 @@
+"""The wheel holds all that the program needs: built, installed on its own, and run from a folder of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    for command in (
+        ["wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)],
+        ["install", "--no-deps", "--no-index", "--find-links", str(folder), "-t", str(folder / "site"), "skfem-ml"],
+    ):
+        done = subprocess.run([*pip, *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+def run(site, code, cwd):
+    """Run code isolated from the environment and this folder, with only the wheel before the installed packages."""
+    script = f"import sys; sys.path.insert(0, {str(site)!r})\n{code}"
+    return subprocess.run([sys.executable, "-I", "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_files_in_the_wheel(installed):
+    names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
+    assert {"skfem_ml/py.typed", "skfem_ml/fields/inclusions.npy", "skfem_ml/fields/manifest.json"} <= names
+    assert not any(name.startswith(("tests/", "demos/", "data/")) for name in names)
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["compare", "diffusion", "--quiet", "--ell", "1"]])
+def test_runs_from_the_wheel_alone(installed, tmp_path, command):
+    code = f"import skfem_ml\nassert skfem_ml.__file__.startswith({str(installed)!r})\n"
+    code += f"from skfem_ml.cli import main\nsys.argv = ['skfem-ml', *{command!r}]\nmain()"
+    done = run(installed, code, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if command[0] == "compare":
+        assert {path.suffix for path in tmp_path.rglob("diffusion.*")} == {".png", ".vtu", ".csv", ".md", ".json"}
