@@ -52,9 +52,9 @@ def fit(
 ) -> History:
     """Minimise ``loss(net, batch)`` and leave the best parameters seen in ``net``.
 
-    ``data`` is None (the loss has its own), or tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all), in
-    an order drawn from ``seed`` for each pass. Every ``every`` steps ``validate(net)``, default the loss on all data, is
-    recorded, compared with the best, told to ``progress(step, steps, value)`` and, if ``checkpoint`` is a path,
+    ``data`` is None (the loss has its own), or tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all),
+    in an order drawn from ``seed`` for each pass. Every ``every`` steps ``validate(net)``, default the loss on
+    all data, is recorded, compared with the best, told to ``progress(step, steps, value)`` and, if ``checkpoint`` is a path,
     everything is saved there. A run whose checkpoint exists goes on from it, bit for bit as if it had never stopped.
     ``schedule(step)`` is the learning rate of a step. The run ends early where the record falls to ``tol``, or the
     optimiser says that it is ``stalled``.
@@ -67,6 +67,10 @@ def fit(
     history, best, first = History(), _copy(net), 0
     if checkpoint is not None and Path(checkpoint).exists():
         history, best, first = _resume(Path(checkpoint), net, optimiser)
+        if history.status == 2:  # it found no decrease then, and would find none now
+            net.load_state_dict(best)
+            return history
+        history.status, history.message = 0, ""
     measure = validate if validate is not None else lambda net: _whole(loss, net, data)
     start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
     for step, rows in _batches(data, batch, seed, first, steps):
@@ -97,13 +101,14 @@ def fit(
         history.seconds.append(time.perf_counter() - start)
         if record < history.best:
             history.best, history.best_step, best = record, done, _copy(net)
+        if record <= tol or stalled:
+            history.status = 1 if record <= tol else 2
+            history.message = f"{'tol reached' if record <= tol else 'no decrease found'} at step {done}"
         if checkpoint is not None:
             save_checkpoint(Path(checkpoint), net, optimiser, history, best, done)
         if progress is not None:
             progress(done, steps, record)
-        if record <= tol or stalled:
-            history.status = 1 if record <= tol else 2
-            history.message = f"{'tol reached' if record <= tol else 'no decrease found'} at step {done}"
+        if history.status:
             break
     net.load_state_dict(best)
     history.message = history.message or f"{steps} steps done, best {history.best:.3e} at step {history.best_step}"

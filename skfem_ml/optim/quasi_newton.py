@@ -18,7 +18,8 @@ class SSBroyden(FlatOptimizer):
     ``H' = (H - Hy (Hy)' / y'Hy + phi v v') / tau + s s' / y's``, where tau and phi are those of Al-Baali's
     self-scaling family as restated for physics-informed networks by Urban, Stefanou and Pons (arXiv:2405.04230,
     section 3). H becomes the identity again where ``y's`` is not positive, and where no step is found along a
-    direction (twice in a row: the run is over, ``.stalled`` is True). Memory: n^2 numbers.
+    direction (twice in a row: the run is over, ``.stalled`` is True). For a loss
+    that is the same function in every step (no mini-batches): value and gradient are kept. Memory: n^2 numbers.
     """
 
     def __init__(self, params: Iterable[Tensor], c1: float = 1e-4, c2: float = 0.9, max_evaluations: int = 25):

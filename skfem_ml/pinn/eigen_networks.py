@@ -38,7 +38,11 @@ def eig_neural(
 
     Raises ValueError for more pairs than rows, a problem with M, and an unknown method.
     """
-    methods = {"windowed": windowed_pairs, "orthonormal": orthonormal_pairs, "as published": published_pairs}
+    methods: dict[str, Callable[..., Eigenpairs]] = {
+        "windowed": windowed_pairs,
+        "orthonormal": orthonormal_pairs,
+        "as published": published_pairs,
+    }
     check_choice(method, tuple(methods), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:

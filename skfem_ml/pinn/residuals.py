@@ -1,8 +1,8 @@
 """Residuals of linear equations in a trial function, strong and weak: one object for networks and random features.
 
 With the trial function ``u = lift + zeta N`` every residual of a linear equation is linear in N and its derivatives:
-``r = rows(alpha N + sum_i beta_i dN/dz_i + sum_p gamma_p d2N/dz_p) - rhs``, z being the coordinates, x first, then t. The
-strong form takes the residual at points, times the root of the quadrature weight; the weak form
+``r = rows(alpha N + sum_i beta_i dN/dz_i + sum_p gamma_p d2N/dz_p) - rhs``, z being the coordinates, x
+first, then t. The strong form takes the residual at points, times the root of the quadrature weight; the weak form
 integrates it against test functions of scikit-fem.
 """
 

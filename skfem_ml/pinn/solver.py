@@ -41,8 +41,8 @@ def solver_pinn(
 
     ``method`` is "adam" (rate ``lr``), "soap", "lbfgs", "lm" (Levenberg-Marquardt) or "ssbroyden"; all but Adam follow
     ``warmup`` steps of Adam. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form`` and
-    ``setting`` choose residual and points: see `setting.residual_of`; ``distance`` replaces the distance function. The solution's
-    ``info`` holds ``net`` and ``history`` (one `training.History` a stage).
+    ``setting`` choose residual and points: see `setting.residual_of`; ``distance`` replaces the distance function. The
+    solution's ``info`` holds ``net`` and ``history`` (one `training.History` a stage).
 
     ``equation="as published"`` repeats an error of the report's program, for comparison only. There the second
     derivative is taken as the gradient of the summed first gradient, ``d/dx (N_x + N_t) = N_xx + N_xt``, so the network
