@@ -53,11 +53,11 @@ def fit(
     """Minimise ``loss(net, batch)`` and leave the best parameters seen in ``net``.
 
     ``data`` is None (the loss has its own), or tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all),
-    in an order drawn from ``seed`` for each pass. Every ``every`` steps ``validate(net)``, default the loss on
-    all data, is recorded, compared with the best, told to ``progress(step, steps, value)`` and, if ``checkpoint`` is a path,
-    everything is saved there. A run whose checkpoint exists goes on from it, bit for bit as if it had never stopped.
-    ``schedule(step)`` is the learning rate of a step. The run ends early where the record falls to ``tol``, or the
-    optimiser says that it is ``stalled``.
+    in an order drawn from ``seed`` for each pass. Every ``every`` steps ``validate(net)``, default the loss on all
+    data, is recorded, compared with the best, told to ``progress(step, steps, value)`` and, if ``checkpoint`` is a
+    path, everything is saved there. A run whose checkpoint exists goes on from it, bit for bit as if it had never
+    stopped. ``schedule(step)`` is the learning rate of a step. The run ends early where the record falls to ``tol``,
+    or the optimiser says that it is ``stalled``.
 
     Where the loss is not finite the run stops, ``net`` gets the best parameters, and the history tells the step. Raises
     ValueError for sizes below one, data of different lengths and a checkpoint of another network or optimiser.

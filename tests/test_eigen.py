@@ -59,6 +59,15 @@ def test_without_projection_the_flow_falls_back():
     assert eigenvalue_errors(pairs, EXACT).max() > 0.1
 
 
+def test_euler_as_in_the_report_has_the_errors_of_table_1():
+    # The start (27) is printed, so the first pair found, the largest, can be compared digit by digit.
+    pairs = eig_flow(1, t_end=8.0, dt=4e-4, start=report_start(), normalise=False)(MATRIX)
+    assert abs(pairs.values[-1] / EXACT.values[-1] - 1) == pytest.approx(6.24e-8, rel=0.05)
+    assert abs(pairs.values[-1] / EXACT.values[-1] - 1) > 1e-8
+    largest = Eigenpairs(EXACT.values[-1:], EXACT.vectors[:, -1:])
+    assert eigenvector_errors(pairs, largest).max() == pytest.approx(2.66e-7, rel=0.05)
+
+
 def test_the_published_network_ends_at_some_eigenvector_or_none():
     pairs = eig_neural(method="as published", runs=2, epochs=300, lr=1e-2, start=report_start())(MATRIX)
     assert len(pairs.values) == pairs.info["found"] <= 2
