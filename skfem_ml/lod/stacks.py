@@ -9,10 +9,9 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
+from .bordered import LARGE, Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
 
 CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
-LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
 
 
 class Block(NamedTuple):

@@ -10,9 +10,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Workspace, cholesky, divide, fix, subtract_lower, subtract_product
+from .bordered import LARGE, Workspace, cholesky_in_place, divide, fix, subtract_lower, subtract_product
 from .rows import Strips
-from .stacks import LARGE
 
 if TYPE_CHECKING:
     from .discretisation import Discretisation
@@ -74,7 +73,7 @@ class Sweep:
                 subtract_lower(diagonal, coupling, cuts)
                 subtract_product(rest[:, : columns.shape[1]], columns, coupling)
             self._fix_line(diagonal, rest, i, met, following)
-            factor = cholesky(diagonal, self.workspace.empty(f"line factor {i}", *diagonal.shape).mT)
+            factor = cholesky_in_place(diagonal)
             divide(rest, factor)
             self.steps[i], before = (factor, rest), rest
             subtract_product(self.gram[:, :met, :met], rest[:, :met], rest[:, :met])
@@ -82,7 +81,7 @@ class Sweep:
     def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
         """Rows of line i from the strips on both sides: D ``(B, m, m)`` and [Y | E]^T ``(B, columns + m, m)``."""
         layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
-        diagonal = self.workspace.empty("diagonal", count, m, m)
+        diagonal = self.workspace.empty(f"line diagonal {i}", count, m, m)
         rest = self.workspace.empty(f"line coupling {i}", count, met + (m if following else 0), m)
         rest[:, :met] = 0
         sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
