@@ -176,6 +176,9 @@ class LOD:
             The form's keyword arguments: numbers, one value per cell of ``coefficient_mesh`` ``(nelems,)``, or tensors
             ``(d, d, nelems)``.
 
+        At high contrast in connected channels (from about 1e3 on) the Petrov-Galerkin S may lose definiteness and its
+        solution be worse than that of coarse FEM; nothing in S itself tells. Compare with the Galerkin variant there.
+
         Raises
         ------
         ValueError
