@@ -125,18 +125,16 @@ class Sweep:
         nodes, count = layout.nodes, len(self.elements)
         where = space.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
         active = torch.from_numpy((where >= 0) & ~space.dirichlet.nodes[where]).to(self.device)
-        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(
-            self.device
-        )
-        load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
-        gram = -self.gram[:, constraint[:, None], constraint]
+        load = layout.constraints_of_line(layout.ell + 1) + nodes
+        gap = slice(load, load + layout.loads)
+        constraints = _without(self.gram, 1, gap)
+        gram, right = -_without(constraints, 2, gap), -constraints[:, :, gap]
         active &= gram.diagonal(dim1=1, dim2=2) > 0  # a row with no free node says nothing
         fix(gram, active.to(gram))
-        right = -self.gram[:, constraint[:, None], load] * active[:, :, None]
+        right *= active[:, :, None]
         mu = _solve_spd(gram, right) * active[:, :, None]
-        self.coefficients = mu.new_zeros(count, layout.columns, layout.loads)
-        self.coefficients[:, constraint] = -mu
-        self.coefficients[:, load] = torch.eye(layout.loads, dtype=mu.dtype, device=self.device)
+        ones = torch.eye(layout.loads, dtype=mu.dtype, device=self.device).expand(count, -1, -1)
+        self.coefficients = torch.cat([-mu[:, :load], ones, -mu[:, load:]], dim=1)
 
     def _substitute_back(self) -> None:
         self.lines: list[Tensor | None] = [None] * self.layout.nodes
@@ -172,6 +170,13 @@ class Sweep:
             values = functionals[:, :, : layout.strip.functionals_at] @ self.strip_values(j)
             out[:, j : j + 2] -= values.view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
+
+
+def _without(tensor: Tensor, axis: int, gap: slice) -> Tensor:
+    """A tensor without some of its entries along an axis."""
+    return torch.cat(
+        [tensor.narrow(axis, 0, gap.start), tensor.narrow(axis, gap.stop, tensor.shape[axis] - gap.stop)], axis
+    )
 
 
 def _solve_spd(gram: Tensor, right: Tensor) -> Tensor:
