@@ -18,6 +18,7 @@ from lod_cases import (
     unit_load,
 )
 from meshes import shuffled
+from rich.progress import Progress
 from skfem import BilinearForm, MeshLine, MeshQuad, condense, solve
 from skfem.helpers import dot, grad
 
@@ -221,3 +222,21 @@ def test_names_of_boundaries_are_carried_to_the_fine_mesh():
                 for m in (coarse, fine)
             ]
             assert length[0] > 0 and length[1] == pytest.approx(length[0])
+
+
+@pytest.mark.parametrize("engine", ["reference", "condensation"])
+def test_progress_counts_every_element_and_changes_nothing(engine, monkeypatch):
+    a = random_field(LOD(graded(), refine=3).coefficient_mesh, np.random.default_rng(10))
+    seen = []
+
+    class Recorded(Progress):
+        def advance(self, task_id, advance=1):
+            seen.append(advance)
+            super().advance(task_id, advance)
+
+    monkeypatch.setattr("rich.progress.Progress", Recorded)
+    silent = LOD(graded(), refine=3, ell=1, engine=engine).local(diffusion, a=a)
+    assert not seen
+    shown = LOD(graded(), refine=3, ell=1, engine=engine, progress=True).local(diffusion, a=a)
+    assert sum(seen) == len(shown) and len(seen) > 1
+    assert np.array_equal(shown, silent)

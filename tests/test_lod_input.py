@@ -207,6 +207,21 @@ def test_other_arguments(lod):
         lod.assemble(BilinearForm(lambda u, v, w: w.c * u * v + u * v), a=np.ones(256), c=np.full(256, np.nan))
 
 
+@pytest.mark.parametrize("elements", [[16], [-1], [0.5], [[0, 1]], ["a"], np.ones(5, dtype=bool)])
+def test_elements_that_are_none(lod, elements):
+    with pytest.raises(ValueError, match="0 to 15"):
+        lod.local(diffusion, elements, a=np.ones(256))
+
+
+def test_no_elements_and_masks(lod):
+    a = random_field(lod.coefficient_mesh, np.random.default_rng(1))
+    assert lod.local(diffusion, [], a=a).shape == (0, 16, 4)
+    mask = np.arange(16) % 3 == 0
+    assert np.allclose(lod.local(diffusion, mask, a=a), lod.local(diffusion, a=a)[mask], rtol=0, atol=1e-12)
+    S = lod.assemble(diffusion, a=a)
+    assert abs(lod.update(S, a, a) - S).max() == 0
+
+
 def test_cells_that_share_a_place_are_refused():
     mesh = MeshQuad().refined(1)
     twice = MeshQuad(mesh.p, np.hstack([mesh.t, mesh.t[:, :1]]))

@@ -112,6 +112,7 @@ def rows(cases, ells):
                 "sparse Schur ms/element": f"{1e3 * reference['seconds']:.1f}",
                 "ratio": f"{reference['seconds'] / fast['seconds']:.0f}",
                 "fast MB": f"{fast['megabytes']:.0f}",
+                "sparse MB": f"{reference['megabytes']:.0f}",
                 "fast, whole matrix s": f"{1024 * fast['seconds']:.2f}",
                 "one fine solve s": f"{direct['seconds']:.2f}",
                 "largest difference": f"{difference(fast['sample'], reference['sample']):.0e}",

@@ -24,7 +24,7 @@ from .elements import ElementCondenser
 from .forms import FineForm
 from .lattice import Lattice
 from .reconstruction import explicit_correctors, sum_correctors
-from .rows import PatchLayout, Row, Strips, Tower, tower_stack
+from .rows import Row, Strips, Tower, patch_layout, tower_stack
 from .sweep import Sweep
 
 BAND_BYTES = 2**28  # condensed elements and towers held at a time
@@ -123,7 +123,7 @@ class CondensationEngine:
         ell = self.space.ell
         box = self.lattice.box(y - ell, columns[0] - ell, columns[-1] + ell, 2 * ell + 1)
         starts = columns - columns[0]
-        layout = PatchLayout(self.space.n, ell, box.rim_is_free(starts), rows[y].loaded.shape[2])
+        layout = patch_layout(self.space.n, ell, box.rim_is_free(starts), rows[y].loaded.shape[2])
         strips = Strips(layout, box, rows[y], (towers.get(y - ell), towers.get(y + 1)), workspace)
         size = max(1, SWEEP_BYTES // (8 * layout.strip.line * (2 * layout.strip.line + layout.columns)))
         for start in range(0, len(elements), size):

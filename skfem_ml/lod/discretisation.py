@@ -154,6 +154,11 @@ class Discretisation:
         shape = (self.coarse.N, self.fine_mesh.p.shape[1])
         return coo_matrix((local.ravel(), (rows.ravel(), columns.ravel())), shape=shape).tocsr()
 
+    @property
+    def all_elements(self) -> ndarray:
+        """The numbers of all coarse elements."""
+        return np.arange(len(self.grid.corners))
+
     def in_rows(self, elements: ndarray) -> ndarray:
         """Elements ordered by their place, x fastest, so that neighbours are treated together."""
         return elements[np.lexsort(self.grid.cells[:, elements])]

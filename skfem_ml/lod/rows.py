@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy import ndarray
@@ -76,6 +78,7 @@ class Tower:
         self.matrices = self.step.schur
 
 
+@cache
 def tower_stack(n: int, ell: int) -> Stack:
     """The order of unknowns in a tower."""
     return Stack(n, ell, tuple(range(1, ell)), (0, ell))
@@ -126,6 +129,12 @@ class PatchLayout:
             (slice(left, left + self.nodes), slice(start, start + self.nodes)),
             (slice(right, right + self.nodes), slice(start + self.nodes, start + 2 * self.nodes)),
         ]
+
+
+@cache
+def patch_layout(n: int, ell: int, rim: bool, loads: int) -> PatchLayout:
+    """The layout with these parameters: one serves every row of patches."""
+    return PatchLayout(n, ell, rim, loads)
 
 
 class Strips:

@@ -151,7 +151,7 @@ class LOD:
         ``form`` is a symmetric elliptic ``BilinearForm``, or a *local map*: an object with a method
         ``local(lod, elements, **coefficients)`` that returns the same (a surrogate).
         """
-        chosen = np.arange(len(self.space.grid.corners)) if elements is None else np.asarray(elements)
+        chosen = self.space.all_elements if elements is None else _chosen(elements, len(self.space.grid.corners))
         if not isinstance(form, BilinearForm):
             return form.local(self, chosen, **coefficients)
         return self._gathered(self._engine(form, coefficients), chosen, None)
@@ -175,6 +175,9 @@ class LOD:
         **coefficients
             The form's keyword arguments: numbers, one value per cell of ``coefficient_mesh`` ``(nelems,)``, or tensors
             ``(d, d, nelems)``.
+
+        At high contrast in connected channels (from about 1e3 on) the Petrov-Galerkin S may lose definiteness and its
+        solution be worse than that of coarse FEM; nothing in S itself tells. Compare with the Galerkin variant there.
 
         Raises
         ------
@@ -202,7 +205,7 @@ class LOD:
         rows: list[ndarray] = []
         cols: list[ndarray] = []
         data: list[ndarray] = []
-        elements = self.space.in_rows(np.arange(len(self.space.grid.corners)))
+        elements = self.space.in_rows(self.space.all_elements)
         for done, nodes, values in progress_over(engine.correct(elements), len(elements), self.progress):
             used = np.broadcast_to((nodes >= 0)[:, :, None], values.shape) & (values != 0)
             rows.append(np.broadcast_to(nodes[:, :, None], values.shape)[used])
@@ -226,7 +229,7 @@ class LOD:
                 f"u: expected values of the {self.coarse.N} coarse degrees of freedom, got shape {u.shape}"
             )
         engine = self._engine(form, coefficients)
-        elements = self.space.in_rows(np.arange(len(self.space.grid.corners)))
+        elements = self.space.in_rows(self.space.all_elements)
         out = self.space.prolongation @ u - engine.correct_sum(elements, None, u[self.space.grid.corners])
         if load is not None:
             out += engine.correct_sum(elements, load_vectors(self.space, load, {})[:, :, None], None)
@@ -259,9 +262,7 @@ class LOD:
         bilinear, coefficients = self._remembered(bilinear, coefficients)
         if variant == "galerkin":
             return self.basis(bilinear, **coefficients).T @ on_fine
-        rows = self._gathered(
-            self._engine(bilinear, coefficients), np.arange(len(self.space.grid.corners)), split[:, :, None]
-        )
+        rows = self._gathered(self._engine(bilinear, coefficients), self.space.all_elements, split[:, :, None])
         nodes = self.patches.nodes
         return np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.coarse.N)
 
@@ -344,3 +345,12 @@ def _only_variants(variant: str) -> None:
 
 def _folded(rows: list[ndarray], cols: list[ndarray], data: list[ndarray], shape: tuple[int, int]) -> csr_matrix:
     return coo_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=shape).tocsr()
+
+
+def _chosen(elements: Any, count: int) -> ndarray:
+    chosen = np.asarray(elements)
+    if chosen.dtype == bool and chosen.shape == (count,):
+        return np.flatnonzero(chosen)
+    if chosen.size and (chosen.ndim != 1 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= count):
+        raise ValueError(f"elements: expected numbers of coarse elements, 0 to {count - 1}, got {chosen.ravel()[:5]}")
+    return chosen.astype(int).ravel()

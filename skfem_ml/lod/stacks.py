@@ -9,10 +9,9 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
+from .bordered import LARGE, Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
 
 CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
-LARGE = 64  # unknowns from which on it pays to leave out the lower half of symmetric updates
 
 
 class Block(NamedTuple):
@@ -60,6 +59,15 @@ class Stack:
         self.functionals_at = self.loads_at + loads
         self.kept = self.functionals_at + 2 * self.nodes
         self.size = self.inner + self.kept
+        self._places: dict[tuple[int, int], tuple[Tensor, ...]] = {}
+
+    def places(self, start: int, size: int) -> tuple[Tensor, ...]:
+        """Of a block of elements: its rows, and flat places of rows by rows, rows by loads, loads by rows."""
+        if (start, size) not in self._places:
+            rows, loads, width = self.rows(start, size), self.load_rows(), self.size + 1
+            pairs = ((rows, rows), (rows, loads), (loads, rows))
+            self._places[start, size] = rows, *(flat_index(i, j, width) for i, j in pairs)
+        return self._places[start, size]
 
     def rows(self, start: int, size: int) -> Tensor:
         """Places of all but the loads of a block of elements in the matrix of the stack; ``self.size``: left out."""
@@ -127,13 +135,13 @@ def _add_block(stack: Stack, matrix: Tensor, block: Block, first: int) -> None:
     start, stop = max(first, 0), min(first + len(matrix), len(block.matrices))
     if start >= stop:
         return
-    target, rows = matrix[start - first : stop - first], stack.rows(block.start, block.size)
-    source = block.matrices[start:stop, : len(rows), : len(rows)]
-    scatter_add(target, flat_index(rows, rows, stack.size + 1).to(matrix.device), source)
+    target = matrix[start - first : stop - first]
+    rows, square, beside, below = (part.to(matrix.device) for part in stack.places(block.start, block.size))
+    scatter_add(target, square, block.matrices[start:stop, : len(rows), : len(rows)])
     if block.loaded is not None:
-        loads, given = stack.load_rows(), block.loaded[start:stop]
-        scatter_add(target, flat_index(rows, loads, stack.size + 1).to(matrix.device), given)
-        scatter_add(target, flat_index(loads, rows, stack.size + 1).to(matrix.device), given.mT)
+        given = block.loaded[start:stop]
+        scatter_add(target, beside, given)
+        scatter_add(target, below, given.mT)
 
 
 def _eliminate_levels(stack: Stack, matrix: Tensor, schur: Tensor, factor: Tensor, coupling: Tensor) -> None:

@@ -10,9 +10,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import Workspace, cholesky, divide, fix, subtract_lower, subtract_product
+from .bordered import LARGE, Workspace, cholesky_in_place, divide, fix, subtract_lower, subtract_product
 from .rows import Strips
-from .stacks import LARGE
 
 if TYPE_CHECKING:
     from .discretisation import Discretisation
@@ -74,7 +73,7 @@ class Sweep:
                 subtract_lower(diagonal, coupling, cuts)
                 subtract_product(rest[:, : columns.shape[1]], columns, coupling)
             self._fix_line(diagonal, rest, i, met, following)
-            factor = cholesky(diagonal, self.workspace.empty(f"line factor {i}", *diagonal.shape).mT)
+            factor = cholesky_in_place(diagonal)
             divide(rest, factor)
             self.steps[i], before = (factor, rest), rest
             subtract_product(self.gram[:, :met, :met], rest[:, :met], rest[:, :met])
@@ -82,7 +81,7 @@ class Sweep:
     def _line_rows(self, i: int, met: int, following: bool) -> tuple[Tensor, Tensor]:
         """Rows of line i from the strips on both sides: D ``(B, m, m)`` and [Y | E]^T ``(B, columns + m, m)``."""
         layout, m, count = self.layout, self.layout.strip.line, len(self.elements)
-        diagonal = self.workspace.empty("diagonal", count, m, m)
+        diagonal = self.workspace.empty(f"line diagonal {i}", count, m, m)
         rest = self.workspace.empty(f"line coupling {i}", count, met + (m if following else 0), m)
         rest[:, :met] = 0
         sides = [(j, side) for j, side in ((i - 1, slice(m, 2 * m)), (i, slice(0, m))) if 0 <= j < layout.height]
@@ -126,18 +125,16 @@ class Sweep:
         nodes, count = layout.nodes, len(self.elements)
         where = space.patches.nodes[self.elements].reshape(count, nodes, nodes).transpose(0, 2, 1).reshape(count, -1)
         active = torch.from_numpy((where >= 0) & ~space.dirichlet.nodes[where]).to(self.device)
-        constraint = torch.cat([layout.constraints_of_line(i) + torch.arange(nodes) for i in range(nodes)]).to(
-            self.device
-        )
-        load = layout.constraints_of_line(layout.ell + 1) + nodes + torch.arange(layout.loads, device=self.device)
-        gram = -self.gram[:, constraint[:, None], constraint]
+        load = layout.constraints_of_line(layout.ell + 1) + nodes
+        gap = slice(load, load + layout.loads)
+        constraints = _without(self.gram, 1, gap)
+        gram, right = -_without(constraints, 2, gap), -constraints[:, :, gap]
         active &= gram.diagonal(dim1=1, dim2=2) > 0  # a row with no free node says nothing
         fix(gram, active.to(gram))
-        right = -self.gram[:, constraint[:, None], load] * active[:, :, None]
+        right *= active[:, :, None]
         mu = _solve_spd(gram, right) * active[:, :, None]
-        self.coefficients = mu.new_zeros(count, layout.columns, layout.loads)
-        self.coefficients[:, constraint] = -mu
-        self.coefficients[:, load] = torch.eye(layout.loads, dtype=mu.dtype, device=self.device)
+        ones = torch.eye(layout.loads, dtype=mu.dtype, device=self.device).expand(count, -1, -1)
+        self.coefficients = torch.cat([-mu[:, :load], ones, -mu[:, load:]], dim=1)
 
     def _substitute_back(self) -> None:
         self.lines: list[Tensor | None] = [None] * self.layout.nodes
@@ -173,6 +170,13 @@ class Sweep:
             values = functionals[:, :, : layout.strip.functionals_at] @ self.strip_values(j)
             out[:, j : j + 2] -= values.view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
+
+
+def _without(tensor: Tensor, axis: int, gap: slice) -> Tensor:
+    """A tensor without some of its entries along an axis."""
+    return torch.cat(
+        [tensor.narrow(axis, 0, gap.start), tensor.narrow(axis, gap.stop, tensor.shape[axis] - gap.stop)], axis
+    )
 
 
 def _solve_spd(gram: Tensor, right: Tensor) -> Tensor:
