@@ -8,7 +8,7 @@ keeps |x| and, from almost every start, tends to an eigenvector of the largest e
 the next one. A report (Puleo, Svejda and Breitenstein 2022) follows it by Euler's rule and by a network on the whole
 time interval, whose cost is small at *any* eigenvector, so it finds four pairs of six in an hour. The tables I and II
 of the report stand beside the routes of this package: the flow with the found vectors projected out of every step,
-networks on short windows, and a network with orthonormal output. For a matrix of this size all of them are pointless beside
+networks on short windows, and a network with orthonormal output. For a matrix of this size all are pointless beside
 ``eigh``.
 
 For the Laplacian the question is what the span of one hidden layer can do: Rayleigh-Ritz in the space of 50 to 400
@@ -35,7 +35,7 @@ TABLE_2 = np.array([1.274e-5, np.nan, 3.231e-6, 2.901e-7, np.nan, 5.757e-7])
 FEATURES = (50, 100, 200, 300, 400)
 # Betcke and Trefethen, SIAM Review 47 (2005).
 L_SHAPE = np.array([9.6397238440219, 15.1972519264543, 19.7392088021787])
-EPOCHS, RUNS = 20_000, 6
+EPOCHS, RUNS = 5_000, 3
 
 
 @dataclass
@@ -93,10 +93,11 @@ def trajectory(t_end: float = 8.0, dt: float = 1e-2) -> tuple[np.ndarray, np.nda
     return dt * np.arange(len(states)), np.array(states)
 
 
-def visualize(result: Result):
+def visualize(result: Result | None = None):
     """The flow, the error of each eigenvalue by route, and the study of the number of features."""
     from matplotlib.figure import Figure
 
+    result = compute() if result is None else result
     figure = Figure(figsize=(14, 4.6), layout="constrained")
     path, errors, study = figure.subplots(1, 3)
     t, x = trajectory()
