@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from skfem import Basis, ElementLineP2, ElementQuad2, ElementTriP2, MeshLine, MeshQuad, MeshTri
+from skfem import Basis, ElementLineP2, ElementQuad2, ElementTriP2, MeshHex, MeshLine, MeshQuad, MeshTri
 
 from skfem_ml.compare import compare
 from skfem_ml.metrics import l2_error, space_time_error
@@ -175,6 +175,32 @@ def test_elm_weak_form_and_plane():
     plane = heat_box(MeshQuad().refined(2), 0.2)
     u = solver_elm(400, 2.0, points=10, times=10)(plane)
     assert error(u, plane, Basis(plane.mesh, plane.mesh.elem(), intorder=4)) < 1e-4
+
+
+@pytest.mark.parametrize(("setting", "bound"), [({"points": 15, "times": 15}, 1e-7), ({"form": "weak"}, 1e-4)])
+def test_source_boundary_data_and_diffusivity(setting, bound):
+    start = Analytic(lambda x: 1 + x[0], lambda x: 1 + 0 * x, lambda x: 0 * x[0])
+    problem = Heat(
+        MeshLine(np.linspace(0, 1, 13)),
+        start,
+        a=2.0,
+        g=lambda x: 1 + x[0],
+        f=lambda x, t: np.sin(np.pi * x[0]) * (1 + 2 * np.pi**2 * t),
+        exact=lambda x, t: 1 + x[0] + t * np.sin(np.pi * x[0]),
+    )
+    if "form" in setting:
+        setting = {**setting, "points": Basis(problem.mesh, ElementLineP2(), intorder=7), "times": 8}
+    basis = Basis(problem.mesh, ElementLineP2(), intorder=6)
+    assert error(solver_elm(150, **setting)(problem), problem, basis) < bound
+
+
+def test_derivatives_of_the_initial_value():
+    x = np.random.default_rng(0).uniform(0, 1, (3, 4))
+    start = heat_box(MeshHex()).initial
+    value = lambda p: torch.sin(torch.pi * p).prod()
+    assert start.grad(x) == pytest.approx(to_numpy(torch.func.vmap(torch.func.grad(value))(to_torch(x))))
+    hessian = torch.func.vmap(torch.func.hessian(value))(to_torch(x))
+    assert start.laplacian(x) == pytest.approx(torch.einsum("nii->n", hessian).numpy())
 
 
 def test_pinn_and_vpinn_in_short_runs():
