@@ -67,7 +67,7 @@ class CondensationEngine:
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
         regular = self.applies[elements]
-        total = sum_correctors(self, elements[regular], loads, weights)
+        total = sum_correctors(self.space, self.fine_form, self.sweeps, elements[regular], loads, weights)
         if not regular.all():
             total += ReferenceEngine(self.space, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 
+from .discretisation import Discretisation
 from .forms import FineForm
 from .interpolation import hat_values, tensor
-
-if TYPE_CHECKING:
-    from .discretisation import Discretisation
 
 BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
