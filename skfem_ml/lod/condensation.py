@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import ndarray
 
 from .bordered import Workspace
@@ -26,6 +24,7 @@ from .lattice import Lattice
 from .reconstruction import explicit_correctors, sum_correctors
 from .rows import Row, Strips, Tower, patch_layout, tower_stack
 from .sweep import Sweep
+from .threads import one_thread
 
 BAND_BYTES = 2**28  # condensed elements and towers held at a time
 SWEEP_BYTES = 2**21  # line rows of the patches swept at a time: they should stay in the cache
@@ -67,7 +66,7 @@ class CondensationEngine:
     def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
         """The sum of all correctors on the fine mesh, ``(fine.N,)``; see ``ReferenceEngine.correct_sum``."""
         regular = self.applies[elements]
-        total = sum_correctors(self, elements[regular], loads, weights)
+        total = sum_correctors(self.space, self.fine_form, self.sweeps, elements[regular], loads, weights)
         if not regular.all():
             total += ReferenceEngine(self.space, self.fine_form).correct_sum(elements[~regular], loads, weights)
         return total
@@ -137,17 +136,6 @@ def _renew(held: dict[int, Any], wanted: list[int], make: Callable[[int], Any], 
         del held[y]
     missing = [y for y in wanted if y not in held]
     held.update(zip(missing, each(make, missing), strict=True))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let each torch operation use one thread: these matrices are small, and rows are what is shared out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _runs(elements: ndarray, columns: ndarray, y: int, gap: int) -> Iterator[tuple[int, ndarray, ndarray]]:

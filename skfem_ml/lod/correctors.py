@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 
+from .discretisation import Discretisation
 from .forms import FineForm
 from .interpolation import hat_values, tensor
-
-if TYPE_CHECKING:
-    from .discretisation import Discretisation
+from .threads import one_thread
 
 BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
@@ -83,7 +82,9 @@ class ReferenceEngine:
                     else self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
                 )
                 patch = self._patch(T, index_of, matrices)
-                yield T, patch, g, self._solve(patch, g)
+                with one_thread():
+                    w = self._solve(patch, g)
+                yield T, patch, g, w
 
     def _blocks(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Runs of elements with the element matrices their patches need: numbers of the cells in them, and matrices."""

@@ -14,8 +14,7 @@ from skfem.assembly import Dofs
 
 from ..cells import widths
 from .boundary import DirichletPart
-from .forms import ELEMENTS, corner_nodes
-from .grid import BoxGrid, Refinement, refined_mesh
+from .grid import ELEMENTS, BoxGrid, Refinement, corner_nodes, refined_mesh
 from .interpolation import Interpolation, find_interpolation, hat_values, tensor
 from .patches import Patches
 

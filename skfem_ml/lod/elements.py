@@ -7,19 +7,15 @@ the two right ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
 from .bordered import Eliminated, eliminate, flat_index, recover, scatter_add
+from .discretisation import Discretisation
 from .forms import FineForm
 from .interpolation import hat_values, tensor
-
-if TYPE_CHECKING:
-    from .discretisation import Discretisation
 
 
 def boundary_nodes(s: int) -> ndarray:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from skfem import Basis, BilinearForm, ElementHex1, ElementLineP1, ElementQuad1, LinearForm
+from skfem import Basis, BilinearForm, LinearForm
 from skfem.assembly.form.form import FormExtraParams
 
 from ..cells import widths
 from ..coefficients import validate
-from .grid import SUPPORTED, BoxGrid
+from .discretisation import Discretisation
+from .grid import ELEMENTS, SUPPORTED, BoxGrid, corner_nodes
 
-if TYPE_CHECKING:
-    from .discretisation import Discretisation
-
-ELEMENTS = {1: ElementLineP1, 2: ElementQuad1, 3: ElementHex1}
 CHUNK = 2**15  # fine cells evaluated at a time: bounds the memory of basis functions at quadrature points
 
 
@@ -187,12 +184,3 @@ def load_vectors(space: Discretisation, form: LinearForm, parameters: dict[str, 
     for corner, nodes in enumerate(corner_nodes(n, grid.dim).T):
         out[:, nodes] += local[:, :, corner]
     return out
-
-
-def corner_nodes(n: int, dim: int) -> ndarray:
-    """Local numbers, among the ``(n + 1)**dim`` nodes of a coarse cell, of the corners of its fine cells: ``(n**dim,
-    2**dim)``.
-    """
-    nodes = np.arange((n + 1) ** dim).reshape((n + 1,) * dim)
-    steps = np.indices((2,) * dim).reshape(dim, -1).T
-    return np.stack([nodes[tuple(slice(s, s + n) for s in step)].ravel() for step in steps], axis=1)

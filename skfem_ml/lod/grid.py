@@ -6,16 +6,26 @@ from functools import cached_property
 
 import numpy as np
 from numpy import ndarray
-from skfem import Mesh, MeshHex1, MeshLine1, MeshQuad1
+from skfem import ElementHex1, ElementLineP1, ElementQuad1, Mesh, MeshHex1, MeshLine1, MeshQuad1
 
 from ..cells import SAME_LINE, mesh_lattice
 
 SUPPORTED = {1: MeshLine1, 2: MeshQuad1, 3: MeshHex1}
+ELEMENTS = {1: ElementLineP1, 2: ElementQuad1, 3: ElementHex1}
 
 
 def lexicographic(size: int, dim: int) -> ndarray:
     """Multi-indices of a block of ``size**dim`` places, x fastest: ``(dim, size**dim)``."""
     return np.indices((size,) * dim).reshape(dim, -1)[::-1]
+
+
+def corner_nodes(n: int, dim: int) -> ndarray:
+    """Local numbers, among the ``(n + 1)**dim`` nodes of a coarse cell, of the corners of its fine cells: ``(n**dim,
+    2**dim)``.
+    """
+    nodes = np.arange((n + 1) ** dim).reshape((n + 1,) * dim)
+    steps = np.indices((2,) * dim).reshape(dim, -1).T
+    return np.stack([nodes[tuple(slice(s, s + n) for s in step)].ravel() for step in steps], axis=1)
 
 
 class BoxGrid:

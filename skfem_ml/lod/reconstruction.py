@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +11,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from .bordered import Eliminated, recover
+from .discretisation import Discretisation
 from .elements import CORNERS, ElementCondenser
+from .forms import FineForm
 from .interpolation import hat_values, tensor
 from .rows import Row
 from .sweep import Sweep
-
-if TYPE_CHECKING:
-    from .condensation import CondensationEngine
 
 
 class StripValues:
@@ -90,13 +90,18 @@ def _inner(step: Eliminated, rest: Tensor) -> Tensor:
 
 
 def sum_correctors(
-    engine: CondensationEngine, elements: ndarray, loads: ndarray | None, weights: ndarray | None
+    space: Discretisation,
+    fine_form: FineForm,
+    sweeps: Callable[..., Iterable[Any]],
+    elements: ndarray,
+    loads: ndarray | None,
+    weights: ndarray | None,
 ) -> ndarray:
     """The sum of correctors on the fine mesh, ``(fine.N,)``, each column weighted by ``(nelems, columns)``.
 
-    Boundary values and multipliers are added up over all patches; the interior of an element is recovered once.
+    ``sweeps`` solves patches and applies a function to each sweep (of the engine). Boundary values and multipliers are
+    added up over all patches; the interior of an element is recovered once.
     """
-    space = engine.space
     out = np.zeros(space.fine_grid.mesh.p.shape[1])
     if not len(elements):
         return out
@@ -111,26 +116,20 @@ def sum_correctors(
             (at, values[present], minus_mu[present]) for _, at, present, values, minus_mu in _parts(sweep, combination)
         ]
 
-    for parts in engine.sweeps(elements, loads, add):
+    for parts in sweeps(elements, loads, add):
         for at, values, minus_mu in parts:  # the elements of a part are distinct
             boundary[at] += values.cpu().numpy()
             border[at] += minus_mu.cpu().numpy()
     own = np.zeros(count, dtype=bool)
     own[elements] = True
-    _recover_interiors(engine, loads, weights * own[:, None], boundary, border, out)
+    _recover_interiors(ElementCondenser(space, fine_form, loads), weights * own[:, None], boundary, border, out)
     return out
 
 
 def _recover_interiors(
-    engine: CondensationEngine,
-    loads: ndarray | None,
-    weights: ndarray,
-    boundary: ndarray,
-    border: ndarray,
-    out: ndarray,
+    condenser: ElementCondenser, weights: ndarray, boundary: ndarray, border: ndarray, out: ndarray
 ) -> None:
-    space = engine.space
-    condenser = ElementCondenser(space, engine.fine_form, loads)
+    space = condenser.space
     chunk = max(1, 2**22 // (condenser.columns + 4 * space.n) ** 2)
     for start in range(0, len(boundary), chunk):
         at = np.arange(start, min(start + chunk, len(boundary)))

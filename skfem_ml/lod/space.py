@@ -13,8 +13,10 @@ from skfem.assembly.form.coo_data import COOData
 
 from .discretisation import Discretisation
 from .engines import find_engine, progress_over
-from .forms import ELEMENTS, FineForm, check_coefficients, load_vectors
+from .forms import FineForm, check_coefficients, load_vectors
+from .grid import ELEMENTS
 from .interpolation import Interpolation
+from .multiscale import corrector_matrix
 
 
 class LOD:
@@ -199,22 +201,7 @@ class LOD:
 
     def correctors(self, form: BilinearForm, **coefficients: Any) -> csr_matrix:
         """Q: column j is the corrector of lambda_j on the fine mesh, ``(fine.N, coarse.N)``."""
-        engine = self._engine(form, coefficients)
-        shape = (self.space.fine_mesh.p.shape[1], self.coarse.N)
-        total = csr_matrix(shape)
-        rows: list[ndarray] = []
-        cols: list[ndarray] = []
-        data: list[ndarray] = []
-        elements = self.space.in_rows(self.space.all_elements)
-        for done, nodes, values in progress_over(engine.correct(elements), len(elements), self.progress):
-            used = np.broadcast_to((nodes >= 0)[:, :, None], values.shape) & (values != 0)
-            rows.append(np.broadcast_to(nodes[:, :, None], values.shape)[used])
-            cols.append(np.broadcast_to(self.space.grid.corners[done][:, None], values.shape)[used])
-            data.append(values[used])
-            if sum(map(len, data)) > 2**24:  # fold now and then: bounded memory
-                total = total + _folded(rows, cols, data, shape)
-                rows, cols, data = [], [], []
-        return total + _folded(rows, cols, data, shape) if data else total
+        return corrector_matrix(self.space, self._engine(form, coefficients), self.progress)
 
     def prolong(
         self, u: ndarray, form: BilinearForm, *, load: LinearForm | None = None, **coefficients: Any
@@ -341,10 +328,6 @@ class LOD:
 def _only_variants(variant: str) -> None:
     if variant != "galerkin":
         raise ValueError(f'variant: expected "petrov-galerkin" or "galerkin", got {variant!r}')
-
-
-def _folded(rows: list[ndarray], cols: list[ndarray], data: list[ndarray], shape: tuple[int, int]) -> csr_matrix:
-    return coo_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(cols))), shape=shape).tocsr()
 
 
 def _chosen(elements: Any, count: int) -> ndarray:

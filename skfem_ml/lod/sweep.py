@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,10 +10,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from .bordered import LARGE, Workspace, cholesky_in_place, divide, fix, subtract_lower, subtract_product
+from .discretisation import Discretisation
 from .rows import Strips
-
-if TYPE_CHECKING:
-    from .discretisation import Discretisation
 
 
 class Sweep:
