@@ -122,6 +122,8 @@ def eigenvalue_errors(pairs: Eigenpairs, reference: Eigenpairs) -> Array:
     The i-th value is compared with the i-th of the reference; ValueError where the reference has fewer.
     """
     k = len(pairs.values)
+    if k == 0:
+        raise ValueError("pairs: expected at least one eigenvalue, got none; the method found no pair")
     if len(reference.values) < k:
         raise ValueError(f"reference: expected at least {k} eigenvalues, got {len(reference.values)}")
     exact = reference.values[:k]

@@ -141,6 +141,7 @@ def test_vector_errors_see_spaces_not_vectors():
         (lambda: eig_flow()(square_problem(4, 4)), "got one with M; use eig_reference"),
         (lambda: eig_subspace(2)(MATRIX), "expected a problem with a basis"),
         (lambda: eig_subspace(5, features=3)(square_problem(4, 4)), "expected at most 3 pairs"),
+        (lambda: eigenvalue_errors(Eigenpairs(np.empty(0)), EXACT), "expected at least one eigenvalue, got none"),
         (lambda: eig_neural(method="magic"), "method"),
         (lambda: dirichlet_laplacian(Basis(MeshQuad(), ElementQuad1())), "degrees of freedom off the boundary"),
     ],
