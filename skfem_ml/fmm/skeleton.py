@@ -171,9 +171,7 @@ def _tree(points: Array, leaf: int) -> tuple[Index, list[Index]]:
     return order, trees
 
 
-def _lists(
-    points: Array, order: Index, trees: list[Index], dim: int, eta: float
-) -> tuple[tuple[Level, ...], Index]:
+def _lists(points: Array, order: Index, trees: list[Index], dim: int, eta: float) -> tuple[tuple[Level, ...], Index]:
     """Descend the tree with all pairs: admissible ones stay at their level, the others go on to their children."""
     depths = range((len(trees) - 1) % dim, len(trees), dim)
     levels: list[Level] = []
