@@ -8,9 +8,15 @@ The map of the package:
 ``problems``          problem statements shared by every solver
 ``cells``             midpoints of cells, and the cell that holds a point
 ``solutions``         what every solver returns: a callable ``u(x)``
-``reference``         trusted classical answers (fine and coarse FEM, null models)
+``reference``         trusted classical answers (FEM, FD, eigenpairs, null models)
+``pinn``              physics-informed networks, random features, eigen-networks
+``nn``                networks and their derivatives in the inputs
+``training``          ``fit(net, loss, data, ...)`` -> ``History``
+``optim``             SSBroyden, Levenberg-Marquardt, SOAP
+``stepping``          theta-method, Gauss-4, ``evolve`` -> ``OdeResult``
 ``solvers``           linear solvers in scikit-fem's idiom
-``metrics``           L2, energy and spectral errors, observed rates
+``metrics``           L2, energy, spectral and eigenpair errors, observed rates
+``measures``          which of them belong to which kind of problem
 ``compare``           ``compare(problem, solvers)`` -> ``Table``
 ``meshes``            one cell per pixel of a field, and the coarse mesh to it
 ``pictures``          cellwise and nodal fields on matplotlib axes

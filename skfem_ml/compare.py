@@ -14,15 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from skfem import Basis, CellBasis
+from skfem import CellBasis
 
-from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
+from skfem_ml.measures import measure_of
 
-Array = NDArray[np.float64]
 Solution = Callable[[Any], Any]
-HEADINGS = ("error L2", "error energy", "seconds", "CPU seconds", "unknowns")
+COSTS = ("seconds", "CPU seconds", "unknowns")
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,14 @@ class Table:
     """The result of `compare`: rows, notes (reference, threads, versions), and the solutions by name.
 
     ``norm_l2`` and ``norm_energy`` are the norms of the reference: an absolute error is the relative one times them.
+    ``headings`` name the two errors, which depend on the kind of problem.
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     norm_l2: float | None = None
     norm_energy: float | None = None
+    headings: tuple[str, str] = ("error L2", "error energy")
     solutions: Mapping[str, Solution] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Row:
@@ -62,8 +61,8 @@ class Table:
         raise KeyError(f"no row called {name!r}; the table has {[row.name for row in self.rows]}")
 
     def __str__(self) -> str:
-        lines = [["", *HEADINGS], *(_texts(row) for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(HEADINGS) + 1)]
+        lines = [["", *self.headings, *COSTS], *(_texts(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
         text = []
         for line, row in zip(lines, [None, *self.rows], strict=True):
             cells = [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
@@ -72,7 +71,8 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, notes below."""
-        lines = [["solver", *HEADINGS], ["---"] + ["---:"] * len(HEADINGS)]
+        titles = [*self.headings, *COSTS]
+        lines = [["solver", *titles], ["---"] + ["---:"] * len(titles)]
         for row in self.rows:
             name, *cells = _texts(row)
             label = f"{name} (failed: {row.failure})" if row.failure else name
@@ -104,7 +104,7 @@ class Table:
         """
         from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
-        panels = [("error_l2", "relative error in L2"), ("error_energy", "relative error in energy")]
+        panels = list(zip(("error_l2", "error_energy"), (f"relative {h}" for h in self.headings), strict=True))
         panels = [p for p in panels if any(getattr(row, p[0]) and row.seconds for row in self.rows)]
         if not panels:
             raise ValueError("nothing to plot: expected a row with a positive error and a time, got none")
@@ -131,25 +131,24 @@ def compare(
     """Run every solver on a problem and return a `Table` of relative errors, times and unknowns.
 
     A solver is ``solver(problem) -> u``, u a solution. Errors are ``|u - r| / |r|`` in L2 and, where the problem has a
-    coefficient ``a``, in the energy norm. The reference r is ``reference`` (a solution, or the name of one of the
-    solvers), else ``problem.exact``, else the first solver. Errors are integrated on ``basis`` (default: first-order
-    elements on ``problem.mesh``). Times are the least of ``repeats`` runs. ``progress(name, done, total)`` is called
-    before each solver.
+    coefficient ``a``, in the energy norm; for `Heat` in L2 over space and time and at the end; for `Eigenproblem`,
+    where u is `Eigenpairs`, the largest of values and of vectors (`measures`). The reference r is ``reference`` (a
+    solution, or the name of one of the solvers), else ``problem.exact``, else the first solver. Errors are integrated
+    on ``basis`` (default: first-order elements on ``problem.mesh``). Times are the least of ``repeats`` runs.
+    ``progress(name, done, total)`` is called before each solver.
 
     A solver that raises, or gives no finite solution, leaves a row with the error's text; the others go on. An
     unknown name of a reference raises ValueError at once.
     """
     if not solvers or repeats < 1:
         raise ValueError(f"expected at least one solver and repeats >= 1, got {len(solvers)} and {repeats}")
+    kind = measure_of(problem)
     exact = getattr(problem, "exact", None)
     chosen = reference if reference is not None else (exact if exact is not None else next(iter(solvers)))
     if isinstance(chosen, str) and chosen not in solvers:
         raise ValueError(f"reference: expected a solution or one of {list(solvers)}, got {chosen!r}")
-    if basis is None:
-        basis = Basis(problem.mesh, problem.mesh.elem(), intorder=4)
-    a = getattr(problem, "a", None)
     # A broken reference is an error of the call; it shows before any solver has spent its time.
-    measure = None if isinstance(chosen, str) else _Measure(chosen, "the given or exact solution", basis, a)
+    measure = None if isinstance(chosen, str) else kind(chosen, "the given or exact solution", problem, basis)
     rows: list[Row] = []
     solutions: dict[str, Solution] = {}
     for done, (name, solver) in enumerate(solvers.items()):
@@ -159,13 +158,14 @@ def compare(
     timing = f"times: least of {repeats} run(s); {_machine()}"
     if isinstance(chosen, str):
         try:
-            measure = _Measure(solutions[chosen], f"'{chosen}'", basis, a)
+            measure = kind(solutions[chosen], f"'{chosen}'", problem, basis)
         except Exception as error:
             failed = [_failed(row, error) if row.name == chosen and not row.failure else row for row in rows]
-            return Table(tuple(failed), (f"no errors: the reference '{chosen}' failed", timing), solutions=solutions)
+            notes = (f"no errors: the reference '{chosen}' failed", timing)
+            return Table(tuple(failed), notes, headings=kind.headings, solutions=solutions)
     assert measure is not None
-    measured = tuple(measure(row, solutions.get(row.name)) for row in rows)
-    return Table(measured, (measure.note, timing), measure.norm_l2, measure.norm_energy, solutions)
+    measured = tuple(_measured(measure, row, solutions.get(row.name)) for row in rows)
+    return Table(measured, (measure.note, timing), measure.norm_l2, measure.norm_energy, kind.headings, solutions)
 
 
 def _run(name: str, solver: Callable, problem: Any, repeats: int, solutions: dict[str, Solution]) -> Row:
@@ -176,8 +176,8 @@ def _run(name: str, solver: Callable, problem: Any, repeats: int, solutions: dic
             solution = solver(problem)
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - start_cpu)
-        if not callable(solution):
-            raise TypeError(f"expected a solution, a callable u(x), got {type(solution).__name__}")
+        if not isinstance(solution, measure_of(problem).accepts):
+            raise TypeError(f"expected {measure_of(problem).wanted}, got {type(solution).__name__}")
     except Exception as error:
         return Row(name, failure=_text(error))
     solutions[name] = solution
@@ -185,49 +185,14 @@ def _run(name: str, solver: Callable, problem: Any, repeats: int, solutions: dic
     return Row(name, seconds=min(wall), cpu_seconds=min(cpu), unknowns=None if unknowns is None else int(unknowns))
 
 
-class _Measure:
-    """Errors against one reference, whose values and gradients are computed once."""
-
-    def __init__(self, reference: Solution, label: str, basis: CellBasis, a: Any):
-        self.basis, self.a = basis, a
-        self.values = _finite(reference, basis)
-        self.norm_l2 = l2_norm(self.values, basis)
-        self.note = f"errors: relative to {label}, whose L2 norm is {self.norm_l2:.4g}"
-        self.gradients: Array | None = None
-        self.norm_energy: float | None = None
-        if a is not None and hasattr(reference, "grad"):
-            self.gradients = _finite_gradient(reference, basis)
-            self.norm_energy = energy_norm(self.gradients, basis, a)
-            self.note += f" and energy norm {self.norm_energy:.4g}"
-        if self.norm_l2 == 0:
-            self.note += "; the reference vanishes, so the errors are absolute"
-
-    def __call__(self, row: Row, solution: Solution | None) -> Row:
-        if solution is None:
-            return row
-        energy = None
-        try:
-            error = l2_norm(_finite(solution, self.basis) - self.values, self.basis) / (self.norm_l2 or 1.0)
-            if self.gradients is not None and hasattr(solution, "grad"):
-                difference = _finite_gradient(solution, self.basis) - self.gradients
-                energy = energy_norm(difference, self.basis, self.a) / (self.norm_energy or 1.0)
-        except Exception as trouble:
-            return _failed(row, trouble)
-        return replace(row, error_l2=error, error_energy=energy)
-
-
-def _finite(solution: Solution, basis: CellBasis) -> Array:
-    u = values(solution, basis)
-    if not np.isfinite(u).all():
-        raise ValueError("the solution is not finite (nan or inf)")
-    return u
-
-
-def _finite_gradient(solution: Solution, basis: CellBasis) -> Array:
-    gradient = gradients(solution, basis)
-    if not np.isfinite(gradient).all():
-        raise ValueError("the gradient is not finite (nan or inf)")
-    return gradient
+def _measured(measure: Any, row: Row, solution: Any) -> Row:
+    if solution is None:
+        return row
+    try:
+        l2, energy = measure(solution)
+    except Exception as trouble:
+        return _failed(row, trouble)
+    return replace(row, error_l2=l2, error_energy=energy)
 
 
 def _failed(row: Row, error: Exception) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.sparse.linalg import svds
 from skfem import CellBasis
 
 from skfem_ml.coefficients.validation import validate
-from skfem_ml.solutions import FEFunction
+from skfem_ml.solutions import Eigenpairs, FEFunction
 
 Array = NDArray[np.float64]
 Solution = Array | Callable[[Any], Any]
@@ -82,6 +83,70 @@ def gradients(u: Solution, basis: CellBasis) -> Array:
     result = np.asarray(gradient(x), dtype=np.float64)
     if result.shape != x.shape:
         raise ValueError(f"u.grad(x): expected shape {x.shape}, got {result.shape}")
+    return result
+
+
+def space_time_values(u: Callable[[Any, Any], Any], basis: CellBasis, times: Array) -> Array:
+    """Return a solution ``u(x, t)`` at the quadrature points and times, ``(len(times), nelems, nqp)``."""
+    return np.stack([values(partial(_at, u, t), basis) for t in times])
+
+
+def _at(u: Callable[[Any, Any], Any], t: float, x: Array) -> Any:
+    return u(x, t)
+
+
+def gauss_times(t_end: float, panels: int = 10, order: int = 4) -> tuple[Array, Array]:
+    """Return nodes and weights of Gauss quadrature on ``panels`` equal parts of ``(0, t_end)``, each ``(n,)``."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    starts = np.arange(panels)[:, None] / panels
+    times = starts + (nodes + 1) / (2 * panels)
+    return t_end * times.ravel(), np.tile(t_end * weights / (2 * panels), panels)
+
+
+def space_time_error(u: Callable, v: Callable, basis: CellBasis, t_end: float, relative: bool = False) -> float:
+    """Return ``(int_0^T |u - v|^2 dt)^(1/2)`` for solutions ``u(x, t)``, or this over the norm of v, by quadrature."""
+    times, weights = gauss_times(t_end)
+    other = space_time_values(v, basis, times)
+    error = space_time_norm(space_time_values(u, basis, times) - other, basis, weights)
+    return error / _nonzero(space_time_norm(other, basis, weights)) if relative else error
+
+
+def space_time_norm(field: Array, basis: CellBasis, weights: Array) -> float:
+    """Return the L2 norm in space and time of values ``(len(weights), nelems, nqp)``."""
+    return float(np.sqrt(np.einsum("t,teq,teq,eq->", weights, field, field, basis.dx)))
+
+
+def eigenvalue_errors(pairs: Eigenpairs, reference: Eigenpairs) -> Array:
+    """Return ``|l_i - m_i| / |m_i|`` (report, eq. 31), ``(k,)``, absolute where m_i = 0.
+
+    The i-th value is compared with the i-th of the reference; ValueError where the reference has fewer.
+    """
+    k = len(pairs.values)
+    if len(reference.values) < k:
+        raise ValueError(f"reference: expected at least {k} eigenvalues, got {len(reference.values)}")
+    exact = reference.values[:k]
+    return abs(pairs.values - exact) / np.where(exact == 0, 1.0, abs(exact))
+
+
+def eigenvector_errors(pairs: Eigenpairs, reference: Eigenpairs, M: Any = None, cluster: float = 1e-6) -> Array:
+    """Return ``1 - cos^2`` between each vector and the reference's eigenspace of that eigenvalue, ``(k,)``.
+
+    For simple eigenvalues it is minus the Lambda (32) of the report. Eigenvalues of the reference that differ by less
+    than ``cluster`` (relative) share a space. ``M`` is the matrix of the inner product, None the identity. A space that
+    reaches beyond the pairs of the reference cannot be judged: compute a few more pairs for it.
+    """
+    if pairs.vectors is None or reference.vectors is None:
+        raise ValueError("eigenvectors: expected pairs with vectors on both sides, got values only")
+    scale = float(abs(reference.values).max())
+    result = np.empty(len(pairs.values))
+    for i, value in enumerate(reference.values[: len(result)]):
+        space = reference.vectors[:, abs(reference.values - value) <= cluster * scale]
+        v, dual = pairs.vectors[:, i], space if M is None else M @ space
+        gram = space.T @ dual
+        part = space @ np.linalg.solve(gram, dual.T @ v)
+        rest = v - part
+        # The norm of what is left keeps the digits that 1 - cos^2 would cancel.
+        result[i] = float(rest @ (rest if M is None else M @ rest)) / float(v @ (v if M is None else M @ v))
     return result
 
 

@@ -24,10 +24,14 @@ CHUNK = 2**17
 
 @dataclass(frozen=True)
 class Analytic:
-    """A solution known by formula: ``value(x)`` of shape ``(...)`` and its gradient ``gradient(x)`` ``(dim, ...)``."""
+    """A solution known by formula: ``value(x)`` of shape ``(...)`` and its gradient ``gradient(x)`` ``(dim, ...)``.
+
+    ``laplacian(x)`` of shape ``(...)`` is optional; methods that work with the strong form need it.
+    """
 
     value: Callable[[Array], Array]
     gradient: Callable[[Array], Array]
+    laplacian: Callable[[Array], Array] | None = None
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the values at ``x`` of shape ``(dim, ...)``."""
@@ -83,6 +87,78 @@ class FEFunction:
             for dofs, phi in _chunks(self.basis, points, self._finder, derivative=True)
         ]
         return _joined(parts, axis=1).reshape(np.shape(x))
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenpairs:
+    """Eigenvalues ``(k,)`` in ascending order and vectors ``(n, k)``, None where only the values are known.
+
+    ``info`` carries what a solver wants to tell (``info["unknowns"]``, times, steps).
+    """
+
+    values: Array
+    vectors: Array | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        order = np.argsort(self.values)
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=float)[order])
+        if self.vectors is not None:
+            object.__setattr__(self, "vectors", np.asarray(self.vectors, dtype=float)[:, order])
+
+    @property
+    def unknowns(self) -> int | None:
+        """What ``info["unknowns"]`` says, else the length of a vector."""
+        rows = None if self.vectors is None else self.vectors.shape[0]
+        return self.info.get("unknowns", rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Evolution:
+    """A solution ``u(x, t)`` from slices in time: ``y`` ``(k, n)`` at increasing times ``t`` ``(k,)``.
+
+    ``space(y)`` turns one slice into a solution ``u(x)``. Between slices the nearest ``degree + 1`` of them are
+    interpolated by a polynomial. ``t`` of a call is one time, or an array that broadcasts to the points. Raises
+    ValueError for times outside the slices.
+    """
+
+    space: Callable[[Array], Callable[[Array], Array]]
+    t: Array
+    y: Array
+    degree: int = 3
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unknowns(self) -> int:
+        """Unknowns of one slice times steps: ``info["unknowns"]``, or the size of ``y``."""
+        return int(self.info.get("unknowns", self.y.size))
+
+    def at(self, t: float) -> Array:
+        """Return the slice ``(n,)`` at one time."""
+        first, last = self.t[0], self.t[-1]
+        slack = 1e-12 * (last - first)
+        if not first - slack <= t <= last + slack:
+            raise ValueError(f"t: expected between {first:.6g} and {last:.6g}, the times of the solution, got {t:.6g}")
+        count = min(self.degree + 1, len(self.t))
+        start = int(np.searchsorted(self.t, t)) - count // 2
+        start = min(max(start, 0), len(self.t) - count)
+        nodes = self.t[start : start + count]
+        gaps = nodes[:, None] - nodes[None, :]
+        np.fill_diagonal(gaps, 1.0)
+        factors = np.where(np.eye(count, dtype=bool), 1.0, (t - nodes)[None, :] / gaps)
+        return factors.prod(axis=1) @ self.y[start : start + count]
+
+    def __call__(self, x: ArrayLike, t: ArrayLike) -> Array:
+        """Return the values at ``x`` ``(dim, ...)`` and ``t``, shape ``(...)``."""
+        x = np.asarray(x, dtype=float)
+        if np.ndim(t) == 0:
+            return self.space(self.at(float(np.asarray(t))))(x)
+        times = np.broadcast_to(t, x.shape[1:])
+        result = np.empty(x.shape[1:])
+        for moment in np.unique(times):
+            here = times == moment
+            result[here] = self.space(self.at(float(moment)))(x[:, here])
+        return result
 
 
 def probes(basis: CellBasis, x: ArrayLike) -> csr_matrix:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix, spmatrix
-from scipy.sparse.linalg import cg, splu
+from scipy.sparse.linalg import LinearOperator, cg, splu
 
 Solver = Callable[[spmatrix, NDArray[np.float64]], NDArray[np.float64]]
 
@@ -80,6 +80,13 @@ def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", ma
         return x
 
     return solver
+
+
+def preconditioner_pyamg(A: spmatrix) -> LinearOperator:
+    """Return one V-cycle of smoothed aggregation (pyamg) as a linear operator, for positive definite matrices."""
+    import pyamg
+
+    return pyamg.smoothed_aggregation_solver(csr_matrix(A)).aspreconditioner(cycle="V")
 
 
 def relative_residual(A: spmatrix, x: NDArray[np.float64], b: NDArray[np.float64]) -> float:

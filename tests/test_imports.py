@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 
-FLOOR = {"cells", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
+FLOOR = {"cells", "coefficients", "solutions", "problems", "metrics", "measures", "stepping", "solvers"}
 LEARNING = {"nn", "training", "optim", "storage"}
 METHODS = {"lod", "pinn", "fmm", "hits"}
 # What each room may import of ours, besides itself.
@@ -21,8 +21,9 @@ ALLOWED = {
     "solutions": {"cells"},
     "solvers": set(),
     "stepping": set(),
-    "problems": {"coefficients", "solutions"},
+    "problems": {"cells", "coefficients", "solutions"},
     "metrics": {"coefficients", "solutions"},
+    "measures": {"metrics", "problems", "solutions"},
     "reference": FLOOR,
     "compare": FLOOR,
     "meshes": {"cells", "coefficients"},

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from skfem_ml import __version__
+from skfem_ml.cli import learners  # noqa: F401 - adds the commands heat and eigen to compare_app
 from skfem_ml.cli.compare import compare_app
 from skfem_ml.cli.demos import demos
 from skfem_ml.cli.doctor import doctor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from skfem import Basis, CellBasis, Element, Mesh, condense, solve
 
 from skfem_ml.cells import cell_finder, midpoints
 from skfem_ml.coefficients.validation import check_choice, validate
-from skfem_ml.problems import Diffusion, diffusion
+from skfem_ml.problems import Diffusion, Heat, diffusion
+from skfem_ml.reference.fem_heat import solver_fem_heat
 from skfem_ml.solutions import FEFunction, probes
 from skfem_ml.solvers import Solver, solver_direct
 
@@ -32,9 +34,16 @@ MEANS = ("exact", *TRANSFORMS)
 
 
 def solver_fem(
-    mesh: Mesh | None = None, element: Element | None = None, mean: str = "exact", solver: Solver | None = None
-) -> Callable[[Diffusion], FEFunction]:
+    mesh: Mesh | None = None,
+    element: Element | None = None,
+    mean: str = "exact",
+    solver: Solver | None = None,
+    scheme: str | None = None,
+    steps: int = 100,
+) -> Callable[[Any], Any]:
     """Return ``solve(problem) -> FEFunction``, the Galerkin method on the problem's mesh or on a coarser ``mesh``.
+
+    With a time scheme, ``scheme="cn"`` or ``"gauss4"`` and ``steps``, it solves `Heat` problems: see `solver_fem_heat`.
 
     On a coarser mesh, of which the problem's mesh is a refinement, ``mean`` says what becomes of the coefficient:
     "exact" keeps it (``P^T A P`` with the fine stiffness matrix A and the nodal prolongation P: classical coarse FEM);
@@ -45,10 +54,16 @@ def solver_fem(
     Raises ValueError for an unknown mean, a mean without a coarse mesh, and a mesh that is not nested.
     """
     check_choice(mean, MEANS, "mean")
+    if scheme is not None:
+        if mean != "exact" or solver is not None:
+            raise ValueError("scheme: the heat equation takes neither mean nor solver; leave them out")
+        return solver_fem_heat(mesh, element, scheme, steps)
     if mesh is None and mean != "exact":
         raise ValueError(f"mean={mean!r} needs a coarse mesh; pass solver_fem(mesh, mean={mean!r})")
 
     def solve_problem(problem: Diffusion) -> FEFunction:
+        if isinstance(problem, Heat):
+            raise ValueError("scheme: Heat needs a time scheme; expected scheme='cn' or 'gauss4', got None")
         chosen = problem.mesh.elem() if element is None else element
         basis = Basis(problem.mesh if mesh is None else mesh, chosen)
         A, b = _system(problem, basis, mesh, chosen, mean)

@@ -1,4 +1,4 @@
-"""Problem statements: frozen dataclasses that every solver takes, with the exact solution where there is one."""
+"""Stationary diffusion: the statement, its forms and its boundary data."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""Errors of one solution against a reference, one class per kind of problem: what `compare` puts in its table.
+
+Each class has ``headings`` for its two errors, ``accepts`` and ``wanted`` for the type of a solution, the norms of the
+reference, a ``note``, and ``measure(solution) -> (error, second error or None)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skfem import Basis, CellBasis
+
+from skfem_ml.metrics import (
+    eigenvalue_errors,
+    eigenvector_errors,
+    energy_norm,
+    gauss_times,
+    gradients,
+    l2_norm,
+    space_time_norm,
+    space_time_values,
+    values,
+)
+from skfem_ml.problems import Eigenproblem, Heat
+from skfem_ml.solutions import Eigenpairs
+
+Array = NDArray[np.float64]
+Solution = Callable[..., Any]
+
+
+def measure_of(problem: Any) -> Any:
+    """Return the class that measures solutions of a problem."""
+    if isinstance(problem, Heat):
+        return SpaceTimeMeasure
+    return PairsMeasure if isinstance(problem, Eigenproblem) else SpaceMeasure
+
+
+class SpaceMeasure:
+    """L2 and energy errors of ``u(x)``, whose reference values and gradients are computed once."""
+
+    headings = ("error L2", "error energy")
+    accepts: type = Callable  # type: ignore[assignment]
+    wanted = "a solution, a callable u(x)"
+
+    def __init__(self, reference: Solution, label: str, problem: Any, basis: CellBasis | None):
+        self.basis = Basis(problem.mesh, problem.mesh.elem(), intorder=4) if basis is None else basis
+        self.a: Any = getattr(problem, "a", None)
+        self.values = _finite(values(reference, self.basis), "solution")
+        self.norm_l2 = l2_norm(self.values, self.basis)
+        self.note = f"errors: relative to {label}, whose L2 norm is {self.norm_l2:.4g}"
+        self.gradients: Array | None = None
+        self.norm_energy: float | None = None
+        if self.a is not None and hasattr(reference, "grad"):
+            self.gradients = _finite(gradients(reference, self.basis), "gradient")
+            self.norm_energy = energy_norm(self.gradients, self.basis, self.a)
+            self.note += f" and energy norm {self.norm_energy:.4g}"
+        self.note += _vanishing(self.norm_l2)
+
+    def __call__(self, solution: Solution) -> tuple[float, float | None]:
+        """Return the relative errors in L2 and in energy."""
+        difference = _finite(values(solution, self.basis), "solution") - self.values
+        error, energy = l2_norm(difference, self.basis) / (self.norm_l2 or 1.0), None
+        if self.gradients is not None and hasattr(solution, "grad"):
+            slope = _finite(gradients(solution, self.basis), "gradient") - self.gradients
+            energy = energy_norm(slope, self.basis, self.a) / (self.norm_energy or 1.0)
+        return error, energy
+
+
+class SpaceTimeMeasure:
+    """Errors of ``u(x, t)`` in L2 over space and time, and in L2 over space at the end time."""
+
+    headings = ("error L2", "error at t_end")
+    accepts: type = Callable  # type: ignore[assignment]
+    wanted = "a solution, a callable u(x, t)"
+
+    def __init__(self, reference: Solution, label: str, problem: Heat, basis: CellBasis | None):
+        self.basis = Basis(problem.mesh, problem.mesh.elem(), intorder=4) if basis is None else basis
+        times, self.weights = gauss_times(problem.t_end)
+        self.times = np.append(times, problem.t_end)
+        self.values = self._values(reference)
+        self.norm_l2 = space_time_norm(self.values[:-1], self.basis, self.weights)
+        self.norm_energy = l2_norm(self.values[-1], self.basis)
+        self.note = f"errors: relative to {label}, in L2 over space and time (norm {self.norm_l2:.4g})"
+        self.note += f" and in L2 at t = {problem.t_end:g} (norm {self.norm_energy:.4g})" + _vanishing(self.norm_l2)
+
+    def _values(self, solution: Solution) -> Array:
+        return _finite(space_time_values(solution, self.basis, self.times), "solution")
+
+    def __call__(self, solution: Solution) -> tuple[float, float | None]:
+        """Return the relative errors over all times and at the end."""
+        difference = self._values(solution) - self.values
+        error = space_time_norm(difference[:-1], self.basis, self.weights) / (self.norm_l2 or 1.0)
+        return error, l2_norm(difference[-1], self.basis) / (self.norm_energy or 1.0)
+
+
+class PairsMeasure:
+    """The largest relative error of an eigenvalue, (31), and the largest ``1 - cos^2`` of a vector, cf. (32)."""
+
+    headings = ("error eigenvalue", "error vector")
+    accepts: type = Eigenpairs
+    wanted = "Eigenpairs"
+    norm_l2 = norm_energy = None
+
+    def __init__(self, reference: Eigenpairs, label: str, problem: Eigenproblem, basis: CellBasis | None):
+        self.reference, self.M = reference, problem.M
+        self.note = f"errors: relative to {label}; eigenvalues |l - m| / |m|, vectors 1 - cos^2, the largest over all"
+
+    def __call__(self, solution: Eigenpairs) -> tuple[float, float | None]:
+        """Return the largest error of a value, and of a vector where both sides have them."""
+        error = float(_finite(eigenvalue_errors(solution, self.reference), "eigenvalues").max())
+        if solution.vectors is None or self.reference.vectors is None:
+            return error, None
+        return error, float(eigenvector_errors(solution, self.reference, self.M).max())
+
+
+def _finite(field: Array, label: str) -> Array:
+    if not np.isfinite(field).all():
+        raise ValueError(f"the {label} is not finite (nan or inf)")
+    return field
+
+
+def _vanishing(norm: float) -> str:
+    return "; the reference vanishes, so the errors are absolute" if norm == 0 else ""

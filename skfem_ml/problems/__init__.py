@@ -1,0 +1,20 @@
+"""Problem statements: frozen dataclasses that every solver takes, with the exact solution where there is one."""
+
+from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
+from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
+from skfem_ml.problems.heat import Heat, heat_box
+
+__all__ = [
+    "Diffusion",
+    "Eigenproblem",
+    "Field",
+    "Heat",
+    "diffusion",
+    "dirichlet_laplacian",
+    "evaluate",
+    "heat_box",
+    "load",
+    "mass",
+    "report_matrix",
+    "report_start",
+]

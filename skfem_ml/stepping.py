@@ -1,0 +1,124 @@
+"""Time stepping for ``M u' + K u = b(t)`` and anything else that has ``dt`` and ``step``.
+
+A new stepper is a class with an attribute ``dt`` and a method ``step(u) -> u`` of one step. One whose equation depends
+on time sets ``timed = True`` and takes ``step(u, t)``, t at the start of the step. `evolve` runs either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import splu
+
+Array = NDArray[np.float64]
+Load = Callable[[float], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class OdeResult:
+    """Times ``t`` ``(k,)``, states ``y`` ``(n, k)``, ``status`` 0 (reached the end) or -1, ``message``, ``steps``."""
+
+    t: Array
+    y: Array
+    status: int
+    message: str
+    steps: int
+
+    @property
+    def success(self) -> bool:
+        """Whether the end was reached."""
+        return self.status == 0
+
+
+def evolve(stepper: Any, u0: Array, t_end: float, every: int = 1) -> OdeResult:
+    """Step from 0 to ``t_end`` and return every ``every``-th state and the last one.
+
+    Stops at the first state that is not finite (status -1). Raises ValueError unless ``t_end`` is a multiple of
+    ``stepper.dt``.
+    """
+    count = step_count(stepper.dt, t_end)
+    u = np.array(u0, dtype=float)
+    times, states = [0.0], [u]
+    for k in range(1, count + 1):
+        u = stepper.step(u, (k - 1) * stepper.dt) if getattr(stepper, "timed", False) else stepper.step(u)
+        if k % every == 0 or k == count:
+            times.append(k * stepper.dt)
+            states.append(u)
+            if not np.isfinite(u).all():
+                message = f"not finite at step {k}, t = {k * stepper.dt:.6g}"
+                return OdeResult(np.array(times), np.array(states).T, -1, message, k)
+    return OdeResult(np.array(times), np.array(states).T, 0, "reached t_end", count)
+
+
+def step_count(dt: float, t_end: float) -> int:
+    """Return ``t_end / dt``; raise ValueError unless it is a whole number of steps, at least one."""
+    count = round(t_end / dt) if dt > 0 else 0
+    if count < 1 or abs(count * dt - t_end) > 1e-9 * t_end:
+        near = t_end / max(1, count)
+        raise ValueError(
+            f"dt: expected t_end / dt to be a whole number of steps, got {t_end} / {dt}; use dt = {near!r}"
+        )
+    return count
+
+
+def factorised(matrix: Any) -> Callable[[Array], Array]:
+    """Return ``solve(b)`` with the sparse LU factors of a symmetric (real or complex) matrix, computed once."""
+    factors = splu(
+        csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+    return factors.solve
+
+
+class ThetaMethod:
+    """``(M + theta dt K) u' = (M - (1 - theta) dt K) u + dt b(t + theta dt)``, factorised once.
+
+    theta = 1/2 is Crank-Nicolson (order 2), 1 is backward Euler (order 1). ``load`` is ``b(t)`` or None for zero.
+    Raises ValueError for theta outside [1/2, 1], where the method would not be unconditionally stable.
+    """
+
+    def __init__(self, M: Any, K: Any, dt: float, theta: float = 0.5, load: Load | None = None):
+        if not 0.5 <= theta <= 1:
+            raise ValueError(f"theta: expected between 0.5 and 1, got {theta}")
+        self.dt, self.theta, self.load, self.timed = dt, theta, load, load is not None
+        self._solve = factorised(M + theta * dt * K)
+        self._right = csc_matrix(M - (1 - theta) * dt * K)
+
+    def step(self, u: Array, t: float = 0.0) -> Array:
+        """Return the state one step later, ``(n,)``."""
+        right = self._right @ u
+        if self.load is not None:
+            right = right + self.dt * self.load(t + self.theta * self.dt)
+        return self._solve(right)
+
+
+class Gauss4:
+    """The two-stage Gauss method of order 4 with one complex factorisation.
+
+    The Butcher matrix ``[[1/4, 1/4 - r], [1/4 + r, 1/4]]``, ``r = sqrt(3) / 6``, has conjugate eigenvalues
+    ``l = 1/4 +- i sqrt(3) / 12``. In its eigenbasis the stages part, ``(M + dt l K) w = (V^-1 (b - K u))``, and the
+    second stage is the conjugate of the first. ``load`` is ``b(t)`` or None for zero.
+    """
+
+    def __init__(self, M: Any, K: Any, dt: float, load: Load | None = None):
+        self.dt, self.load, self.timed = dt, load, load is not None
+        self.K = csc_matrix(K)
+        r = np.sqrt(3) / 6
+        self._nodes = np.array([0.5 - r, 0.5 + r])
+        eigenvalues, vectors = np.linalg.eig(np.array([[0.25, 0.25 - r], [0.25 + r, 0.25]]))
+        self._inverse = np.linalg.inv(vectors)[0]
+        # u' = u + dt (k1 + k2) / 2; both conjugate stages contribute, hence twice the real part.
+        self._weight = dt * vectors[:, 0].sum()
+        self._solve = factorised(M + dt * eigenvalues[0] * self.K)
+
+    def step(self, u: Array, t: float = 0.0) -> Array:
+        """Return the state one step later, ``(n,)``."""
+        right = self._inverse.sum() * -(self.K @ u)
+        if self.load is not None:
+            for weight, node in zip(self._inverse, self._nodes, strict=True):
+                right = right + weight * self.load(t + node * self.dt)
+        return u + (self._weight * self._solve(right.astype(complex))).real
