@@ -163,8 +163,9 @@ class H2Operator:
 
         ``inputs`` and ``outputs`` are ``(samples, N)``; ``s`` is ``ridge`` times the mean eigenvalue of the Gram
         matrix. The regression is dense, O(N^2) memory. Of directions that no input has it knows nothing: with few
-        samples its matrix need not compress, and `storage().error` tells how far it did. Raises ValueError for data of another N or sample count, not
-        finite, and ``ridge <= 0``.
+        samples its matrix need not compress, and `storage().error` tells how far it did.
+
+        Raises ValueError for data of another N or sample count, not finite, and ``ridge <= 0``.
         """
         q, w = np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)
         for name, data in (("inputs", q), ("outputs", w)):
