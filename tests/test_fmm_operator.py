@@ -107,7 +107,8 @@ def test_from_solver_and_preconditioner():
     assert relative(op @ b, solve(b)) < 1e-4
     assert op.storage().ratio > 2
     steps = []
-    rough = H2Operator.from_solver(skeleton, solve, tol=1e-2)
+    rough = H2Operator.from_solver(skeleton, solve, tol=1e-2, symmetric=True)
+    np.testing.assert_allclose(rough @ b, rough.T @ b, rtol=0, atol=1e-12 * np.abs(b).max())
     _, info = cg(A, b[:, 0], rtol=1e-10, M=rough.aslinearoperator(), callback=steps.append)
     plain = []
     cg(A, b[:, 0], rtol=1e-10, callback=plain.append)

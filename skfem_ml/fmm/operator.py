@@ -129,11 +129,15 @@ class H2Operator:
         *,
         tol: float | None = 1e-6,
         rank: int | None = None,
+        symmetric: bool = False,
         chunk: int = 256,
     ) -> H2Operator:
         """Return the operator of a linear solver: ``solve(b)`` takes ``(N, k)`` and returns ``(N, k)``.
 
         All N unit loads are solved, ``chunk`` at a time, so N^2 numbers are held while it is built, not afterwards.
+        ``symmetric=True`` compresses ``(X + X^T) / 2`` with the same bases for rows and columns: the operator is
+        symmetric, as a preconditioner of conjugate gradients has to be, and half the bases are kept. It is positive
+        definite only where ``tol`` is small against the smallest eigenvalue.
         ``functools.partial(solver_direct(), A)`` and ``splu(A).solve`` are solvers. Raises ValueError as `from_matrix`.
         """
         N = skeleton.N
@@ -146,6 +150,8 @@ class H2Operator:
             if x.shape != b.shape:
                 raise ValueError(f"solve: expected shape {b.shape} for right sides of that shape, got {x.shape}")
             matrix[:, start:stop] = x
+        if symmetric:
+            matrix = (matrix + matrix.T) / 2
         return cls.from_matrix(skeleton, matrix, tol=tol, rank=rank)
 
     @classmethod
