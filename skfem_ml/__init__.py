@@ -4,6 +4,7 @@ The map of the package:
 
 ====================  ===========================================================
 ``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``)
+``fmm``               H2-matrices on points and finite element nodes, and networks
 ``coefficients``      families of oscillating coefficients, fields from files
 ``problems``          problem statements shared by every solver
 ``cells``             midpoints of cells, and the cell that holds a point

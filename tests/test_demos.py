@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demos import convergence, gallery, hex_3d, high_contrast, l_shape, many_uses, one_line, spe10
+from demos import convergence, gallery, h2_operator, hex_3d, high_contrast, l_shape, many_uses, one_line, spe10
 from skfem_ml.metrics import observed_rates
 
 
@@ -121,3 +121,14 @@ def test_hex_3d():
 def test_gallery_writes_pictures(tmp_path):
     paths = gallery.write(tmp_path / "new", ["one_line"])
     assert [path.name for path in paths] == ["one_line.png"] and paths[0].stat().st_size > 10_000
+
+
+def test_h2_operator():
+    result = h2_operator.compute(refinements=4, tols=(1e-2, 1e-6))
+    runs = {name: len(one.residuals) - 1 for name, one in result.runs.items()}
+    assert runs["H2, tol = 1e-06"] <= 3 and runs["H2, tol = 1e-02"] < runs["pyamg"] < runs["diagonal"]
+    assert all(one.residuals[-1] < 2 * h2_operator.RTOL for one in result.runs.values())
+    for tol, storage in result.storage.items():
+        assert storage.error <= tol and result.error[tol] < tol and storage.ratio > 1.5
+        assert result.smallest[tol] == pytest.approx(1, abs=1e-2)
+    check_figure(h2_operator.visualize(result))

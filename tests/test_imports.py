@@ -155,6 +155,7 @@ def test_the_check_allows_what_is_allowed(path, source):
         ("skfem_ml.reference", ["torch", "matplotlib", "pyamg"]),
         ("skfem_ml.compare", ["torch", "matplotlib"]),
         ("skfem_ml.lod", ["torch", "matplotlib"]),
+        ("skfem_ml.fmm", ["torch", "matplotlib", "pyamg"]),
         ("skfem_ml.pictures", ["torch", "matplotlib"]),
         ("skfem_ml.cli", ["torch", "matplotlib", "skfem", "numpy"]),
     ],
