@@ -1,7 +1,7 @@
 """Tensors and a card on disk: safetensors with an own checksum, written whole or not at all, never unpickled.
 
-The header of the file holds two entries of our own: the card (JSON) and the sha256 of card and tensors. Nothing that
-stands in a file is run, imported or opened.
+The header of the file holds one entry of our own: the sha256 of card and tensors (64 characters), then the card (JSON).
+Nothing that stands in a file is run, imported or opened.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 
 MAX_HEADER = 2**20  # bytes: cards are small, and the header is parsed before anything can be verified
 MAX_FILE = 2**30
+ENTRY = "skfem_ml"
 
 
 class CorruptModelError(ValueError):
@@ -49,7 +50,8 @@ def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[st
     except (TypeError, ValueError) as error:
         raise ValueError(f"card: expected JSON values (finite numbers, text, lists, dicts), got {error}") from error
     held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = serialise(held, {"card": text, "sha256": _digest(held, text)})
+    # One entry, not two: the library writes several in an order that changes from run to run.
+    data = serialise(held, {ENTRY: _digest(held, text) + text})
     header = int.from_bytes(data[:8], "little")
     if header > MAX_HEADER or len(data) > MAX_FILE:
         raise ValueError(
@@ -75,7 +77,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if _digest(tensors, card_text) != digest:
         raise CorruptModelError(
-            f"{path}: expected the sha256 {digest[:64]!r}, got another; the file was changed, fetch or train it again"
+            f"{path}: expected the sha256 {digest!r}, got another; the file was changed, fetch or train it again"
         )
     return tensors, json.loads(card_text)
 
@@ -130,9 +132,10 @@ def _read(path: Path) -> bytes:
 def _own_entries(data: bytes) -> tuple[str, str]:
     """Card and checksum, as they stand in the header. Raises what json and dict raise."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    card, digest = header["__metadata__"]["card"], header["__metadata__"]["sha256"]
-    if not isinstance(json.loads(card), dict) or not isinstance(digest, str):
-        raise TypeError("the card is no dictionary, or the checksum no text")
+    entry = header["__metadata__"][ENTRY]
+    digest, card = entry[:64], entry[64:]
+    if not isinstance(json.loads(card), dict):
+        raise TypeError("the card is no dictionary")
     return card, digest
 
 

@@ -117,23 +117,24 @@ HOSTILE = {
     "header above the cap": raw(b"{" + b" " * 2**21 + b"}"),
     "no card": raw({}),
     "metadata is a list": raw({"__metadata__": []}),
-    "card is a number": raw({"__metadata__": {"card": "3", "sha256": "0"}}),
-    "nested card": raw({"__metadata__": {"card": "[" * 100_000, "sha256": "0"}}),
+    "entry is a number": raw({"__metadata__": {"skfem_ml": 3}}),
+    "card is a number": raw({"__metadata__": {"skfem_ml": "0" * 64 + "3"}}),
+    "nested card": raw({"__metadata__": {"skfem_ml": "0" * 64 + "[" * 100_000}}),
     "huge tensor": raw(
         {
-            "__metadata__": {"card": "{}", "sha256": "0"},
+            "__metadata__": {"skfem_ml": "0" * 64 + "{}"},
             "w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]},
         }
     ),
     "overlapping tensors": raw(
         {
-            "__metadata__": {"card": "{}", "sha256": "0"},
+            "__metadata__": {"skfem_ml": "0" * 64 + "{}"},
             "v": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
             "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
         },
         b"\0" * 4,
     ),
-    "wrong checksum": raw({"__metadata__": {"card": '{"path": "/etc/passwd"}', "sha256": "0" * 64}}),
+    "wrong checksum": raw({"__metadata__": {"skfem_ml": "0" * 64 + '{"path": "/etc/passwd"}'}}),
     "random bytes": bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)),
     "text": b"<html>404 not found</html>",
 }
