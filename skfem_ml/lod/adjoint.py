@@ -1,0 +1,77 @@
+"""From local matrices to the coarse solution in torch, differentiable by one adjoint solve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from scipy.sparse.linalg import SuperLU, splu
+from torch import Tensor
+
+from .space import LOD
+from .surrogate import Surrogate, place_of
+
+
+def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:
+    """The solution u_h of S u_h = b with zero values on Gamma_D, ``(coarse.N,)``, differentiable in the local matrices.
+
+    ``local`` is ``(nelems, (2 ell + 2)**d, 2**d)``, double precision, and S its sum through the local-to-global maps.
+    For a functional J(u) the adjoint p solves S^T p = dJ/du on the free nodes, and dJ/dS_T[i, j] = -p_i u_j with i and
+    j the global numbers of its row and column. Raises ValueError for another shape or type, and where nothing is fixed.
+    """
+    wanted = (len(lod.space.grid.corners), lod.patches.nodes.shape[1], lod.patches.corners.shape[1])
+    if tuple(local.shape) != wanted or local.dtype != torch.float64:
+        raise ValueError(f"local: expected {wanted} of torch.float64, got {tuple(local.shape)} of {local.dtype}")
+    if np.shape(b) != (lod.coarse.N,):
+        raise ValueError(f"b: expected one value per coarse degree of freedom, ({lod.coarse.N},), got {np.shape(b)}")
+    if not lod.space.dirichlet.nodes.any():
+        raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
+    return _Solve.apply(local, lod, np.asarray(b, dtype=float))
+
+
+def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
+    """Local matrices of all elements ``(nelems, rows, 4)`` in torch, differentiable in ``a`` ``(cells,)``, double.
+
+    Derivatives are those of the network (single precision unless ``surrogate.net`` was made double); they need not be
+    close to those of exact LOD where its values are. Raises ModelMismatchError as `Surrogate.local`, and ValueError for
+    another shape, type or sign.
+    """
+    surrogate.check(lod)
+    cells = lod.space.coefficient_refinement.cells
+    if a.shape != (cells.size,) or a.dtype != torch.float64 or not bool((a > 0).all()):
+        raise ValueError(
+            f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
+        )
+    place = place_of(lod, lod.space.all_elements)
+    place = type(place)(*(tensor.to(surrogate.device) for tensor in place))
+    field = a[torch.from_numpy(cells)][None].to(surrogate.device)
+    return surrogate.predict(field, place)[0].to(a.device)
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, lod: LOD, b: ndarray) -> Tensor:
+        S = lod._coo(local.detach().cpu().numpy()).tocsr()
+        vertices = lod.coarse.nodal_dofs[0]
+        fixed = np.zeros(lod.coarse.N, dtype=bool)
+        fixed[vertices[lod.space.dirichlet.nodes]] = True
+        ctx.free, ctx.lod, ctx.device = np.flatnonzero(~fixed), lod, local.device
+        ctx.factors = splu(S[ctx.free][:, ctx.free].tocsc()) if len(ctx.free) else None
+        ctx.u = np.zeros(lod.coarse.N)
+        ctx.u[ctx.free] = _solve(ctx.factors, b[ctx.free], "N")
+        return torch.from_numpy(ctx.u.copy()).to(local.device)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        p = np.zeros_like(ctx.u)
+        p[ctx.free] = _solve(ctx.factors, gradient.cpu().numpy()[ctx.free], "T")
+        rows, columns = ctx.lod.patches.scatter()
+        # Rows outside the domain point at T's own corners as well: what stands there counts in forward, and here.
+        return torch.from_numpy(-p[rows] * ctx.u[columns]).to(ctx.device), None, None
+
+
+def _solve(factors: SuperLU | None, b: ndarray, transposed: str) -> ndarray:
+    return b if factors is None else factors.solve(b, transposed)

@@ -1,0 +1,219 @@
+"""A network in the place of the form: ``lod.assemble(surrogate, a=a)`` is one forward pass for all elements."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from ..storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from .forms import check_coefficients
+from .labels import setting
+from .networks import NETWORKS, Place
+from .space import LOD
+from .symmetries import images
+
+MODELS = Path(__file__).parents[1] / "models"
+SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")
+
+
+class Surrogate:
+    """A local map made of a network and a card that says what it was made for.
+
+    Parameters
+    ----------
+    net
+        A network of `networks`: single precision inside, double precision out.
+    card
+        What `labels.setting` gives for the LOD of the labels, and optionally "extent" ``[low, high]``, the range of
+        the network's inputs in training (see `extent_of`), and anything else that is JSON (seed, errors, family).
+        "boundary": "mixed" takes Gamma_D of any kind, "dirichlet" the whole boundary only.
+    symmetric
+        Whether to average over the eight symmetries of the square: equivariant, for eight times the work.
+    device
+        A torch device such as ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    ValueError
+        For a card without one of these entries, or a network of another n or ell.
+    """
+
+    def __init__(self, net: nn.Module, card: Mapping[str, Any], *, symmetric: bool = False, device: str = "cpu"):
+        missing = [key for key in SETTING if key not in card]
+        if missing:
+            raise ValueError(
+                f"card: expected the entries {', '.join(SETTING)}, got none of {missing}; see setting(lod)"
+            )
+        for name, size in (("cells", net.m), ("ell", net.ell)):
+            if card[name] != size:
+                raise ValueError(f"card: expected {name} = {size}, which is the network's, got {card[name]!r}")
+        self.net, self.card = net.to(device).eval(), dict(card)
+        self.symmetric, self.device = symmetric, device
+
+    def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+        """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``; a batch of
+        fields ``(fields, nelems)`` gives ``(fields, k, ...)``.
+
+        Warns (UserWarning) with the number of elements outside the range of training. Raises ModelMismatchError for an
+        LOD of another setting, ValueError for a coefficient that is not positive, and TypeError for other coefficients.
+        """
+        self.check(lod)
+        a, place = self._inputs(lod, elements, coefficients)
+        if not len(elements):
+            shape = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
+            return np.zeros(np.shape(coefficients["a"])[:-1] + (0, *shape))
+        outside = int((self._excess(a, place) > 0).sum())
+        if outside:
+            warnings.warn(
+                f"a: {outside} of {len(a) * len(place.cells)} patches are outside the range of training "
+                f"{self.card['extent']}; their local matrices are extrapolated, Hybrid recomputes them",
+                UserWarning,
+                stacklevel=3,
+            )
+        with torch.no_grad():
+            local = self.predict(a, place)
+        result = local.cpu().numpy()
+        return result if np.ndim(coefficients["a"]) == 2 else result[0]
+
+    def predict(self, a: Tensor, place: Place) -> Tensor:
+        """Local matrices ``(fields, k, rows, 4)`` in torch, differentiable, for inputs of `blocks` and `place_of`."""
+        return images(self.net, a, place).mean(dim=0) if self.symmetric else self.net(a, place)
+
+    def assemble_batch(self, lod: LOD, a: ndarray) -> list[csr_matrix]:
+        """The matrices of several fields ``(fields, nelems)`` from one forward pass."""
+        if np.ndim(a) != 2:
+            raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
+        return [lod.assemble(_Given(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
+
+    def excess(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+        """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where
+        the card has no "extent".
+        """
+        self.check(lod)
+        return self._excess(*self._inputs(lod, elements, coefficients))[0].cpu().numpy()
+
+    def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+        """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
+
+        ``(1/8 sum_g |S_g - mean|_F^2)^(1/2) / |mean|_F`` with S_g moved back: zero for exact matrices, so what there is
+        of it is error. No bound: an error that all images share is not seen.
+        """
+        self.check(lod)
+        with torch.no_grad():
+            members = images(self.net, *self._inputs(lod, elements, coefficients))[:, 0]
+        mean = members.mean(dim=0)
+        gap = (members - mean).square().sum(dim=(2, 3)).mean(dim=0).sqrt()
+        return (gap / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny)).cpu().numpy()
+
+    def check(self, lod: LOD) -> None:
+        """Raise ModelMismatchError, listing wanted and got, unless the model is for an LOD of this setting."""
+        wanted = setting(lod)
+        wrong = [key for key in SETTING if self.card[key] != wanted[key]]
+        if self.card["boundary"] == "mixed" and "boundary" in wrong:
+            wrong.remove("boundary")  # trained with every kind of Gamma_D
+        if wrong:
+            raise ModelMismatchError(
+                "surrogate",
+                {key: wanted[key] for key in wrong},
+                self.card,
+                "wanted is the LOD at hand, got the model; change the LOD or load another model",
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and card to one file; see `storage.save_model` for what is raised."""
+        network = {"kind": type(self.net).__name__, **dict(self.net.config)}  # type: ignore[arg-type]
+        save_model(path, self.net.state_dict(), {**self.card, "network": network, "symmetric": self.symmetric})
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
+        """Read a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+        Raises FileNotFoundError with the names there are, and CorruptModelError for what `save` did not write.
+        """
+        path = _find(name_or_path)
+        tensors, card = load_model(path)
+        try:
+            described = dict(card.pop("network"))
+            # Built without memory, so that sizes are compared with the tensors before anything is allocated.
+            with torch.device("meta"):
+                net = NETWORKS[described.pop("kind")](**described, generator=None)
+            net.load_state_dict(tensors, assign=True)
+            return cls(net, card, symmetric=bool(card.pop("symmetric")), device=device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CorruptModelError(
+                f"{path}: expected the weights and card of a surrogate, got something else ({str(error)[:300]}); "
+                "it is another kind of file, or of another version"
+            ) from error
+
+    def _inputs(self, lod: LOD, elements: ndarray, coefficients: dict[str, Any]) -> tuple[Tensor, Place]:
+        if set(coefficients) != {"a"}:
+            raise TypeError(
+                f"surrogate: expected the coefficient a alone, got {sorted(coefficients)}; other terms of a form are "
+                "not in the model"
+            )
+        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
+        return blocks(lod, coefficients["a"]).to(self.device), place
+
+    def _excess(self, a: Tensor, place: Place) -> Tensor:
+        extent = self.net.extent(a, place)  # type: ignore[operator]
+        if self.card.get("extent") is None:
+            return torch.zeros_like(extent[:, :, 0])
+        low, high = self.card["extent"]
+        # Rounding of the logarithm alone puts nobody outside.
+        slack = 1e-9 * max(1.0, abs(low), abs(high))
+        gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
+        return torch.where(gap > slack, gap, 0.0)
+
+
+class _Given:
+    """A local map whose matrices are known."""
+
+    def __init__(self, matrices: ndarray):
+        self.matrices = matrices
+
+    def local(self, lod: LOD, elements: ndarray) -> ndarray:
+        return self.matrices
+
+
+def blocks(lod: LOD, a: Any) -> Tensor:
+    """Fields by coarse element, ``(fields, nelems, m**2)``, from ``a`` of shape ``(cells,)``, ``(fields, cells)``, or a
+    number. Raises ValueError for values that are not positive or a wrong length.
+    """
+    cells = lod.space.coefficient_refinement.cells
+    fields = np.full([1, cells.size], a, dtype=float) if np.isscalar(a) else np.atleast_2d(np.asarray(a))
+    if fields.ndim != 2:
+        raise ValueError(f"a: expected one value a cell, ({cells.size},) or (fields, {cells.size}), got {fields.shape}")
+    checked = [check_coefficients({"a": field}, cells.size, -1)["a"] for field in fields]
+    return torch.from_numpy(np.stack(checked)[:, cells])
+
+
+def place_of(lod: LOD, elements: ndarray) -> Place:
+    """Where the patches of some elements lie; see `networks.Place`."""
+    arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
+    return Place(*(torch.from_numpy(array[elements]) for array in arrays))
+
+
+def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:
+    """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
+    both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))  # type: ignore[operator]
+    return [float(both.amin()), float(both.amax())]
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
+        return Path(name_or_path)
+    known = {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+    if name_or_path not in known:
+        raise FileNotFoundError(
+            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
+            "a path with its suffix, got neither"
+        )
+    return known[name_or_path]

@@ -1,0 +1,153 @@
+"""Networks of local matrices: size, invariances by construction, what they see, and the symmetries of exact ones."""
+
+import numpy as np
+import pytest
+import torch
+from lod_cases import diffusion, l_shaped, random_field
+from skfem import MeshQuad
+
+from skfem_ml.lod import LOD
+from skfem_ml.lod.networks import FieldNetwork, PatchMLP, conserve
+from skfem_ml.lod.surrogate import blocks, place_of
+from skfem_ml.lod.symmetries import COUNT, images, move, move_matrices
+
+RNG = np.random.default_rng(0)
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def noisy(net):
+    """The network with every weight drawn, so that nothing is zero by initialisation."""
+    g = generator()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=g))
+    return net
+
+
+def small(m=4, ell=1, **options):
+    return noisy(FieldNetwork(m, ell, channels=6, width=12, generator=generator(), **options))
+
+
+@pytest.fixture(scope="module")
+def lod():
+    return LOD(MeshQuad().refined(2).with_defaults(), refine=4, ell=1, dirichlet=["left", "top"])
+
+
+@pytest.fixture(scope="module")
+def a(lod):
+    return random_field(lod.coefficient_mesh, RNG)
+
+
+def evaluate(net, lod, a, elements=None):
+    chosen = lod.space.all_elements if elements is None else elements
+    with torch.no_grad():
+        return net(blocks(lod, a[None]), place_of(lod, chosen))[0]
+
+
+def test_the_papers_network_has_its_size():
+    net = PatchMLP(generator=generator())
+    widths = [net.layers[0].in_features] + [layer.out_features for layer in net.layers]
+    assert widths == [1600, 1600, 800, 800, 400, 400, 144, 144, 144]
+    assert sum(p.numel() for p in net.parameters()) == 5_063_504
+    bound = (6 / 3200) ** 0.5
+    assert 0.999 * bound < net.layers[0].weight.abs().max() <= bound
+    assert all((layer.bias == 0).all() for layer in net.layers)
+
+
+def test_the_papers_network_reads_patches_and_stacks_columns(lod, a):
+    net = PatchMLP(4, 1, (20,), generator=generator())
+    x = torch.relu(torch.tensor(lod.gather(a), dtype=torch.float32) @ net.layers[0].weight.T)
+    columns = (x @ net.layers[1].weight.T).detach().numpy().reshape(-1, 4, 16)
+    wanted = columns.transpose(0, 2, 1) * (lod.patches.nodes >= 0)[:, :, None]
+    assert np.allclose(evaluate(net, lod, a).numpy(), wanted, atol=1e-5)
+
+
+def test_untrained_it_is_coarse_fem_with_the_geometric_mean(lod, a):
+    net = FieldNetwork(4, 1, generator=generator())
+    means = np.exp(np.log(a)[lod.space.coefficient_refinement.cells].mean(axis=1))
+    wanted = diffusion.assemble(lod.coarse, a=means[:, None])
+    got = lod._coo(evaluate(net, lod, a).numpy()).tocsr()
+    assert abs(wanted - got).max() < 1e-12 * abs(wanted).max()
+
+
+@pytest.mark.parametrize("make", [lambda: small(pooled=2), lambda: small(pooled=1)])
+def test_scale_equivariance_is_built_in(make, lod, a):
+    net = make()
+    once = evaluate(net, lod, a)
+    for c in (1e-3, 7.0, 1e30):
+        assert abs(evaluate(net, lod, c * a) / c - once).max() < 1e-5 * abs(once).max()
+
+
+@pytest.mark.parametrize("mesh", [MeshQuad().refined(2).with_defaults(), l_shaped()], ids=["square", "L"])
+def test_constants_are_conserved_and_rows_outside_are_zero(mesh):
+    lod = LOD(mesh, refine=4, ell=1)
+    a = random_field(lod.coefficient_mesh, RNG)
+    local = evaluate(small(), lod, a)
+    exact = torch.tensor(lod.local(diffusion, a=a))
+    for matrices in (local, exact):
+        size = abs(matrices).amax()
+        assert abs(matrices.sum(dim=1)).max() < 1e-12 * size and abs(matrices.sum(dim=2)).max() < 1e-12 * size
+        assert (matrices[torch.tensor(lod.patches.nodes < 0)] == 0).all()
+    # What is exact already stays as it is, and a projection is one.
+    nodes = torch.tensor(lod.patches.nodes >= 0)
+    assert abs(conserve(exact, nodes) - exact).max() < 1e-12 * abs(exact).max()
+    assert abs(conserve(local, nodes) - local).max() < 1e-12 * abs(local).max()
+
+
+def test_nothing_is_seen_beyond_the_patch_and_everything_within():
+    lod = LOD(MeshQuad.init_tensor(np.arange(7.0), np.arange(7.0)), refine=4, ell=1)
+    a = random_field(lod.coefficient_mesh, RNG)
+    field = blocks(lod, a[None]).requires_grad_()
+    middle = int(np.flatnonzero((lod.space.grid.cells.T == [3, 3]).all(axis=1))[0])
+    torch.manual_seed(0)
+    for net in (small(), noisy(PatchMLP(4, 1, (30,), generator=generator()))):
+        out = net(field, place_of(lod, np.array([middle])))
+        (gradient,) = torch.autograd.grad((out * torch.randn(out.shape)).sum(), field)
+        seen = np.flatnonzero((gradient[0] != 0).any(dim=1).numpy())
+        assert set(seen) == set(lod.patches.cells[middle])
+        assert (gradient[0, seen] != 0).double().mean() > 0.9
+
+
+def test_gamma_d_is_an_input(lod, a):
+    everywhere = LOD(lod.coarse, refine=4, ell=1)
+    middle = np.array([0])
+    assert lod.gather_dirichlet()[0].sum() != everywhere.gather_dirichlet()[0].sum()
+    assert not torch.equal(evaluate(small(), lod, a, middle), evaluate(small(), everywhere, a, middle))
+
+
+def test_exact_matrices_have_the_eight_symmetries():
+    """The field turned as a whole, exact matrices computed anew: the same as the matrices turned."""
+    lod = LOD(MeshQuad.init_tensor(np.arange(4.0), np.arange(4.0)), refine=4, ell=1)
+    a = random_field(lod.coefficient_mesh, RNG)
+    exact = torch.tensor(lod.local(diffusion, a=a))
+    field, place = blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
+    middle = int(np.flatnonzero((lod.space.grid.cells.T == [1, 1]).all(axis=1))[0])
+    for g in range(COUNT):
+        moved, where = move(g, field, place)
+        # Around the middle the patch is the whole domain: lay the moved patch out as a field.
+        turned = np.empty_like(a)
+        cells = lod.space.coefficient_refinement.cells[place.cells[middle].numpy()]
+        turned[cells] = moved[0][where.cells[middle]].numpy()
+        wanted = lod.local(diffusion, np.array([middle]), a=turned)[0]
+        got = move_matrices(g, exact[middle]).numpy()
+        assert abs(got - wanted).max() < 1e-11 * abs(wanted).max()
+        assert torch.equal(move_matrices(g, move_matrices(g, exact), back=True), exact)
+
+
+def test_the_mean_of_the_images_is_equivariant(lod, a):
+    net, field, place = small(), blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
+    with torch.no_grad():
+        mean = images(net, field, place).mean(dim=0)
+        for g in range(COUNT):
+            turned = images(net, *move(g, field, place)).mean(dim=0)
+            assert abs(turned - move_matrices(g, mean)).max() < 1e-5 * abs(mean).max()
+        assert abs(net(*move(3, field, place)) - move_matrices(3, net(field, place))).max() > 1e-3 * abs(mean).max()
+
+
+@pytest.mark.parametrize("sizes", [{"m": 0}, {"m": 4, "width": 10**9}, {"m": 4, "depth": True}, {"m": 4, "pooled": 3}])
+def test_sizes_out_of_range(sizes):
+    with pytest.raises(ValueError, match="expected a"):
+        FieldNetwork(**sizes, generator=None)
