@@ -83,6 +83,21 @@ def test_rank_and_storage():
     assert 0 < storage.error < 1e-3 and "1/4.5 of dense" in str(storage)
 
 
+@pytest.mark.parametrize("N", [320, 640, 1280])
+def test_custom_operator_of_the_paper(N):
+    """a_ij = f / |x_i - x_j|, f = (x_i + x_j)^2 / N^5 (equation (9)), singular as printed: h stands for 0 here."""
+    skeleton = H2Skeleton((np.arange(N)[None] + 0.5) / N, leaf=10)
+
+    def custom(x, y):
+        return (x + y)[0] ** 2 / N**5 / np.maximum(distance(x, y), 1 / N)
+
+    op = H2Operator.from_kernel(skeleton, custom, tol=None, rank=6)
+    q = np.random.default_rng(0).standard_normal((N, 20))
+    exact = dense(skeleton, custom) @ q
+    errors = np.linalg.norm(op @ q - exact, axis=0) / np.linalg.norm(exact, axis=0)
+    assert errors.mean() < 1e-6
+
+
 def test_nothing_to_compress():
     with pytest.warns(UserWarning, match="nothing is compressed"):
         skeleton = H2Skeleton(np.random.default_rng(0).random((2, 20)), leaf=20)

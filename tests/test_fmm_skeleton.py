@@ -48,6 +48,14 @@ def test_counts_of_a_uniform_grid(N):
         assert level.n == 2**l and level.far.shape[1] == max(3 * 2**l - 6, 0)
 
 
+@pytest.mark.parametrize(("N", "children"), [(1000, [1, 4, 4, 4]), (1100, [1, 9, 4, 4]), (2305, [1, 4, 4, 4, 4])])
+def test_boxes_stay_square(N, children):
+    skeleton = H2Skeleton(np.random.default_rng(0).random((2, N)), leaf=16)
+    assert [level.children for level in skeleton.levels] == children
+    leaf = skeleton.levels[-1]
+    assert np.median(np.max(leaf.high - leaf.low, axis=0) / np.min(leaf.high - leaf.low, axis=0)) < 1.6
+
+
 def test_lists_are_symmetric_and_bounded():
     skeleton = H2Skeleton(np.random.default_rng(1).random((2, 20000)), leaf=40)
     for level in skeleton.levels:

@@ -57,7 +57,7 @@ def to_tolerance(
         raise ValueError("tol, rank: expected at least one of them, got None twice")
     if tol is not None and not 0 < tol < 1:
         raise ValueError(f"tol: expected a number between 0 and 1, or None, got {tol!r}")
-    local = 0.0 if tol is None else tol / 2
+    local = 0.0 if tol is None else tol / 4  # errors of levels add up: at this one try is enough as a rule
     for attempt in range(ATTEMPTS):
         operator = build(attempt, local)
         operator.error = measure(operator)

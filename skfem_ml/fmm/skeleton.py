@@ -9,6 +9,7 @@ with U, V block-diagonal, and C, M_l block-sparse by the lists made here.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,9 @@ class H2Skeleton:
     """Clusters of points and the pairs of them that interact: ``H2Skeleton(points, leaf=32, eta=None)``.
 
     ``points`` is ``(dim, N)`` with dim 1, 2 or 3, such as ``basis.doflocs``. Every cluster is cut at the median along
-    the longest side of its box, ``dim`` times from one level to the next (``2 ** dim`` children; fewer below the top),
-    until no leaf has more than ``leaf`` points; sizes within a level differ by at most one. Two clusters of a level
+    the longest side of its box, ``dim`` times from one level to the next (``2 ** dim`` children; the first level may be
+    cut in three each time, ``3 ** dim`` children), until no leaf has more than ``leaf`` points; sizes within a level
+    differ by at most one. Two clusters of a level
     are admissible when ::
 
         distance of boxes > 0   and   distance of boxes >= eta * max(diameters)
@@ -67,7 +69,7 @@ class H2Skeleton:
         self.eta = (1.0 if self.dim == 1 else 0.5) if eta is None else float(eta)
         if not self.eta > 0:
             raise ValueError(f"eta: expected a positive admissibility, got {eta!r}; 0.5 to 1 are usual")
-        self.order, trees = _tree(self.points, self.leaf)
+        self.order, trees = _tree(self.points, _plan(self.N, self.dim, self.leaf))
         self.levels, self.close = _lists(self.points, self.order, trees, self.dim, self.eta)
         self.compressible = any(level.far.shape[1] for level in self.levels)
         if not self.compressible:
@@ -154,32 +156,46 @@ def _boxes(points: Array, order: Index, starts: Index) -> tuple[Array, Array]:
     return np.minimum.reduceat(ordered, starts[:-1], axis=1), np.maximum.reduceat(ordered, starts[:-1], axis=1)
 
 
-def _tree(points: Array, leaf: int) -> tuple[Index, list[Index]]:
-    """Return the tree order ``(N,)`` and the starts of the clusters after 0, 1, 2, ... binary cuts."""
+def _plan(N: int, dim: int, leaf: int) -> list[int]:
+    """The parts that each cut makes, ``dim`` cuts from a level to the next: as few leaves as ``leaf`` allows.
+
+    Cuts in two, perhaps after a level of cuts in three: with 2^dim children alone the leaf sizes that can be had are a
+    factor 2^dim apart, and cutting some axes more often than others makes long boxes, which have more neighbours.
+    """
+    plans = []
+    for first in ([], [3] * dim):
+        plan = list(first)
+        while -(-N // math.prod(plan)) > leaf:
+            plan += [2] * dim
+        plans.append(plan)
+    return min(plans, key=math.prod)
+
+
+def _tree(points: Array, plan: list[int]) -> tuple[Index, list[Index]]:
+    """Return the tree order ``(N,)`` and the starts of the clusters after 0, 1, 2, ... cuts."""
     N = points.shape[1]
     order, starts = np.arange(N), np.array([0, N])
     trees = [starts]
-    while np.diff(starts).max() > leaf:
-        low, high = _boxes(points, order, starts)
+    for parts in plan:
         sizes = np.diff(starts)
+        filled = np.flatnonzero(sizes)
+        axis = np.zeros(len(sizes), dtype=int)
+        low, high = _boxes(points, order, np.append(starts[:-1][filled], N))
+        axis[filled] = (high - low).argmax(axis=0)
         cluster = np.repeat(np.arange(len(sizes)), sizes)
-        axis = (high - low).argmax(axis=0)[cluster]
-        order = order[np.lexsort((points[axis, order], cluster))]
-        cuts = starts[:-1] + sizes // 2
-        starts = np.sort(np.concatenate([starts, cuts]))
+        order = order[np.lexsort((points[axis[cluster], order], cluster))]
+        cuts = starts[:-1, None] + sizes[:, None] * np.arange(parts) // parts
+        starts = np.append(cuts.ravel(), N)
         trees.append(starts)
     return order, trees
 
 
 def _lists(points: Array, order: Index, trees: list[Index], dim: int, eta: float) -> tuple[tuple[Level, ...], Index]:
     """Descend the tree with all pairs: admissible ones stay at their level, the others go on to their children."""
-    depths = range((len(trees) - 1) % dim, len(trees), dim)
     levels: list[Level] = []
     pairs = np.zeros((2, 1), dtype=np.int64)
-    before = 0
-    for depth in depths:
-        children = 2 ** (depth - before)
-        before = depth
+    for depth in range(0, len(trees), dim):
+        children = (len(trees[depth]) - 1) // (len(trees[depth - dim]) - 1) if depth else 1
         i, j = np.divmod(np.arange(children**2), children)
         pairs = np.stack([(children * pairs[0][:, None] + i).ravel(), (children * pairs[1][:, None] + j).ravel()])
         low, high = _boxes(points, order, trees[depth])
