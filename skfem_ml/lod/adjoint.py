@@ -10,6 +10,7 @@ from numpy import ndarray
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
+from .networks import Place
 from .space import LOD
 from .surrogate import Surrogate, place_of
 
@@ -44,8 +45,7 @@ def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
         raise ValueError(
             f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
         )
-    place = place_of(lod, lod.space.all_elements)
-    place = type(place)(*(tensor.to(surrogate.device) for tensor in place))
+    place = Place(*(tensor.to(surrogate.device) for tensor in place_of(lod, lod.space.all_elements)))
     field = a[torch.from_numpy(cells)][None].to(surrogate.device)
     return surrogate.predict(field, place)[0].to(a.device)
 
