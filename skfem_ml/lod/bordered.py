@@ -12,7 +12,9 @@ import threading
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy import ndarray
 from scipy.linalg.blas import dsyrk, dtrsm
 from scipy.linalg.lapack import dpotrf
 from torch import Tensor
@@ -132,6 +134,16 @@ def fix(matrix: Tensor, free: Tensor) -> None:
     matrix[..., :count] *= free[..., None, :]
     matrix[..., :count, :count] *= free[..., :, None]
     matrix[..., :count, :count].diagonal(dim1=-2, dim2=-1).add_(1 - free)
+
+
+def fix_some(matrix: Tensor, free: ndarray) -> None:
+    """``fix`` for those of a batch ``(B, N, N)`` that have fixed unknowns, by the mask ``free`` ``(B, count)``."""
+    held = torch.from_numpy(np.flatnonzero(~free.all(axis=1))).to(matrix.device)
+    if len(held):
+        count = free.shape[1]
+        part = matrix[held, :, :count]
+        fix(part, torch.from_numpy(free).to(matrix)[held])
+        matrix[held, :, :count] = part
 
 
 def scatter_add(target: Tensor, index: Tensor, source: Tensor) -> None:

@@ -60,11 +60,6 @@ class Patches:
             nodes[(slice(None),) + tuple(slice(s, s + width) for s in step)] |= cells
         return nodes.reshape(len(inside), -1)
 
-    def corner_rows(self) -> ndarray:
-        """Rows of a local matrix that belong to the corners of T itself, ``(2**dim,)``."""
-        weights = (2 * self.ell + 2) ** np.arange(self.dim)
-        return weights @ (lexicographic(2, self.dim) + self.ell)
-
     def scatter(self) -> tuple[ndarray, ndarray]:
         """Global row and column of every entry of the local matrices, each ``(nelems, rows, 2**dim)``.
 

@@ -65,7 +65,6 @@ class Tower:
     def __init__(self, lattice: Lattice, rows: dict[int, Row], bottom: int, n: int, ell: int):
         present = [rows.get(bottom + e) for e in range(ell)]
         some = next(row for row in present if row is not None)
-        self.stack = tower_stack(n, ell)
         if ell == 1:
             self.matrices, self.step = some.matrices, None
             return
@@ -74,7 +73,7 @@ class Tower:
         known = np.stack([row.present if row is not None else np.zeros(width, dtype=bool) for row in present])
         free = np.repeat((levels & (known[:-1] | known[1:])).T, n - 1, axis=1)
         blocks = [Block(e, 1, row.matrices if row is not None else None) for e, row in enumerate(present)]
-        self.step = condense_stacks(self.stack, blocks, 0, free, None, some.matrices.device)
+        self.step = condense_stacks(tower_stack(n, ell), blocks, 0, free, None, some.matrices.device)
         self.matrices = self.step.schur
 
 

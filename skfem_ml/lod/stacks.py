@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import LARGE, Eliminated, Workspace, cholesky, divide, fix, flat_index, scatter_add, subtract_lower
+from .bordered import LARGE, Eliminated, Workspace, cholesky, divide, fix_some, flat_index, scatter_add, subtract_lower
 
 CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
 
@@ -124,7 +124,7 @@ def condense_stacks(
         matrix = matrices[part].zero_()
         for block in blocks:  # the last place takes what is left out
             _add_block(stack, matrix, block, first + start)
-        _fix_some(matrix, free[part], inner)
+        fix_some(matrix, free[part])
         _eliminate_levels(stack, matrix, *(out[part] for out in done))
     return done
 
@@ -150,11 +150,3 @@ def _eliminate_levels(stack: Stack, matrix: Tensor, schur: Tensor, factor: Tenso
     divide(coupling, factor)
     large = stack.line >= LARGE and not stack.outer_levels  # a tower is scattered whole into strips
     subtract_lower(schur, coupling, [0, stack.line, 2 * stack.line, stack.kept] if large else [0, stack.kept])
-
-
-def _fix_some(matrix: Tensor, free: ndarray, count: int) -> None:
-    held = torch.from_numpy(np.flatnonzero(~free.all(axis=1))).to(matrix.device)
-    if len(held):
-        part = matrix[held, :, :count]
-        fix(part, torch.from_numpy(free).to(matrix)[held])
-        matrix[held, :, :count] = part

@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .bordered import LARGE, Workspace, cholesky_in_place, divide, fix, subtract_lower, subtract_product
+from .bordered import LARGE, Workspace, cholesky_in_place, divide, fix, fix_some, subtract_lower, subtract_product
 from .discretisation import Discretisation
 from .rows import Strips
 
@@ -103,19 +103,10 @@ class Sweep:
         return gram
 
     def _fix_line(self, diagonal: Tensor, rest: Tensor, i: int, met: int, following: bool) -> None:
-        free = self._free[i]
-        held = np.flatnonzero(~free.all(axis=1))
-        if len(held):
-            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(free[held]).to(diagonal)
-            part = diagonal[at]
-            fix(part, mask)
-            diagonal[at] = part
-            rest[at] *= mask[:, None]
-        after = self._free[i + 1] if following else free
-        held = np.flatnonzero(~after.all(axis=1))
-        if following and len(held):
-            at, mask = torch.from_numpy(held).to(self.device), torch.from_numpy(after[held]).to(diagonal)
-            rest[at, met:] *= mask[:, :, None]
+        fix_some(diagonal, self._free[i])
+        _clear(rest, self._free[i][:, None])
+        if following:
+            _clear(rest[:, met:], self._free[i + 1][:, :, None])
 
     def _solve_multipliers(self) -> None:
         layout, space = self.layout, self.space
@@ -167,6 +158,14 @@ class Sweep:
             values = functionals[:, :, : layout.strip.functionals_at] @ self.strip_values(j)
             out[:, j : j + 2] -= values.view(-1, 2, nodes, layout.loads)
         return out.transpose(1, 2).reshape(len(self.elements), -1, layout.loads)
+
+
+def _clear(block: Tensor, free: ndarray) -> None:
+    """Set to zero what belongs to fixed unknowns, in those of a batch that have some; ``free`` broadcasts to it."""
+    held = np.flatnonzero(~free.all(axis=(1, 2)))
+    if len(held):
+        at = torch.from_numpy(held).to(block.device)
+        block[at] *= torch.from_numpy(free[held]).to(block)
 
 
 def _without(tensor: Tensor, axis: int, gap: slice) -> Tensor:
