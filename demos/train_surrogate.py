@@ -25,8 +25,8 @@ from skfem.models import unit_load
 
 from skfem_ml.lod import LOD
 from skfem_ml.lod.families import paper_field, paper_split
+from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.labels import setting
-from skfem_ml.lod.networks import FieldNetwork
 from skfem_ml.lod.surrogate import Surrogate, blocks, extent_of, place_of
 from skfem_ml.lod.symmetries import COUNT, move, move_matrices
 from skfem_ml.metrics import l2_error, spectral_error
@@ -58,7 +58,7 @@ def train(
         for name, count in (("train", train), ("test", test))
     ]
     exact = [np.stack([lod.local(diffusion, a=a) for a in part]) for part in fields]
-    net = FieldNetwork(refine, ell, pooled=min(refine, 4), generator=torch.Generator().manual_seed(SEED))
+    net = FieldNetwork(refine, ell, generator=torch.Generator().manual_seed(SEED))
     null = FieldNetwork(refine, ell, generator=torch.Generator().manual_seed(SEED))
     history = learn(net, lod, fields[0], exact[0], steps)
     card = {**setting(lod), "extent": extent_of(net, lod, fields[0]), "seed": SEED, "family": "iid 0-8, multiscale"}

@@ -9,8 +9,8 @@ from skfem.models import unit_load
 
 from skfem_ml.lod import LOD
 from skfem_ml.lod.adjoint import coarse_solution, surrogate_matrices
+from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.labels import setting
-from skfem_ml.lod.networks import FieldNetwork
 from skfem_ml.lod.surrogate import Surrogate
 
 
@@ -26,7 +26,7 @@ def a(lod):
 
 def surrogate(lod, **options):
     g = torch.Generator().manual_seed(0)
-    net = FieldNetwork(2, 1, channels=5, width=8, generator=g).double()
+    net = FieldNetwork(2, 1, encoding=2, outer=1, width=1, generator=g).double()
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.02 * torch.randn(p.shape, generator=g))

@@ -7,9 +7,12 @@ from lod_cases import diffusion, l_shaped, random_field
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD
-from skfem_ml.lod.networks import FieldNetwork, PatchMLP, conserve
+from skfem_ml.lod.equivariant import Average, Lift, channels, grid_actions, joined, products, times
+from skfem_ml.lod.field_network import FieldNetwork
+from skfem_ml.lod.networks import PatchMLP, conserve
+from skfem_ml.lod.ridge import fit_affine
 from skfem_ml.lod.surrogate import blocks, place_of
-from skfem_ml.lod.symmetries import COUNT, images, move, move_matrices
+from skfem_ml.lod.symmetries import COUNT, images, move, move_matrices, permutation
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +31,7 @@ def noisy(net):
 
 
 def small(m=4, ell=1, **options):
-    return noisy(FieldNetwork(m, ell, channels=6, width=12, generator=generator(), **options))
+    return noisy(FieldNetwork(m, ell, encoding=3, outer=1, width=2, generator=generator(), **options))
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +76,8 @@ def test_untrained_it_is_coarse_fem_with_the_geometric_mean(lod, a):
     assert abs(wanted - got).max() < 1e-12 * abs(wanted).max()
 
 
-@pytest.mark.parametrize("make", [lambda: small(pooled=2), lambda: small(pooled=1)])
-def test_scale_equivariance_is_built_in(make, lod, a):
-    net = make()
+def test_scale_equivariance_is_built_in(lod, a):
+    net = small()
     once = evaluate(net, lod, a)
     for c in (1e-3, 7.0, 1e30):
         assert abs(evaluate(net, lod, c * a) / c - once).max() < 1e-5 * abs(once).max()
@@ -137,8 +139,21 @@ def test_exact_matrices_have_the_eight_symmetries():
         assert torch.equal(move_matrices(g, move_matrices(g, exact), back=True), exact)
 
 
-def test_the_mean_of_the_images_is_equivariant(lod, a):
-    net, field, place = small(), blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
+@pytest.mark.parametrize("mesh", [MeshQuad().refined(2).with_defaults(), l_shaped()], ids=["square", "L"])
+@pytest.mark.parametrize("m, ell", [(1, 1), (2, 2), (3, 1), (6, 2), (16, 1)])
+def test_the_eight_symmetries_are_built_in(mesh, m, ell):
+    """For the field turned as a whole: the same as the matrices turned."""
+    lod = LOD(mesh, refine=m, ell=ell)
+    net, a = small(m, ell).double(), random_field(lod.coefficient_mesh, RNG)
+    with torch.no_grad():
+        out = images(net, blocks(lod, a[None]), place_of(lod, lod.space.all_elements))
+    assert abs(out - out[0]).max() < 1e-10 * abs(out[0]).max()
+    assert abs(move_matrices(3, out[0]) - out[0]).max() > 1e-3 * abs(out[0]).max()
+
+
+def test_the_mean_of_the_images_of_the_papers_network_is_equivariant(lod, a):
+    net = noisy(PatchMLP(4, 1, (30,), generator=generator()))
+    field, place = blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
     with torch.no_grad():
         mean = images(net, field, place).mean(dim=0)
         for g in range(COUNT):
@@ -147,7 +162,46 @@ def test_the_mean_of_the_images_is_equivariant(lod, a):
         assert abs(net(*move(3, field, place)) - move_matrices(3, net(field, place))).max() > 1e-3 * abs(mean).max()
 
 
-@pytest.mark.parametrize("sizes", [{"m": 0}, {"m": 4, "width": 10**9}, {"m": 4, "depth": True}, {"m": 4, "pooled": 3}])
+def test_group_products_and_layers():
+    r = products()
+    grids = torch.stack([permutation(g, 3) for g in range(COUNT)])
+    for g in range(COUNT):
+        for h in range(COUNT):
+            assert torch.equal(grids[r[g, h]][grids[g]], grids[h])
+    layer = Lift(joined(grid_actions(3), times(grid_actions(2), channels(2))), 3)
+    last = Average(channels(3), times(grid_actions(2), grid_actions(2)))
+    for p in (*layer.parameters(), *last.parameters()):
+        torch.nn.init.normal_(p, generator=generator())
+    x = torch.randn(5, 9 + 64, generator=generator())
+    for g in range(COUNT):
+        hidden = layer(x)
+        assert torch.allclose(layer(x[:, layer.actions[g]]), hidden[:, channels(3)[g]], atol=1e-5)
+        assert torch.allclose(last(hidden[:, last.actions[g]]), last(hidden)[:, last.rows[g]], atol=1e-5)
+
+
+def test_the_affine_part_by_ridge_finds_an_affine_map():
+    """Matrices that are an affine map of the inputs are found again, and a ridge on exact ones beats the start."""
+    lod = LOD(MeshQuad.init_tensor(np.arange(7.0), np.arange(7.0)), refine=2, ell=1)
+    interior = np.flatnonzero((lod.patches.cells >= 0).all(axis=1))
+    place, known = place_of(lod, interior), FieldNetwork(2, 1, generator=generator())
+    torch.nn.init.normal_(known.affine.weight, std=0.1, generator=generator())
+    fields = [random_field(lod.coefficient_mesh, RNG) for _ in range(20)]
+    inputs = [blocks(lod, a[None])[0] for a in fields]
+    with torch.no_grad():
+        made = [known(a[None], place)[0] for a in inputs]
+        exact = [torch.tensor(lod.local(diffusion, interior, a=a)) for a in fields]
+        for matrices, tolerance in ((made, 1e-3), (exact, 0.8)):
+            net, errors = FieldNetwork(2, 1, generator=generator()), []
+            samples = [(a, local, place) for a, local in zip(inputs, matrices, strict=True)]
+            for _ in range(2):
+                errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, _ in samples))
+                fit_affine(net, samples, penalty=1e-9)
+            assert errors[1] < tolerance * errors[0]
+    with pytest.raises(ValueError, match="samples: expected at least one"):
+        fit_affine(net, [])
+
+
+@pytest.mark.parametrize("sizes", [{"m": 0}, {"m": 4, "width": 10**9}, {"m": 4, "depth": True}])
 def test_sizes_out_of_range(sizes):
     with pytest.raises(ValueError, match="expected a"):
         FieldNetwork(**sizes, generator=None)

@@ -11,16 +11,17 @@ from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.lod import LOD
+from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.hybrid import Hybrid
 from skfem_ml.lod.labels import setting
-from skfem_ml.lod.networks import FieldNetwork, PatchMLP
+from skfem_ml.lod.networks import PatchMLP
 from skfem_ml.lod.surrogate import Surrogate, extent_of
 from skfem_ml.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 
 
 def network(seed=0, m=4, noise=0.02):
     g = torch.Generator().manual_seed(seed)
-    net = FieldNetwork(m, 1, channels=6, width=12, generator=g)
+    net = FieldNetwork(m, 1, encoding=3, outer=1, width=2, generator=g)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(noise * torch.randn(p.shape, generator=g))

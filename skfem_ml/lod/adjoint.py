@@ -10,7 +10,7 @@ from numpy import ndarray
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
-from .networks import Place
+from .place import Place
 from .space import LOD
 from .surrogate import Surrogate, place_of
 

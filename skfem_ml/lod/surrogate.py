@@ -14,13 +14,16 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ..storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from .field_network import FieldNetwork
 from .forms import check_coefficients
 from .labels import setting
-from .networks import NETWORKS, Place
+from .networks import PatchMLP
+from .place import Place
 from .space import LOD
 from .symmetries import images
 
 MODELS = Path(__file__).parents[1] / "models"
+NETWORKS: dict[str, type[nn.Module]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
 SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")
 
 
@@ -196,9 +199,10 @@ def blocks(lod: LOD, a: Any) -> Tensor:
 
 
 def place_of(lod: LOD, elements: ndarray) -> Place:
-    """Where the patches of some elements lie; see `networks.Place`."""
+    """Where the patches of some elements lie; see `place.Place`."""
     arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
-    return Place(*(torch.from_numpy(array[elements]) for array in arrays))
+    cells, nodes, dirichlet = (torch.from_numpy(array[elements]) for array in arrays)
+    return Place(cells, nodes, dirichlet, torch.from_numpy(lod.space.grid.cells.T.copy()))
 
 
 def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from .networks import Place
+from .place import Place
 
 COUNT = 8
 
@@ -15,7 +15,7 @@ COUNT = 8
 @cache
 def permutation(number: int, size: int) -> Tensor:
     """p with (moved grid)[i] = grid[p[i]] for a ``size x size`` grid, x fastest; number 0 is the identity."""
-    grid = torch.arange(size**2).reshape(size, size)
+    grid = torch.arange(size**2, device="cpu").reshape(size, size)  # also while a network is built on "meta"
     if number & 4:
         grid = grid.T
     if number & 2:
@@ -24,12 +24,18 @@ def permutation(number: int, size: int) -> Tensor:
 
 
 def move(number: int, a: Tensor, place: Place) -> tuple[Tensor, Place]:
-    """The patches moved about their middles: fields by element ``(fields, nelems, m**2)`` and their places."""
+    """The patches moved about their middles, and the mesh as a whole: fields by element ``(fields, nelems, m**2)`` and
+    their places.
+    """
     side = round(a.shape[2] ** 0.5)
     cells, nodes = (round(x.shape[1] ** 0.5) for x in (place.cells, place.nodes))
     within = permutation(number, side).to(a.device)
     blocks, corners = (permutation(number, size).to(a.device) for size in (cells, nodes))
-    return a[:, :, within], Place(place.cells[:, blocks], place.nodes[:, corners], place.dirichlet[:, corners])
+    lattice = place.lattice.flip(1) if number & 4 else place.lattice
+    mirrored = torch.tensor([number & 1, number & 2], device=a.device) > 0
+    lattice = torch.where(mirrored, lattice.amax(dim=0) - lattice, lattice)
+    cells, nodes, dirichlet = place.cells[:, blocks], place.nodes[:, corners], place.dirichlet[:, corners]
+    return a[:, :, within], Place(cells, nodes, dirichlet, lattice)
 
 
 def move_matrices(number: int, local: Tensor, back: bool = False) -> Tensor:

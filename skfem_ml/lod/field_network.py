@@ -1,0 +1,192 @@
+"""A network for whole fields of coefficients, with what is known of local matrices built in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate, pad, silu
+
+from .equivariant import Average, Lift, LiftConv, channels, grid_actions, initialise, joined, plain, times
+from .networks import check_sizes, conserve, extremes, stiffness
+from .place import Place
+from .symmetries import permutation
+
+WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones where there are fewer halvings
+
+
+class FieldNetwork(nn.Module):
+    r"""A network that conserves constants and commutes with scaling and the eight symmetries, all by construction.
+
+    S_T = exp(mean_T log a) Pi(K + N(z)): K is the Q1 stiffness matrix of the unit coefficient on T, Pi the projection
+    of `conserve`, z what is left of the patch when a is scaled. All layers are those of `equivariant`. Convolutions
+    over the whole field (the first on differences of log a, since sums would see the scale) encode every coarse element
+    once. The encodings of T and its neighbours see no further than one element; those of the outer elements see the
+    element alone, so that nothing is seen beyond the patch. A gated residual network (silu(x) y: products are what the
+    expansion in log a is made of) combines them with the differences of the elements' means, the elements inside, and
+    the nodes on Gamma_D; an affine map of the raw patch stands beside it (see `ridge.fit_affine`). N is zero at first:
+    untrained, this is the coarse finite element method with the geometric mean on T. Squares of any size h.
+
+    Parameters
+    ----------
+    m, ell
+        Coefficient cells along a coarse edge, layers of the patch.
+    encoding, outer
+        Regular channels (eight values each) of the encodings of inner and outer elements.
+    width, depth
+        Regular channels and number of the residual blocks on the patch.
+    generator
+        Draws the weights; None leaves them unset, for weights that are loaded.
+
+    Raises ValueError for sizes out of range.
+    """
+
+    def __init__(
+        self,
+        m: int,
+        ell: int = 2,
+        encoding: int = 32,
+        outer: int = 4,
+        width: int = 32,
+        depth: int = 2,
+        *,
+        generator: torch.Generator | None,
+    ):
+        super().__init__()
+        check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth)
+        self.config: dict[str, Any] = {
+            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth
+        }  # fmt: skip
+        self.m, self.ell = m, ell
+        strides = _strides(m)
+        widths = [*WIDTHS[max(0, len(WIDTHS) - len(strides)) :], encoding]
+        widths = [WIDTHS[0]] * (len(strides) + 1 - len(widths)) + widths
+        self.first = LiftConv(1, widths[0], 3, scalar=True)
+        self.inside = LiftConv(1, widths[0], 3, scalar=True)
+        self.mixes = nn.ModuleList(LiftConv(w, 2 * w, 3) for w in widths[:-1])
+        self.halve = nn.ModuleList(
+            LiftConv(w, v, s, stride=s) for w, v, s in zip(widths[:-1], widths[1:], strides, strict=True)
+        )
+        side, nodes = 2 * ell + 1, 2 * ell + 2
+        self.near, self.far = _rings(ell)
+        self.own = Lift(grid_actions(m), outer)
+        marks = grid_actions(side), grid_actions(nodes)
+        inner = times(grid_actions(3 if ell > 1 else 1), channels(encoding))
+        edge = times(_restricted(grid_actions(side), self.far), channels(outer))
+        self.combine = Lift(joined(inner, edge, grid_actions(side), *marks), width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        out = times(grid_actions(nodes), grid_actions(2))
+        self.head = Average(channels(width), out)
+        self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, plain(1)), out)
+        if generator is not None:
+            initialise(self, generator)
+
+    def forward(self, a: Tensor, place: Place) -> Tensor:
+        logs = a.log()
+        means = logs.mean(dim=2)
+        own = place.cells[:, place.cells.shape[1] // 2]
+        raw = self.raw(a, place)
+        change = (self.head(silu(self.hidden(a, place, raw))) + self.affine(raw)).double().unflatten(2, (-1, 4))
+        return means[:, own].exp()[:, :, None, None] * conserve(stiffness(self.ell).to(a.device) + change, place.nodes)
+
+    def hidden(self, a: Tensor, place: Place, raw: Tensor) -> Tensor:
+        """What the patches look like to the network, ``(fields, k, 8 width)``."""
+        logs = a.log()
+        means = logs.mean(dim=2)
+        kind = raw.dtype
+        # The shift is for single precision only: what follows sees differences.
+        encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
+        alone = silu(self.own((logs - means[:, :, None]).to(kind)))
+        index = place.cells.where(place.cells >= 0, a.shape[1])  # the last row, added below, is zero
+        near = pad(encoded, (0, 0, 0, 1))[:, index[:, self.near]]
+        far = pad(alone, (0, 0, 0, 1))[:, index[:, self.far]]
+        steps = self._steps(means, place).to(kind)
+        marks = raw[:, :, -1 - place.cells.shape[1] - place.nodes.shape[1] : -1]
+        x = self.combine(torch.cat([near.flatten(2), far.flatten(2), steps, marks], dim=2))
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+    def raw(self, a: Tensor, place: Place) -> Tensor:
+        """Inputs of the affine map, ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements
+        inside and of nodes on Gamma_D, and 1.
+        """
+        logs = a.log()
+        means = logs.mean(dim=2)
+        kind = self.head.weight.dtype
+        index = place.cells.where(place.cells >= 0, a.shape[1])
+        relative = pad((logs - means[:, :, None]).to(kind), (0, 0, 0, 1))[:, index]
+        patch = (relative + self._steps(means, place).to(kind)[..., None]).flatten(2)
+        one = torch.ones_like(place.cells[:, :1])
+        marks = torch.cat([place.cells >= 0, place.dirichlet, one], dim=1).to(kind)
+        return torch.cat([patch, marks.expand(len(a), -1, -1)], dim=2)
+
+    def extent(self, a: Tensor, place: Place) -> Tensor:
+        """Smallest and largest input of every patch, ``(fields, k, 2)``: log a - mean_T log a."""
+        logs = a.log()
+        own = place.cells[:, place.cells.shape[1] // 2]
+        return extremes(logs, place) - logs.mean(dim=2)[:, own, None]
+
+    def _steps(self, means: Tensor, place: Place) -> Tensor:
+        own = place.cells[:, place.cells.shape[1] // 2]
+        return (means[:, place.cells.clamp(min=0)] - means[:, own, None]) * (place.cells >= 0)
+
+    def _encode(self, logs: Tensor, lattice: Tensor) -> Tensor:
+        """One vector for every coarse element, ``(fields, nelems, 8 encoding)``."""
+        field, mask = _laid_out(logs, lattice, self.m)
+        kernels = self.first.kernels()
+        both = conv2d(mask, torch.cat([kernels, self.inside.kernels()]), padding=1)
+        sums, seen = both.chunk(2, dim=1)
+        x = silu(self.first(field) + torch.addcmul(seen, field, sums, value=-1))
+        for mix, halve in zip(self.mixes, self.halve, strict=True):
+            x = x * interpolate(mask, x.shape[2:])
+            x = silu(halve(x + _gated(mix(x), dim=1)))
+        return x[:, :, lattice[:, 1], lattice[:, 0]].transpose(1, 2)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.gate, self.project = Lift(channels(width), 2 * width), Lift(channels(width), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(_gated(self.gate(silu(x)), dim=-1))
+
+
+def _gated(x: Tensor, dim: int) -> Tensor:
+    gate, value = x.chunk(2, dim)
+    return silu(gate) * value
+
+
+def _laid_out(logs: Tensor, lattice: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Images ``(fields, 1, rows, columns)`` of fields by element, zero outside the mesh, and the mask of its inside."""
+    columns, rows = lattice.T
+    shape = int(rows.max()) + 1, int(columns.max()) + 1
+    blocks = logs.new_zeros(len(logs) + 1, *shape, m, m)
+    blocks[:-1, rows, columns] = logs.unflatten(2, (m, m))
+    blocks[-1, rows, columns] = 1
+    images = blocks.transpose(2, 3).reshape(-1, 1, shape[0] * m, shape[1] * m)
+    return images[:-1], images[-1:]
+
+
+def _strides(m: int) -> list[int]:
+    strides: list[int] = []
+    while m % 2 == 0:
+        strides, m = [*strides, 2], m // 2
+    return strides if m == 1 and strides else [*strides, m]
+
+
+def _rings(ell: int) -> tuple[list[int], list[int]]:
+    """The elements of a patch whose neighbours are in it (T and, if ell > 1, those around T), and the others."""
+    side, reach = 2 * ell + 1, min(1, ell - 1)
+    grid = permutation(0, side).reshape(side, side)
+    middle = slice(ell - reach, ell + reach + 1)
+    near = grid[middle, middle].flatten().tolist()
+    return near, [i for i in range(side**2) if i not in near]
+
+
+def _restricted(actions: Tensor, kept: list[int]) -> Tensor:
+    """The actions on a part of the inputs that they map to itself."""
+    number = {index: i for i, index in enumerate(kept)}
+    return torch.tensor([[number[i] for i in row] for row in actions[:, kept].tolist()], device="cpu")
