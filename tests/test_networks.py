@@ -7,6 +7,7 @@ from lod_cases import diffusion, l_shaped, random_field
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD
+from skfem_ml.lod.doubt import fit_doubt, relative_error
 from skfem_ml.lod.equivariant import Average, Lift, channels, grid_actions, joined, products, times
 from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.networks import PatchMLP, conserve
@@ -205,3 +206,26 @@ def test_the_affine_part_by_ridge_finds_an_affine_map():
 def test_sizes_out_of_range(sizes):
     with pytest.raises(ValueError, match="expected a"):
         FieldNetwork(**sizes, generator=None)
+
+
+def test_doubt_covers_the_quantile_and_ranks_errors(lod):
+    """On other fields of the same kind: about nine of ten errors lie below what is expected, and it ranks them."""
+    rng, net = np.random.default_rng(1), FieldNetwork(4, 1, encoding=3, outer=1, width=2, generator=generator())
+    place = place_of(lod, lod.space.all_elements)
+    fields = [np.exp(s * rng.normal(size=lod.coefficient_mesh.nelements)) for s in rng.uniform(0, 2, 60)]
+    samples = [(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
+    covered = fit_doubt(net, samples[:40], steps=300)
+    assert 0.85 < covered < 0.95
+    expected, true = [], []
+    for a, local, _ in samples[40:]:
+        with torch.no_grad():
+            expected.append(net.error(a[None], place)[0])
+        true.append(relative_error(net, a[None], local[None], place)[0])
+    expected, true = torch.cat(expected), torch.cat(true)
+    assert 0.75 < (true <= expected).double().mean() < 1
+    ranks = [x.argsort().argsort().double() for x in (expected, true)]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.5
+    with pytest.raises(ValueError, match="quantile: expected a number between 0 and 1"):
+        fit_doubt(net, samples, quantile=1.5)
+    with pytest.raises(ValueError, match="samples: expected at least one"):
+        fit_doubt(net, [])

@@ -1,12 +1,14 @@
-"""The ten families of coefficients of Kropfl, Maier, Peterseim (2022), section 4, and their split into three sets."""
+"""Families of coefficients: the ten of Kropfl, Maier, Peterseim (2022), section 4, and what users bring."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from skfem import Mesh
 
-from ..coefficients import iid_multilevel
+from ..coefficients import channels, cracks, iid_multilevel, inclusions, log_normal
 
 LEVELS = range(9)
 NAMES = (*(f"iid-{k}" for k in LEVELS), "multiscale")
@@ -46,3 +48,83 @@ def paper_split(count: int = PER_FAMILY, seed: int = 0) -> dict[str, list[tuple[
     for number, samples in enumerate(sets.values()):
         np.random.default_rng([seed, 100, number]).shuffle(samples)
     return sets
+
+
+WIDE = ("log-normal", "discs", "channels", "blocks", "multilevel")
+UNSEEN = ("cracks", "textures")
+
+
+def wide_field(mesh: Mesh, family: str, index: int, seed: int = 0, contrast: float = 1e3) -> ndarray:
+    """Sample ``index`` of a family of what users bring, ``(nelems,)``, from a stream of its own.
+
+    Contrasts (largest over smallest value) are log-uniform in [2, ``contrast``], lengths log-uniform in units of the
+    bounding box's first edge:
+
+    - ``"log-normal"``: Gaussian logarithm scaled to the contrast, correlation lengths in [1/128, 1/4] each way;
+    - ``"discs"``: 10 to 300 discs of radius in [1/100, 1/15], softer or harder than the background;
+    - ``"channels"``: 1 to 8 channels along each axis, of width in [1/256, 1/20], softer or harder;
+    - ``"blocks"``: log-uniform on 2^k x 2^k cells, k = 3, ..., 8;
+    - ``"multilevel"``: mean over up to four of the levels 2, ..., 8, raised to a power that gives the contrast;
+    - ``"cracks"`` (not trained on): 20 to 100 segments on an iid background, as long as [1/10, 1/2];
+    - ``"textures"`` (not trained on): a sum of five plane waves bent by another, as in wood or marble.
+
+    Raises ValueError for another name, a negative index and a contrast below 2.
+    """
+    if family not in WIDE + UNSEEN:
+        raise ValueError(f"family: expected one of {', '.join(WIDE + UNSEEN)}, got {family!r}")
+    if index < 0 or not contrast >= 2:
+        raise ValueError(f"index, contrast: expected at least 0 and 2, got {index} and {contrast}")
+    rng = np.random.default_rng([seed, 1000 + (WIDE + UNSEEN).index(family), index])
+    ratio = float(np.exp(rng.uniform(np.log(2), np.log(contrast))))
+    return _DRAWS[family](mesh, ratio, rng)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> Any:
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
+
+
+def _stretched(logs: ndarray, ratio: float) -> ndarray:
+    """exp of the logarithms scaled to a range of log ratio."""
+    return np.exp((logs - logs.min()) * np.log(ratio) / max(np.ptp(logs), 1e-12))
+
+
+def _log_normal(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    a = log_normal(mesh, 1.0, _log_uniform(rng, 1 / 128, 1 / 4, 2), rng)
+    return _stretched(np.log(a), ratio)
+
+
+def _discs(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    number, radius = int(_log_uniform(rng, 10, 300)), _log_uniform(rng, 1 / 100, 1 / 15)
+    return inclusions(mesh, ratio ** rng.choice([-1.0, 1.0]), number, radius, rng)
+
+
+def _channels(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    value, width = ratio ** rng.choice([-1.0, 1.0]), _log_uniform(rng, 1 / 256, 1 / 20)
+    both = [channels(mesh, value, int(rng.integers(1, 9)), width, rng, axis) for axis in (0, 1)]
+    return np.maximum(*both) if value > 1 else np.minimum(*both)
+
+
+def _blocks(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    return _stretched(iid_multilevel(mesh, int(rng.integers(3, 9)), 1.0, 2.0, rng), ratio)
+
+
+def _multilevel(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    levels = rng.choice(np.arange(2, 9), size=int(rng.integers(2, 5)), replace=False)
+    return _stretched(np.log(iid_multilevel(mesh, levels, 1.0, 5.0, rng)), ratio)
+
+
+def _cracks(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    number, length = int(_log_uniform(rng, 20, 100)), _log_uniform(rng, 1 / 10, 1 / 2)
+    return cracks(mesh, number, _log_uniform(rng, 1 / 256, 1 / 100), length, rng, (1.0, 1.4), (0.7 * ratio, ratio))
+
+
+def _textures(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
+    x = mesh.p[:, mesh.t].mean(axis=1)
+    bend = 0.05 * np.sin(2 * np.pi * (rng.uniform(1, 6, 2) @ x))
+    waves = rng.normal(size=(5, 2)) * _log_uniform(rng, 4, 40, 5)[:, None]
+    return _stretched(np.sin(2 * np.pi * (waves @ (x + bend)) + rng.uniform(0, 2 * np.pi, (5, 1))).sum(axis=0), ratio)
+
+
+_DRAWS = dict(
+    zip(WIDE + UNSEEN, (_log_normal, _discs, _channels, _blocks, _multilevel, _cracks, _textures), strict=True)
+)

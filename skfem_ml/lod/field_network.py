@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, interpolate, pad, silu
 from .equivariant import Average, Lift, LiftConv, channels, grid_actions, initialise, joined, plain, times
 from .networks import check_sizes, conserve, extremes, stiffness
 from .place import Place
-from .symmetries import permutation
+from .symmetries import COUNT, permutation
 
 WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones where there are fewer halvings
 
@@ -79,8 +79,11 @@ class FieldNetwork(nn.Module):
         out = times(grid_actions(nodes), grid_actions(2))
         self.head = Average(channels(width), out)
         self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, plain(1)), out)
+        self.doubt = nn.Sequential(nn.Linear(2 * width, 32), nn.SiLU(), nn.Linear(32, 1))
         if generator is not None:
             initialise(self, generator)
+            for parameter in self.doubt.parameters():
+                nn.init.normal_(parameter, std=0.1, generator=generator)
 
     def forward(self, a: Tensor, place: Place) -> Tensor:
         logs = a.log()
@@ -107,6 +110,15 @@ class FieldNetwork(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return x
+
+    def invariants(self, a: Tensor, place: Place) -> Tensor:
+        """What no symmetry changes of `hidden`: mean and deviation of every channel, ``(fields, k, 2 width)``."""
+        x = silu(self.hidden(a, place, self.raw(a, place))).unflatten(2, (-1, COUNT))
+        return torch.cat([x.mean(dim=3), x.std(dim=3)], dim=2)
+
+    def error(self, a: Tensor, place: Place) -> Tensor:
+        """The relative error |S^_T - S_T|_F / |S_T|_F to be expected, ``(fields, k)``; see `doubt.fit_doubt`."""
+        return self.doubt(self.invariants(a, place))[..., 0].double().exp()
 
     def raw(self, a: Tensor, place: Place) -> Tensor:
         """Inputs of the affine map, ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements

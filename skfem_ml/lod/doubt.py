@@ -1,0 +1,58 @@
+"""How far a field network is likely to be off, learned from matrices that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .field_network import FieldNetwork
+from .place import Place
+
+
+def relative_error(net: FieldNetwork, a: Tensor, local: Tensor, place: Place) -> Tensor:
+    """|S^_T - S_T|_F / |S_T|_F of every patch, ``(fields, k)``."""
+    with torch.no_grad():
+        gap = net(a, place) - local
+    return gap.square().sum(dim=(2, 3)).sqrt() / local.double().square().sum(dim=(2, 3)).sqrt()
+
+
+def fit_doubt(
+    net: FieldNetwork,
+    samples: Iterable[tuple[Tensor, Tensor, Place]],
+    quantile: float = 0.9,
+    steps: int = 500,
+    rate: float = 1e-2,
+    seed: int = 0,
+) -> float:
+    """Train ``net.doubt`` to predict a quantile of the relative error of a patch, and return the share it covers.
+
+    The rest of the network is left as it is. The loss is the pinball loss of log |S^_T - S_T|_F / |S_T|_F; a sample is
+    one field by element ``(nelems, m**2)``, k of its local matrices ``(k, rows, 4)`` and their place, and should be new
+    to the network. Raises ValueError for no samples or a quantile outside (0, 1).
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: expected a number between 0 and 1, got {quantile}")
+    features, targets = [], []
+    for a, local, place in samples:
+        with torch.no_grad():
+            features.append(net.invariants(a[None], place)[0])
+        targets.append(relative_error(net, a[None], local[None], place)[0].clamp(min=1e-12).log())
+    if not features:
+        raise ValueError("samples: expected at least one field with its local matrices, got none")
+    x, y = torch.cat(features), torch.cat(targets).to(features[0].dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        net.doubt[-1].bias.fill_(y.sort().values[int(quantile * (len(y) - 1))])
+    optimiser = torch.optim.Adam(net.doubt.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (min(len(x), 4096),), generator=generator)
+        optimiser.zero_grad()
+        gap = y[rows] - net.doubt(x[rows])[:, 0]
+        torch.maximum(quantile * gap, (quantile - 1) * gap).mean().backward()
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        return float((y <= net.doubt(x)[:, 0]).double().mean())
