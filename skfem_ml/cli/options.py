@@ -75,7 +75,7 @@ FIELD: dict[str, tuple[Any, Any]] = {
 def reads_field(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the parameters of a field, and hand them to it as one: its first argument is ``read``.
 
-    ``read(refine=None)`` returns the `cases.Case`; a refinement given there stands where the user gives none.
+    ``read(refine=None)`` returns the `cases.Case`; the refinement of a model stands where the user gives none.
     """
 
     @wraps(command)
@@ -86,9 +86,7 @@ def reads_field(command: Callable[..., None]) -> Callable[..., None]:
         def read(refine: int | None = None) -> Any:
             from skfem_ml.cli.cases import FieldOptions, read_case
 
-            if named["coarse"] is None and named["refine"] is None:
-                return read_case(path, FieldOptions(**{**named, "refine": refine}))
-            return read_case(path, FieldOptions(**named))
+            return read_case(path, FieldOptions(**named, model_refine=refine))
 
         command(read, **given)
 
