@@ -43,7 +43,8 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a state of `save_checkpoint`, every byte checked, without running anything that stands in the file.
 
-    Raises FileNotFoundError, and CorruptModelError for a file that is truncated, changed or of another kind.
+    Tensors come on the CPU. Raises FileNotFoundError, and CorruptModelError for a file that is truncated, changed or of
+    another kind.
     """
     data = Path(path).read_bytes()
     digest, state = data[len(HEAD) : len(HEAD) + 32], data[len(HEAD) + 32 :]
@@ -53,7 +54,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             "kind; remove it to start anew"
         )
     try:
-        return dict(torch.load(io.BytesIO(state), weights_only=True))
+        return dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, TypeError, ValueError, EOFError) as error:
         raise CorruptModelError(f"{path}: expected a state of save_checkpoint, got {str(error)[:200]}") from error
 
