@@ -38,9 +38,9 @@ def test_the_null_model_is_a_local_map_like_others():
 
 def test_a_line():
     fine, coarse = MeshLine(np.linspace(0, 1, 25)), MeshLine(np.linspace(0, 1, 7))
-    problem = Diffusion(fine, random_field(fine, np.random.default_rng(0), 20))
+    problem = Diffusion(fine, random_field(fine, np.random.default_rng(0), 20), f=0.0, g=lambda x: x[0])
     u = solver_coarse(coarse, diffusion, ell=5, interpolation="nodal")(problem)
-    exact = solver_fem()(problem)  # nodal interpolation in one dimension: exact at the nodes
+    exact = solver_fem()(problem)  # nodal interpolation in one dimension, no load: exact at the nodes
     assert np.allclose(u.y, exact(u.basis.doflocs), rtol=1e-9)
 
 
