@@ -378,7 +378,7 @@ def test_bad_images_and_meshes_end_in_one_line(tmp_path):
 def test_wrong_commands_end_in_one_line(tmp_path):
     assert "see skfem-ml --help" in refused_by_program("bla")
     assert "issing command" in refused("compare")
-    assert "method: expected one of fem, lod, got 'surrogate'" in refused("solve", "--method", "surrogate")
+    assert "method: expected one of fem, lod, surrogate, hybrid, got 'x'" in refused("solve", "--method", "x")
     (tmp_path / "solve_fem.png").mkdir()
     assert "is a folder" in refused("solve", "--method", "fem", "--output", tmp_path)
 
@@ -402,7 +402,7 @@ def test_a_bug_ends_in_one_line_with_code_1(monkeypatch):
 def test_a_failed_row_is_told_and_ends_with_code_1(tmp_path, monkeypatch):
     room = sys.modules["skfem_ml.cli.compare"]
     whole = room.diffusion_solvers
-    monkeypatch.setattr(room, "diffusion_solvers", lambda *a: whole(*a, more={"broken": lambda problem: 1 / 0}))
+    monkeypatch.setattr(room, "diffusion_solvers", lambda *a: whole(*a[:2], {"broken": lambda problem: 1 / 0}))
     np.save(tmp_path / "a.npy", np.ones((8, 8)))
     result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", "--output", tmp_path)
     assert result.exit_code == 1 and "broken: ZeroDivisionError" in result.stderr and "LOD ell=1" in result.stdout

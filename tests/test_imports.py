@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 
 FLOOR = {"cells", "coefficients", "solutions", "problems", "metrics", "measures", "stepping", "solvers"}
-LEARNING = {"nn", "training", "optim", "storage"}
+LEARNING = {"nn", "training", "optim", "storage", "checkpoints"}
 METHODS = {"lod", "pinn", "fmm", "hits"}
 # What each room may import of ours, besides itself.
 ALLOWED = {
@@ -29,6 +29,8 @@ ALLOWED = {
     "meshes": {"cells", "coefficients"},
     "pictures": {"cells", "solutions"},
     **dict.fromkeys(LEARNING, frozenset()),
+    "checkpoints": {"storage"},
+    "training": {"checkpoints"},
     **dict.fromkeys(METHODS, frozenset(FLOOR | LEARNING)),
     "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "meshes", "pictures", "__init__"},
 }

@@ -1,5 +1,6 @@
 """The surrogate in the place of the form: what it returns, what it refuses, what it says of its range, its file."""
 
+import pickle
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.lod import LOD
+from skfem_ml.lod import surrogate as surrogate_room
 from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.hybrid import Hybrid
 from skfem_ml.lod.labels import setting
@@ -90,17 +92,25 @@ def test_scaling_and_a_batch_of_fields(lod, a):
         surrogate.assemble_batch(lod, a)
 
 
-def test_symmetric_models_turn_with_the_field(lod, a):
-    """The field mirrored in x = 1/2 gives the matrix with the nodes mirrored."""
-    x = lod.coarse.doflocs
-    mirrored = np.array([np.flatnonzero(np.isclose(x.T, [1 - p, q]).all(axis=1))[0] for p, q in x.T])
+@pytest.mark.parametrize("number", range(8))
+def test_symmetric_models_turn_with_the_field(lod, a, number):
+    """The field moved by a symmetry of the square gives the matrix with the nodes moved."""
+
+    def moved(p):  # the point that comes to lie at p
+        p = np.flipud(p) if number & 4 else p
+        return np.stack([1 - x if number & 1 << axis else x for axis, x in enumerate(p)])
+
+    def places(x):
+        return np.array([np.flatnonzero(np.isclose(x.T, p).all(axis=1))[0] for p in moved(x).T])
+
     mesh = lod.coefficient_mesh
-    middle = mesh.p[:, mesh.t].mean(axis=1)
-    cells = np.array([np.flatnonzero(np.isclose(middle.T, [1 - p, q]).all(axis=1))[0] for p, q in middle.T])
+    cells, nodes = places(mesh.p[:, mesh.t].mean(axis=1)), places(lod.coarse.doflocs)
     for local_map, small in ((diffusion, 1e-12), (model(lod, symmetric=True), 1e-5)):
         there = lod.assemble(local_map, a=a[cells]).toarray()
         here = lod.assemble(local_map, a=a).toarray()
-        assert abs(there - here[np.ix_(mirrored, mirrored)]).max() < small * abs(here).max()
+        assert abs(there - here[np.ix_(nodes, nodes)]).max() < small * abs(here).max()
+    plain = [lod.assemble(model(lod), a=field).toarray() for field in (a[cells], a)]
+    assert number == 0 or abs(plain[0] - plain[1][np.ix_(nodes, nodes)]).max() > 1e-4 * abs(plain[1]).max()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,31 @@ def test_files_that_are_no_surrogate(lod, tmp_path):
         Surrogate.load(path)
     with pytest.raises(FileNotFoundError, match="name of a model"):
         Surrogate.load("no-such-model")
+
+
+def test_a_damaged_file_is_refused(lod, tmp_path):
+    path = tmp_path / "m.safetensors"
+    model(lod).save(path)
+    whole = path.read_bytes()
+    flipped = [whole[:k] + bytes([whole[k] ^ 4]) + whole[k + 1 :] for k in (0, 20, len(whole) // 2, len(whole) - 1)]
+    for data in [*flipped, whole[:-1], whole[: len(whole) // 2], b"", pickle.dumps(model(lod).net.state_dict())]:
+        path.write_bytes(data)
+        with pytest.raises(CorruptModelError):
+            Surrogate.load(path)
+
+
+def test_models_of_the_package_load_by_name(lod, a, tmp_path, monkeypatch):
+    monkeypatch.setattr(surrogate_room, "MODELS", tmp_path)
+    assert surrogate_room.shipped() == {}
+    with pytest.raises(FileNotFoundError, match="there is none"):
+        Surrogate.load("toy")
+    model(lod).save(tmp_path / "toy.safetensors")
+    model(lod).save(tmp_path / "other.safetensors")
+    assert list(surrogate_room.shipped()) == ["other", "toy"]
+    assert abs(lod.assemble(Surrogate.load("toy"), a=a) - lod.assemble(model(lod), a=a)).max() == 0
+    for name in ("../toy", "toi", ""):
+        with pytest.raises(FileNotFoundError, match=r"name of a model of the package \(other, toy\)"):
+            Surrogate.load(name)
 
 
 def test_importing_lod_leaves_torch_out():

@@ -130,6 +130,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.pt"]
 
 
+def test_a_checkpoint_without_averages_is_refused_where_they_are_asked_for(tmp_path):
+    net = network()
+    fit(net, loss, (X, Y), optimiser=optimiser_of("adam", net), steps=2, checkpoint=tmp_path / "run.pt")
+    options = {"steps": 2, "average": 0.9, "checkpoint": tmp_path / "run.pt"}
+    with pytest.raises(ValueError, match="averaged weights on one side only"):
+        fit(net, loss, (X, Y), optimiser=optimiser_of("adam", net), **options)
+
+
 def test_divergence_stops_with_the_best_parameters():
     net, calls = network(), []
 
@@ -153,6 +161,64 @@ def test_tolerance_schedule_and_progress():
     assert rates == list(range(history.steps[-1]))
 
 
+def test_averaged_weights_are_validated_and_left():
+    """The plain recursion over the weights after every step gives what is recorded and what is left."""
+    seen, told = [], []
+
+    def run(**options):
+        net = network()
+        history = fit(
+            net, loss, (X, Y), optimiser=torch.optim.Adam(net.parameters(), lr=1e-2), steps=30, every=10, **options
+        )
+        return net, history
+
+    def note(step):  # called before the step: the weights after the one before
+        seen.append(flat_parameters(current))
+        return 1e-2
+
+    current = network()
+    options = {"steps": 31, "every": 10, "schedule": note}
+    fit(current, loss, (X, Y), optimiser=torch.optim.Adam(current.parameters(), lr=1e-2), **options)
+    mean = seen[1]
+    for k, weights in enumerate(seen[2:], start=1):
+        mean = mean + (1 - min(0.9, (1 + k) / (10 + k))) * (weights - mean)
+    net, history = run(average=0.9, validate=lambda net: told.append(flat_parameters(net)) or -len(told))
+    assert history.best_step == 30 and torch.allclose(flat_parameters(net), mean, rtol=0, atol=1e-14)
+    assert torch.equal(told[-1], flat_parameters(net))
+    assert not torch.equal(flat_parameters(run()[0]), flat_parameters(net))
+
+
+def test_patience_and_its_resume(tmp_path):
+    records = [5.0, 4.0, 4.5, 4.4, 4.3, 4.2, 3.0, 3.0]
+
+    def run(patience, path=None):
+        net, left = network(), list(records)
+        options = {"validate": lambda net: left.pop(0), "patience": patience, "checkpoint": path}
+        return fit(net, loss, (X, Y), optimiser=optimiser_of("adam", net), steps=8, every=1, **options)
+
+    history = run(3, tmp_path / "run.pt")
+    assert history.status == 3 and history.steps[-1] == 5 and history.best_step == 2
+    assert "no better record after step 2" in history.message
+    assert vars(run(3, tmp_path / "run.pt")) == vars(history)  # it has ended, and stays so
+    assert run(4, tmp_path / "run.pt").steps == list(range(1, 7))  # more patience, and it goes on
+    assert run(5).status == 0
+
+
+def test_own_draws_by_step():
+    steps = []
+
+    def draw(step):
+        steps.append(step)
+        return X[step : step + 4], Y[step : step + 4]
+
+    net = network()
+    history = fit(
+        net, loss, draw, optimiser=optimiser_of("adam", net), steps=7, every=3,
+        validate=lambda net: float(loss(net, (X, Y)).detach()),
+    )  # fmt: skip
+    assert steps == list(range(7)) and history.steps == [3, 6, 7]
+
+
 def test_bad_input():
     net = network()
     adam = optimiser_of("adam", net)
@@ -161,6 +227,15 @@ def test_bad_input():
             fit(net, loss, (X, Y), optimiser=adam, **options)
     with pytest.raises(ValueError, match="tensors of one length"):
         fit(net, loss, (X, Y[:4]), optimiser=adam, steps=1, batch=2)
+    with pytest.raises(ValueError, match="got no validate"):
+        fit(net, loss, lambda step: (X, Y), optimiser=adam, steps=1)
+    with pytest.raises(ValueError, match="got batch = 2"):
+        fit(net, loss, lambda step: (X, Y), optimiser=adam, steps=1, batch=2, validate=lambda net: 0.0)
+    with pytest.raises(ValueError, match="patience"):
+        fit(net, loss, (X, Y), optimiser=adam, steps=1, patience=0)
+    for average in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="average: expected"):
+            fit(net, loss, (X, Y), optimiser=adam, steps=1, average=average)
     with pytest.raises(ValueError, match="c1, c2"):
         SSBroyden(net.parameters(), c1=0.95)
     with pytest.raises(ValueError, match="mu, down, up"):

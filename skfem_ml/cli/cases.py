@@ -38,6 +38,7 @@ class FieldOptions:
     origin: str = "upper"
     name: str | None = None
     seed: int | None = None
+    model_refine: int | None = None  # what a model wants where neither coarse nor refine is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +141,8 @@ def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
         raise ValueError("coarse, refine: expected one of them, got both; they say the same")
     if options.refine is not None:
         return options.refine, "--refine"
+    if options.coarse is None and options.model_refine is not None:
+        return options.model_refine, "the model's"
     if options.coarse is None:
         return default_refinement(shape), "default; --refine or --coarse to change"
     fits = [shape[0] // n for n in reversed(refinements(shape))]

@@ -35,53 +35,38 @@ class LODOptions:
 
 
 @compare_app.command("diffusion")
+@opt.reads_field
 def diffusion(
-    field: opt.Field = None,
-    coarse: opt.Coarse = None,
-    refine: opt.Refine = None,
+    read: Any,
     ell: Annotated[str, typer.Option("--ell", help="Localisation parameters of LOD, such as 1,2,3.")] = "1,2,3",
-    extent: opt.Extent = None,
-    load: opt.Load = 1.0,
-    dirichlet: opt.Dirichlet = None,
-    low: opt.Low = None,
-    high: opt.High = None,
-    scale: opt.Scale = "linear",
-    origin: opt.Origin = "upper",
-    name: opt.Name = None,
-    seed: opt.Seed = None,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
     galerkin: Annotated[bool, typer.Option("--galerkin", help="Add rows of the Galerkin variant of LOD.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="Surrogates: names of shipped models, or files. Default: the shipped ones that fit."
+        ),
+    ] = None,
+    tol: opt.Tol = 0.1,
     output: opt.Output = Path("skfem_ml_output"),
     quiet: opt.Quiet = False,
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Compare coarse FEM, null models and LOD with the fine solution of -div(a grad u) = f.
+    """Compare coarse FEM, null models, LOD and its surrogates with the fine solution of -div(a grad u) = f.
 
     Prints a table of errors relative to the fine finite element solution, seconds and unknowns, and writes it as CSV,
     Markdown and JSON, with a picture (PNG) and all fields (VTU), into the output folder.
     """
-    from skfem_ml.cli.cases import FieldOptions, read_case
+    from skfem_ml.cli.learned import learned_rows
     from skfem_ml.cli.outputs import Outputs
 
     lod = LODOptions(_ells(ell), engine, corrected, galerkin)
     outputs = Outputs(output, NAMES)
-    wanted = FieldOptions(
-        coarse=coarse,
-        refine=refine,
-        extent=extent,
-        load=load,
-        dirichlet=dirichlet,
-        low=low,
-        high=high,
-        scale=scale,
-        origin=origin,
-        name=name,
-        seed=seed,
-    )
-    case = read_case(field, wanted)
-    text, payload, failures = run(case, lod, outputs, quiet, json)
+    case = read()
+    learned = learned_rows(case, model, tol, engine)
+    text, payload, failures = run(case, lod, outputs, quiet, json, learned)
     if json:
         typer.echo(payload)
     elif not quiet:
@@ -93,7 +78,12 @@ def diffusion(
 
 
 def run(
-    case: Any, lod: LODOptions, outputs: Any, quiet: bool = False, json: bool = False
+    case: Any,
+    lod: LODOptions,
+    outputs: Any,
+    quiet: bool = False,
+    json: bool = False,
+    more: Mapping[str, Callable] | None = None,
 ) -> tuple[str, str, list[str]]:
     """Compare, write all files, and return the table with its notes, the JSON text and what failed."""
     from skfem_ml.cli.outputs import progress, talkative
@@ -102,7 +92,7 @@ def run(
 
     for ell in lod.ells:  # refuses what does not fit before anything is solved
         LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell, engine=lod.engine)
-    solvers = diffusion_solvers(case.coarse, lod)
+    solvers = diffusion_solvers(case.coarse, lod, more)
     with progress(talkative(quiet, json), len(solvers) + 1) as report:
         report("loading torch", 0)
         warm_up(case.problem.mesh.dim(), lod.engine)
@@ -144,7 +134,13 @@ def warm_up(dim: int, engine: str) -> None:
 
 
 def _remarks(table: Any) -> list[str]:
-    """What the times do not say: a single solve is not what LOD is for."""
+    """What the table does not say: how much a hybrid recomputed, and that a single solve is not what LOD is for."""
+    infos = {name: getattr(u, "info", {}) for name, u in table.solutions.items()}
+    hybrids = [f"{name}: {info['recomputed']:.1%} exact" for name, info in infos.items() if "recomputed" in info]
+    return [*hybrids, *_single_solve(table)]
+
+
+def _single_solve(table: Any) -> list[str]:
     fastest = min((row.seconds for row in table.rows if row.name.startswith("LOD") and row.seconds), default=0.0)
     if fastest <= (table[REFERENCE].seconds or 0.0):
         return []

@@ -27,6 +27,7 @@ def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
         "devices": devices(problems),
         "threads": threads(),
         "files": shipped_files(problems),
+        "models": shipped_models(problems),
         "self-test": self_test(problems),
         "problems": problems,
     }
@@ -34,7 +35,7 @@ def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
         typer.echo(json_format.dumps(content, indent=2))
     else:
         for section, entries in content.items():
-            if isinstance(entries, dict):
+            if isinstance(entries, dict) and entries:
                 typer.echo(f"{section}: " + ", ".join(f"{name} {value}" for name, value in entries.items()))
         typer.echo("everything in order" if not problems else f"{len(problems)} problem(s)")
     for problem in problems:
@@ -96,6 +97,23 @@ def shipped_files(problems: list[str], folder: Path | None = None) -> dict[str, 
         found[name] = "ok" if digest == expected else "missing" if digest == "missing" else "changed"
         if digest != expected:
             problems.append(f"{path}: expected sha256 {expected}, got {digest}; install the package anew")
+    return found
+
+
+def shipped_models(problems: list[str]) -> dict[str, str]:
+    """Load the models in the package: each file has the sha256 of its own card and weights."""
+    try:
+        from skfem_ml.lod.surrogate import Surrogate, shipped
+    except Exception:  # torch is missing: already reported by `devices`
+        return {}
+    found = {}
+    for name, path in shipped().items():
+        try:
+            Surrogate.load(path)
+            found[name] = "ok"
+        except (ValueError, OSError) as error:
+            found[name] = "changed"
+            problems.append(f"{error}; install the package anew")
     return found
 
 

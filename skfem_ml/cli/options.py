@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,3 +52,48 @@ Output = _option(Path, "--output", "Folder for the files; made if missing, files
 Quiet = _option(bool, "--quiet", "Print nothing but errors.")
 Json = _option(bool, "--json", "Print the result as JSON and nothing else.")
 Debug = _option(bool, "--debug", "Show tracebacks.", callback=remember_debug)
+Ell = _option(int | None, "--ell", "Localisation parameter of LOD. Default: 2, or that of the model.")
+Tol = _option(float, "--tol", "Hybrid: elements whose score is above this are recomputed exactly; 0 recomputes all.")
+
+# What a command that reads a field takes, with defaults; the names are those of `cases.FieldOptions`.
+FIELD: dict[str, tuple[Any, Any]] = {
+    "field": (Field, None),
+    "coarse": (Coarse, None),
+    "refine": (Refine, None),
+    "extent": (Extent, None),
+    "load": (Load, 1.0),
+    "dirichlet": (Dirichlet, None),
+    "low": (Low, None),
+    "high": (High, None),
+    "scale": (Scale, "linear"),
+    "origin": (Origin, "upper"),
+    "name": (Name, None),
+    "seed": (Seed, None),
+}
+
+
+def reads_field(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parameters of a field, and hand them to it as one: its first argument is ``read``.
+
+    ``read(refine=None)`` returns the `cases.Case`; the refinement of a model stands where the user gives none.
+    """
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        named = {name: given.pop(name) for name in FIELD}
+        path = named.pop("field")
+
+        def read(refine: int | None = None) -> Any:
+            from skfem_ml.cli.cases import FieldOptions, read_case
+
+            return read_case(path, FieldOptions(**named, model_refine=refine))
+
+        command(read, **given)
+
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [inspect.Parameter(name, keyword, default=d, annotation=a) for name, (a, d) in FIELD.items()]
+    parameters = [*shared, *(parameter.replace(kind=keyword) for parameter in own)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

@@ -63,11 +63,16 @@ class Outputs:
         return {Path(name).suffix.lstrip("."): str(self.folder / name) for name in self.names}
 
 
-def write_vtu(path: Path, mesh: Mesh, a: NDArray, points: Mapping[str, NDArray]) -> None:
-    """Write a mesh with the cell data "coefficient" and nodal fields ``(nvertices,)`` as VTU, through meshio."""
+def write_vtu(
+    path: Path, mesh: Mesh, a: NDArray, points: Mapping[str, NDArray], cells: Mapping[str, NDArray] | None = None
+) -> None:
+    """Write a mesh with the cell data "coefficient" and others ``(nelems,)`` and nodal fields ``(nvertices,)`` as VTU,
+    through meshio.
+    """
     from skfem.io.meshio import to_meshio
 
-    data = to_meshio(mesh, point_data=dict(points), cell_data={"coefficient": [a]}, encode_cell_data=False)
+    cell_data = {name: [values] for name, values in {"coefficient": a, **(cells or {})}.items()}
+    data = to_meshio(mesh, point_data=dict(points), cell_data=cell_data, encode_cell_data=False)
     # VTK has three coordinates; given two, meshio fills up with a warning.
     data.points = np.pad(data.points, ((0, 0), (0, 3 - data.points.shape[1])))
     data.write(path)

@@ -11,25 +11,21 @@ import typer
 
 from skfem_ml.cli import options as opt
 
-METHODS = ("fem", "lod")
+METHODS = ("fem", "lod", "surrogate", "hybrid")
+LEARNED = ("surrogate", "hybrid")
+TOLD = ("ell", "variant", "corrected", "model", "tol", "recomputed", "largest score")
 
 
 def solve(
-    field: opt.Field = None,
+    read: Any,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")] = "lod",
-    coarse: opt.Coarse = None,
-    refine: opt.Refine = None,
-    ell: Annotated[int, typer.Option("--ell", help="Localisation parameter of LOD.")] = 2,
+    ell: opt.Ell = None,
     variant: Annotated[str, typer.Option("--variant", help="LOD: petrov-galerkin or galerkin.")] = "petrov-galerkin",
-    extent: opt.Extent = None,
-    load: opt.Load = 1.0,
-    dirichlet: opt.Dirichlet = None,
-    low: opt.Low = None,
-    high: opt.High = None,
-    scale: opt.Scale = "linear",
-    origin: opt.Origin = "upper",
-    name: opt.Name = None,
-    seed: opt.Seed = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Surrogate, hybrid: name of a shipped model, or its file.")
+    ] = None,
+    tol: opt.Tol = 0.1,
+    scores: Annotated[bool, typer.Option("--scores", help="Surrogate, hybrid: write the map of scores too.")] = False,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
     output: opt.Output = Path("skfem_ml_output"),
@@ -37,32 +33,31 @@ def solve(
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD.
+    """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD, exact or with a trained network.
 
-    Writes solve_METHOD.vtu (coefficient, solution) and solve_METHOD.png, and prints a summary.
+    Writes solve_METHOD.vtu (coefficient, solution) and solve_METHOD.png, and prints a summary. Surrogate and hybrid
+    give the coarse part u_h of LOD, without its fine scales.
     """
-    from skfem_ml.cli.cases import FieldOptions, read_case
     from skfem_ml.cli.outputs import Outputs, talkative
 
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    if method not in LEARNED and (model is not None or scores):
+        raise ValueError(f"model, scores: for --method surrogate or hybrid, got {method}; leave them out")
+    if method in LEARNED and (variant != "petrov-galerkin" or corrected):
+        raise ValueError(f"variant, corrected: expected their defaults with --method {method}; they need correctors")
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
-    wanted = FieldOptions(
-        coarse=coarse,
-        refine=refine,
-        extent=extent,
-        load=load,
-        dirichlet=dirichlet,
-        low=low,
-        high=high,
-        scale=scale,
-        origin=origin,
-        name=name,
-        seed=seed,
-    )
-    case = read_case(field, wanted)
     show = talkative(quiet, json)
-    solver = _solver(method, case, {"ell": ell, "variant": variant, "engine": engine, "corrected": corrected}, show)
+    if method in LEARNED:
+        from skfem_ml.cli.learned import learned_solver, load_surrogate
+
+        surrogate = load_surrogate(model)
+        case = read(refine=surrogate.card["cells"])
+        solver = learned_solver(case, surrogate, method, ell, tol, scores, engine=engine, progress=show)
+    else:
+        case = read()
+        lod = {"ell": 2 if ell is None else ell, "variant": variant, "engine": engine, "corrected": corrected}
+        solver = _solver(method, case, lod, show)
     summary = run(case, method, solver, outputs, show)
     if json:
         typer.echo(json_format.dumps(summary, indent=2, allow_nan=False))
@@ -73,19 +68,19 @@ def solve(
 def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[str, Any]:
     """Solve, write the files and return the summary."""
     from skfem_ml import __version__
-    from skfem_ml.cli.outputs import progress, write_vtu
+    from skfem_ml.cli.outputs import progress
     from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
 
     start = time.perf_counter()
-    u = solver(case.problem)
+    u = _on_fine(solver(case.problem), case)
     seconds = time.perf_counter() - start
     with progress(show, 1) as report:
         report("picture and files", 0)
         figure = _figure(case, u, f"{case.title}, {method.upper()}")
         outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
         fields = {"u": u.y[u.basis.nodal_dofs[0]]}
-        outputs.write(outputs.names[1], lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields))
-    told = {key: u.info[key] for key in ("ell", "variant", "corrected") if key in u.info}
+        outputs.write(outputs.names[1], lambda path: _vtu(path, u, case, fields))
+    told = {key: u.info[key] for key in TOLD if key in u.info}
     return {
         "version": __version__,
         "method": method,
@@ -114,6 +109,25 @@ def _solver(method: str, case: Any, lod: dict[str, Any], show: bool) -> Any:
     return solver_lod(case.coarse, progress=show, **lod)
 
 
+def _on_fine(u: Any, case: Any) -> Any:
+    """A coarse solution as a function on the fine mesh, whose values and gradients it shares."""
+    from skfem import Basis
+
+    from skfem_ml.solutions import FEFunction
+
+    mesh = case.problem.mesh
+    if u.basis.mesh is mesh:
+        return u
+    basis = Basis(mesh, type(u.basis.elem)())
+    return FEFunction(basis, u(basis.doflocs), u.info)
+
+
+def _vtu(path: Path, u: Any, case: Any, fields: dict[str, Any]) -> None:
+    from skfem_ml.cli.outputs import write_vtu
+
+    write_vtu(path, u.basis.mesh, case.problem.a, fields, u.info.get("cells"))
+
+
 def _figure(case: Any, u: Any, title: str) -> Any:
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
@@ -134,7 +148,12 @@ def _figure(case: Any, u: Any, title: str) -> Any:
 
 def _text(case: Any, summary: dict[str, Any]) -> str:
     steps = ", ".join(f"{name} {value:.3g} s" for name, value in summary["seconds of steps"].items())
-    lod = f", ell = {summary['ell']}, {summary['variant']}" if "ell" in summary else ""
+    lod = f", ell = {summary['ell']}, " if "ell" in summary else ""
+    if "model" in summary:
+        lod += f"model {summary['model']}, coarse part u_h"
+        lod += f", {summary['recomputed']:.1%} of the elements exact" if "recomputed" in summary else ""
+    else:
+        lod += summary.get("variant", "")
     return "\n".join(
         [
             *case.notes,

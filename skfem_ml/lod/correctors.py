@@ -19,8 +19,10 @@ BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
 
 class Patch(NamedTuple):
-    """One patch problem: fine ``nodes`` (global numbers), stiffness, constraints, and which nodes are free."""
+    """One patch problem: fine ``cells`` and ``nodes`` (global numbers), stiffness, constraints, free nodes."""
 
+    cells: ndarray
+    corners: ndarray  # positions in ``nodes`` of the corners of every cell
     nodes: ndarray
     stiffness: csr_matrix
     constraints: csr_matrix
@@ -82,9 +84,30 @@ class ReferenceEngine:
                     else self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
                 )
                 patch = self._patch(T, index_of, matrices)
-                with one_thread():
-                    w = self._solve(patch, g)
-                yield T, patch, g, w
+                full = np.zeros((len(patch.nodes), g.shape[1]))
+                full[patch.own] = g
+                yield T, patch, g, self.solve(patch, full)
+
+    def with_adjoints(
+        self, elements: ndarray, gradients: ndarray
+    ) -> Iterator[tuple[int, Patch, ndarray, ndarray, ndarray]]:
+        """For each element T: T, its patch, w_j = Q_T lambda_j, Lambda_j and its adjoint corrector z_j, columns j.
+
+        Lambda_j = sum_i G[T, i, j] lambda_i for ``gradients`` G ``(nelems, rows, 2**d)``, and z_j in W(N^l(T)) solves
+        a(v, z_j) = a(v, Lambda_j) for all v there; all three are nodal values ``(nodes, 2**d)`` on the patch.
+        """
+        rows, count = self.space.patches.nodes, gradients.shape[2]
+        for block, index_of, matrices in self._blocks(elements):
+            for T in block:
+                patch = self._patch(T, index_of, matrices)
+                coarse = np.zeros((self.space.prolongation.shape[1], count))
+                coarse[rows[T][rows[T] >= 0]] = gradients[T][rows[T] >= 0]
+                tested = self.space.prolongation[patch.nodes] @ coarse
+                right = np.zeros((len(patch.nodes), 2 * count))
+                right[patch.own, :count] = self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                right[:, count:] = patch.stiffness @ tested
+                solved = self.solve(patch, right)
+                yield T, patch, solved[:, :count], tested, solved[:, count:]
 
     def _blocks(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Runs of elements with the element matrices their patches need: numbers of the cells in them, and matrices."""
@@ -111,14 +134,16 @@ class ReferenceEngine:
         nodes, position = np.unique(space.refinement.nodes[coarse], return_inverse=True)
         position = position.reshape(len(coarse), -1)
         corners = position[:, space.fine_corners_in_cell].reshape(-1, 2**space.grid.dim)
-        blocks = matrices[index_of[space.refinement.cells[coarse].ravel()]]
-        stiffness = _assembled(blocks, corners, corners, (len(nodes), len(nodes)))
+        cells = space.refinement.cells[coarse].ravel()
+        stiffness = _assembled(matrices[index_of[cells]], corners, corners, (len(nodes), len(nodes)))
         coarse_nodes, row = np.unique(space.grid.corners[coarse], return_inverse=True)
         weighted = space.averages[coarse][:, :, None] * self.projector
         constraints = _assembled(weighted, row.reshape(len(coarse), -1), position, (len(coarse_nodes), len(nodes)))
         whole = np.bincount(position.ravel(), minlength=len(nodes)) == space.fine_node_cells[nodes]
         free = np.flatnonzero(whole & ~space.fine_dirichlet[nodes])
         return Patch(
+            cells,
+            corners,
             nodes,
             stiffness,
             constraints[~space.dirichlet.nodes[coarse_nodes]],
@@ -126,12 +151,15 @@ class ReferenceEngine:
             position[np.flatnonzero(coarse == T)[0]],
         )
 
-    def _solve(self, patch: Patch, g: ndarray) -> ndarray:
-        w = np.zeros((len(patch.nodes), g.shape[1]))
-        if not len(patch.free):
-            return w
-        full = np.zeros_like(w)
-        full[patch.own] = g
+    def solve(self, patch: Patch, right: ndarray) -> ndarray:
+        """w in W(N^l(T)) with a(w, v) = the functional ``right`` ``(nodes, columns)`` at all v in W(N^l(T))."""
+        w = np.zeros_like(right)
+        if len(patch.free):
+            with one_thread():
+                w[patch.free] = self._free_values(patch, right[patch.free])
+        return w
+
+    def _free_values(self, patch: Patch, right: ndarray) -> ndarray:
         C = patch.constraints[:, patch.free].toarray()
         C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
         K = patch.stiffness[patch.free][:, patch.free]
@@ -142,11 +170,9 @@ class ReferenceEngine:
             factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0)
         except RuntimeError as error:
             raise not_elliptic() from error
-        solved = factor.solve(np.column_stack([C.T, full[patch.free]]))
+        solved = factor.solve(np.column_stack([C.T, right]))
         responses, w_free = solved[:, : len(C)], solved[:, len(C) :]
-        mu = _multipliers(C @ responses, C @ w_free)
-        w[patch.free] = w_free - responses @ mu
-        return w
+        return w_free - responses @ _multipliers(C @ responses, C @ w_free)
 
 
 def _multipliers(gram: ndarray, right: ndarray) -> ndarray:

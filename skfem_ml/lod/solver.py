@@ -64,7 +64,7 @@ def solver_lod(
     def solver(problem: Diffusion) -> FEFunction:
         start = time.perf_counter()
         lod = LOD(coarse, ell=ell, fine=problem.mesh, dirichlet=problem.dirichlet, **options)
-        _check_boundaries(lod, problem)
+        check_boundaries(lod, problem)
         run = _petrov_galerkin if variant == "petrov-galerkin" else _galerkin
         u, y, marks = run(lod, problem, corrected)
         seconds = np.diff([start, *marks])
@@ -86,7 +86,7 @@ def _petrov_galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[nda
     S = lod.assemble(diffusion, a=problem.a)
     b = lod.load(form, corrected=corrected, bilinear=diffusion, a=problem.a)
     assembled = time.perf_counter()
-    u = _solve(lod, problem, S, b)
+    u = solve_coarse(lod, problem, S, b)
     solved = time.perf_counter()
     y = lod.prolong(u, diffusion, load=form if corrected else None, a=problem.a)
     return u, y, [assembled, solved, time.perf_counter()]
@@ -98,7 +98,7 @@ def _galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[ndarray, n
     S = (basis.T @ problem.stiffness(lod.fine) @ basis).tocsr()
     b = basis.T @ problem.load(lod.fine)
     assembled = time.perf_counter()
-    u = _solve(lod, problem, S, b)
+    u = solve_coarse(lod, problem, S, b)
     solved = time.perf_counter()
     y = basis @ u
     if corrected:
@@ -106,7 +106,8 @@ def _galerkin(lod: LOD, problem: Diffusion, corrected: bool) -> tuple[ndarray, n
     return u, y, [assembled, solved, time.perf_counter()]
 
 
-def _solve(lod: LOD, problem: Diffusion, S: Any, b: ndarray) -> ndarray:
+def solve_coarse(lod: LOD, problem: Diffusion, S: Any, b: ndarray) -> ndarray:
+    """u_h with S u_h = b and the problem's boundary values, ``(coarse.N,)``."""
     x, D = problem.dirichlet_values(lod.coarse), problem.dirichlet_dofs(lod.coarse)
     if len(D) == lod.coarse.N:  # no interior node: nothing is left to solve
         return x
@@ -114,8 +115,8 @@ def _solve(lod: LOD, problem: Diffusion, S: Any, b: ndarray) -> ndarray:
     return solve(*condense(S, b, x=x, D=D), solver=spsolve)
 
 
-def _check_boundaries(lod: LOD, problem: Diffusion) -> None:
-    """A name may stand for other facets on the coarse mesh: correctors and problem would then disagree silently."""
+def check_boundaries(lod: LOD, problem: Diffusion) -> None:
+    """Raise ValueError where a name is another part of the boundary on the coarse mesh: nothing else would tell."""
     wanted = np.zeros(lod.fine.N, dtype=bool)
     wanted[problem.dirichlet_dofs(lod.fine)] = True
     got = np.zeros(lod.fine.N, dtype=bool)

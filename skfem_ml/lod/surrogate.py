@@ -211,10 +211,15 @@ def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:
     return [float(both.amin()), float(both.amax())]
 
 
+def shipped() -> dict[str, Path]:
+    """The models of the package: name -> file."""
+    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+
+
 def _find(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
         return Path(name_or_path)
-    known = {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
+    known = shipped()
     if name_or_path not in known:
         raise FileNotFoundError(
             f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
