@@ -44,7 +44,7 @@ def fit_doubt(
     x, y = torch.cat(features), torch.cat(targets).to(features[0].dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        net.doubt[-1].bias.fill_(y.sort().values[int(quantile * (len(y) - 1))])
+        list(net.doubt.parameters())[-1].fill_(y.sort().values[int(quantile * (len(y) - 1))])
     optimiser = torch.optim.Adam(net.doubt.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):

@@ -57,8 +57,8 @@ UNSEEN = ("cracks", "textures")
 def wide_field(mesh: Mesh, family: str, index: int, seed: int = 0, contrast: float = 1e3) -> ndarray:
     """Sample ``index`` of a family of what users bring, ``(nelems,)``, from a stream of its own.
 
-    Contrasts (largest over smallest value) are log-uniform in [2, ``contrast``], lengths log-uniform in units of the
-    bounding box's first edge:
+    Contrasts (largest over smallest value) are log-uniform in [2, ``contrast``], lengths log-uniform, for the
+    unit square:
 
     - ``"log-normal"``: Gaussian logarithm scaled to the contrast, correlation lengths in [1/128, 1/4] each way;
     - ``"discs"``: 10 to 300 discs of radius in [1/100, 1/15], softer or harder than the background;
@@ -67,6 +67,8 @@ def wide_field(mesh: Mesh, family: str, index: int, seed: int = 0, contrast: flo
     - ``"multilevel"``: mean over up to four of the levels 2, ..., 8, raised to a power that gives the contrast;
     - ``"cracks"`` (not trained on): 20 to 100 segments on an iid background, as long as [1/10, 1/2];
     - ``"textures"`` (not trained on): a sum of five plane waves bent by another, as in wood or marble.
+
+    No length is below the width of a cell.
 
     Raises ValueError for another name, a negative index and a contrast below 2.
     """
@@ -83,6 +85,11 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | 
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
+def _resolved(mesh: Mesh, length: float) -> float:
+    """The length, or the width of the widest cell where that is longer."""
+    return max(length, float(np.ptp(mesh.p[:, mesh.t], axis=1).max()))
+
+
 def _stretched(logs: ndarray, ratio: float) -> ndarray:
     """exp of the logarithms scaled to a range of log ratio."""
     return np.exp((logs - logs.min()) * np.log(ratio) / max(np.ptp(logs), 1e-12))
@@ -95,12 +102,12 @@ def _log_normal(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
 
 def _discs(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
     number, radius = int(_log_uniform(rng, 10, 300)), _log_uniform(rng, 1 / 100, 1 / 15)
-    return inclusions(mesh, ratio ** rng.choice([-1.0, 1.0]), number, radius, rng)
+    return inclusions(mesh, ratio ** rng.choice([-1.0, 1.0]), number, _resolved(mesh, radius), rng)
 
 
 def _channels(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
     value, width = ratio ** rng.choice([-1.0, 1.0]), _log_uniform(rng, 1 / 256, 1 / 20)
-    both = [channels(mesh, value, int(rng.integers(1, 9)), width, rng, axis) for axis in (0, 1)]
+    both = [channels(mesh, value, int(rng.integers(1, 9)), _resolved(mesh, width), rng, axis) for axis in (0, 1)]
     return np.maximum(*both) if value > 1 else np.minimum(*both)
 
 
@@ -115,7 +122,8 @@ def _multilevel(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
 
 def _cracks(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
     number, length = int(_log_uniform(rng, 20, 100)), _log_uniform(rng, 1 / 10, 1 / 2)
-    return cracks(mesh, number, _log_uniform(rng, 1 / 256, 1 / 100), length, rng, (1.0, 1.4), (0.7 * ratio, ratio))
+    width = _resolved(mesh, _log_uniform(rng, 1 / 256, 1 / 100))
+    return cracks(mesh, number, width, length, rng, (1.0, 1.4), (0.7 * ratio, ratio))
 
 
 def _textures(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:

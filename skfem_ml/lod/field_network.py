@@ -42,6 +42,8 @@ class FieldNetwork(nn.Module):
     Raises ValueError for sizes out of range.
     """
 
+    doubt: nn.Sequential
+
     def __init__(
         self,
         m: int,

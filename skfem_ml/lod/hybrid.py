@@ -18,9 +18,9 @@ Score = Callable[..., ndarray]
 class Hybrid:
     """A local map: the surrogate's matrices, recomputed by exact correctors where their score exceeds ``tol``.
 
-    The score of an element is the spread of the surrogate over the symmetries of its patch (`Surrogate.spread`) plus
-    how far its inputs lie outside the range of training (`Surrogate.excess`). It tells where the surrogate is in doubt;
-    it bounds no error, and a tolerance is to be chosen on fields whose exact matrices are known.
+    The score of an element is the relative error that the surrogate expects of itself (`Surrogate.doubt`) plus how far
+    its inputs lie outside the range of training (`Surrogate.excess`). It tells where the surrogate is in doubt; it
+    bounds no error, and a tolerance is to be chosen on fields whose exact matrices are known.
 
     Parameters
     ----------
@@ -72,6 +72,6 @@ class Hybrid:
         return out
 
     def _doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
-        return self.surrogate.spread(lod, elements, **coefficients) + self.surrogate.excess(
+        return self.surrogate.doubt(lod, elements, **coefficients) + self.surrogate.excess(
             lod, elements, **coefficients
         )

@@ -36,7 +36,8 @@ class Surrogate:
         A network of `networks`: single precision inside, double precision out.
     card
         What `labels.setting` gives for the LOD of the labels, and optionally "extent" ``[low, high]``, the range of
-        the network's inputs in training (see `extent_of`), and anything else that is JSON (seed, errors, family).
+        the network's inputs in training (see `extent_of`), "shapes", the patches seen there (see `shapes_of`), and
+        anything else that is JSON (seed, errors, family).
         "boundary": "mixed" takes Gamma_D of any kind, "dirichlet" the whole boundary only.
     symmetric
         Whether to average over the eight symmetries of the square: equivariant, for eight times the work.
@@ -60,6 +61,7 @@ class Surrogate:
                 raise ValueError(f"card: expected {name} = {size}, which is the network's, got {card[name]!r}")
         self.net, self.card = net.to(device).eval(), dict(card)
         self.symmetric, self.device = symmetric, device
+        self._shapes = frozenset(self.card.get("shapes") or ())
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``; a batch of
@@ -98,10 +100,21 @@ class Surrogate:
 
     def excess(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where
-        the card has no "extent".
+        the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
         return self._excess(*self._inputs(lod, elements, coefficients))[0].cpu().numpy()
+
+    def doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
+
+        It is what the network says of itself (see `FieldNetwork.error`), or `spread` for one that says nothing.
+        """
+        if not hasattr(self.net, "error"):
+            return self.spread(lod, elements, **coefficients)
+        self.check(lod)
+        with torch.no_grad():
+            return self.net.error(*self._inputs(lod, elements, coefficients))[0].cpu().numpy()  # type: ignore[operator]
 
     def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
@@ -167,13 +180,16 @@ class Surrogate:
 
     def _excess(self, a: Tensor, place: Place) -> Tensor:
         extent = self.net.extent(a, place)  # type: ignore[operator]
-        if self.card.get("extent") is None:
-            return torch.zeros_like(extent[:, :, 0])
-        low, high = self.card["extent"]
-        # Rounding of the logarithm alone puts nobody outside.
-        slack = 1e-9 * max(1.0, abs(low), abs(high))
-        gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
-        return torch.where(gap > slack, gap, 0.0)
+        excess = torch.zeros_like(extent[:, :, 0])
+        if self.card.get("extent") is not None:
+            low, high = self.card["extent"]
+            # Rounding of the logarithm alone puts nobody outside.
+            slack = 1e-9 * max(1.0, abs(low), abs(high))
+            gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
+            excess = torch.where(gap > slack, gap, 0.0)
+        if self.card.get("shapes") is not None:
+            excess[:, [shape not in self._shapes for shape in shapes_of(place)]] = torch.inf
+        return excess
 
 
 class _Given:
@@ -203,6 +219,12 @@ def place_of(lod: LOD, elements: ndarray) -> Place:
     arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
     cells, nodes, dirichlet = (torch.from_numpy(array[elements]) for array in arrays)
     return Place(cells, nodes, dirichlet, torch.from_numpy(lod.space.grid.cells.T.copy()))
+
+
+def shapes_of(place: Place) -> list[str]:
+    """What patches look like apart from the coefficient, k hexadecimal numbers: elements inside, nodes on Gamma_D."""
+    bits = torch.cat([place.cells >= 0, place.dirichlet], dim=1).cpu().numpy()
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
 def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:
