@@ -7,6 +7,7 @@ from lod_cases import diffusion, random_field, reaction_diffusion, u_shaped, uni
 from skfem import BilinearForm, MeshHex, MeshLine, MeshQuad
 from skfem.helpers import dot, grad
 
+from demos import recover_coefficient
 from skfem_ml.lod import LOD
 from skfem_ml.lod.adjoint import coarse_solution
 from skfem_ml.lod.exact_gradient import exact_matrices, matrix_gradient
@@ -114,3 +115,12 @@ def test_input():
     with pytest.raises(ValueError, match="affine in a"):
         matrix_gradient(lod, squared, G, a=a)
     assert (matrix_gradient(lod, diffusion, 0 * G, a=a) == 0).all()
+
+
+def test_the_demo_recovers_a_coefficient_where_coarse_elements_do_not():
+    result = recover_coefficient.compute(level=2, refine=8, ell=2, loads=2, iterations=8)
+    assert result.errors["LOD"] < 0.6 < 0.9 < result.errors["coarse FEM, geometric mean"]
+    figure = recover_coefficient.visualize(result)
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert len(panels) == 4 and all(axes.get_xlabel() and axes.get_ylabel() for axes in panels)
+    assert [axes.get_ylabel() for axes in figure.axes[-2:]] == ["coefficient $a$", r"$\exp(\theta_T)$"]
