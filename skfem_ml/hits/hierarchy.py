@@ -1,0 +1,180 @@
+"""A hierarchy of flow maps: vectorised roll-out, the hybrid with a classical stepper, selection of scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skfem_ml.hits.interpolation import KINDS, Rhs, interpolate
+from skfem_ml.stepping import OdeResult
+
+Array = NDArray[np.float64]
+
+
+class HiTS:
+    """Flow maps of nested steps ``dt_1 > dt_2 > ...``, each a multiple of the next, coupled in time.
+
+    ``maps`` are steppers (``.dt`` and ``step(u)`` for rows of states ``(rows, n)``): `FlowMap`, or anything else, such
+    as an exact flow map or a Runge-Kutta method; their order does not matter. A stepper itself, of the largest step.
+    Raises ValueError for no maps and steps that are not nested, TypeError for steppers whose equation depends on time.
+    """
+
+    def __init__(self, maps: Sequence[Any]):
+        if not maps:
+            raise ValueError("maps: expected at least one flow map, got none")
+        self.maps = sorted(maps, key=lambda m: -m.dt)
+        for stepper in self.maps:
+            if getattr(stepper, "timed", False):
+                raise TypeError(f"maps: expected steppers of autonomous equations, got {stepper} with timed = True")
+        self.strides = [round(m.dt / self.maps[-1].dt) for m in self.maps]
+        steps = [m.dt for m in self.maps]
+        for larger, smaller in pairwise(steps):
+            ratio = round(larger / smaller)
+            if ratio < 2 or abs(ratio * smaller - larger) > 1e-9 * larger:
+                raise ValueError(f"maps: expected each dt to be a multiple (2 or more) of the next, got {steps}")
+
+    @property
+    def dt(self) -> float:
+        """The largest step."""
+        return self.maps[0].dt
+
+    def step(self, u: ArrayLike) -> Array:
+        """Return the state one largest step later."""
+        return self.maps[0].step(u)
+
+    def rollout(self, y0: ArrayLike, count: int) -> tuple[Array, int, int]:
+        """Return the states at all ``count + 1`` multiples of the smallest step, ``(count + 1, ..., n)``: algorithm 1.
+
+        The largest step comes first; each finer map then advances all knots there are at once, ``dt_{i-1} / dt_i - 1``
+        times. Also returns the number of steps one after the other, and of states stepped in all.
+        """
+        y0 = np.asarray(y0, dtype=float)
+        states = np.empty((count + 1, *y0.shape))
+        states[0] = y0
+        steps = work = 0
+        stride = 0  # of the knots at hand; 0: there is only the start
+        for stepper, finer in zip(self.maps, self.strides, strict=True):
+            knots = np.arange(0, count + 1, stride) if stride else np.array([0])
+            current = states[knots]
+            for j in range(1, (stride or count + finer) // finer):
+                knots = knots[knots + j * finer <= count]  # less than a whole step may be left after the last knots
+                if not len(knots):
+                    break
+                current = _rows(stepper, current[: len(knots)])
+                states[knots + j * finer] = current
+                steps, work = steps + 1, work + current.size // y0.shape[-1]
+            stride = finer if stride or finer <= count else 0
+        return states, steps, work
+
+    def solve(
+        self,
+        t_span: Sequence[float],
+        y0: ArrayLike,
+        t_eval: ArrayLike | None = None,
+        *,
+        interpolation: str = "cubic",
+        f: Rhs | None = None,
+    ) -> OdeResult:
+        """Return the states from ``y0`` ``(n,)`` or ``(batch, n)`` over ``t_span``, like scipy's ``solve_ivp``.
+
+        ``t_eval`` ``(k,)`` is increasing, default every multiple of the smallest step. Values between knots:
+        "linear", "cubic", or "hermite" with the right-hand side ``f(t, y)`` (`interpolate`). The result has ``t``
+        ``(k,)``, ``y`` ``(n, k)`` or ``(batch, n, k)``, ``sol``, and status -1 where a state is not finite: what comes
+        before is kept, all later values of that trajectory are NaN.
+
+        Raises ValueError for a span that is no multiple of the smallest step, another size of y0 or values that are
+        not finite, unsorted t_eval or times outside the span, and an unknown interpolation.
+        """
+        start, count, y0 = self._check(t_span, y0, interpolation, f)
+        times = _check_times(t_eval, start, start + count * self.maps[-1].dt)
+        with np.errstate(over="ignore", invalid="ignore"):
+            states, steps, work = self.rollout(y0, count)
+        message, status = _mark_divergence(states, start, self.maps[-1].dt)
+
+        def sol(t: ArrayLike) -> Array:
+            t = np.asarray(t, dtype=float)
+            values = interpolate(start, self.maps[-1].dt, states, t.reshape(-1), interpolation, f)
+            return np.moveaxis(values, 0, -1).reshape(*y0.shape, *t.shape)
+
+        if times is None:
+            grid = start + self.maps[-1].dt * np.arange(count + 1)
+            return OdeResult(grid, np.moveaxis(states, 0, -1), status, message, steps, sol, work)
+        return OdeResult(times, sol(times), status, message, steps, sol, work)
+
+    def _check(
+        self, t_span: Sequence[float], y0: ArrayLike, interpolation: str, f: Rhs | None
+    ) -> tuple[float, int, Array]:
+        if interpolation not in KINDS or (interpolation == "hermite" and f is None):
+            raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {interpolation!r}")
+        start, end = map(float, t_span)
+        smallest = self.maps[-1].dt
+        count = round((end - start) / smallest)
+        if count < 1 or abs(count * smallest - (end - start)) > 1e-9 * abs(end - start):
+            raise ValueError(
+                f"t_span: expected a length that is a positive multiple of the smallest step {smallest}, got "
+                f"({start}, {end}); end at {start + max(1, count) * smallest!r}, or add a map of a finer step"
+            )
+        return start, count, check_states(y0, self.size)
+
+    @property
+    def size(self) -> int | None:
+        """The number of unknowns n where the maps tell it, else None."""
+        return next((m.size for m in self.maps if getattr(m, "size", None)), None)
+
+
+def hybrid(maps: HiTS | Sequence[Any], stepper: Any) -> HiTS:
+    """Return the hierarchy of the maps with ``dt`` above ``stepper.dt``, and the classical stepper below: algorithm 2.
+
+    The networks make the knots, and the stepper advances all of them at once. Raises ValueError where no map is left,
+    and what `HiTS` raises.
+    """
+    given = maps.maps if isinstance(maps, HiTS) else list(maps)
+    coarse = [m for m in given if m.dt > stepper.dt * (1 + 1e-9)]
+    if not coarse:
+        raise ValueError(
+            f"maps: expected at least one dt above the stepper's {stepper.dt}, got {[m.dt for m in given]}"
+        )
+    return HiTS([*coarse, stepper])
+
+
+def check_states(y0: ArrayLike, size: int | None = None) -> Array:
+    """Return states ``(n,)`` or ``(batch, n)`` in double; ValueError for other shapes, another n, or not finite."""
+    y0 = np.asarray(y0, dtype=float)
+    if y0.ndim not in (1, 2) or not y0.size or (size is not None and y0.shape[-1] != size):
+        raise ValueError(f"y0: expected ({size or 'n'},) or (batch, {size or 'n'}), got {y0.shape}")
+    if not np.isfinite(y0).all():
+        raise ValueError(f"y0: expected finite values, got {int((~np.isfinite(y0)).sum())} that are not")
+    return y0
+
+
+def _rows(stepper: Any, states: Array) -> Array:
+    """One step of states ``(..., n)`` as rows ``(rows, n)``."""
+    return np.asarray(stepper.step(states.reshape(-1, states.shape[-1]))).reshape(states.shape)
+
+
+def _check_times(t_eval: ArrayLike | None, start: float, end: float) -> Array | None:
+    if t_eval is None:
+        return None
+    times = np.asarray(t_eval, dtype=float)
+    if times.ndim != 1 or (np.diff(times) <= 0).any() or not np.isfinite(times).all():
+        raise ValueError("t_eval: expected increasing finite times (k,), got unsorted ones or another shape; sort them")
+    slack = 1e-9 * (end - start)
+    if len(times) and (times[0] < start - slack or times[-1] > end + slack):
+        raise ValueError(f"t_eval: expected times within t_span ({start}, {end}), got {times[0]} to {times[-1]}")
+    return times
+
+
+def _mark_divergence(states: Array, start: float, dt: float) -> tuple[str, int]:
+    """Set to NaN, in place, what follows a state that is not finite; return message and status."""
+    wrong = ~np.isfinite(states).all(axis=-1)
+    if not wrong.any():
+        return "reached the end of t_span", 0
+    gone = np.logical_or.accumulate(wrong, axis=0)
+    states[gone] = np.nan
+    first = int(gone.reshape(len(gone), -1).any(axis=1).argmax())
+    count, total = int(gone[-1].sum()), gone[-1].size
+    return f"{count} of {total} trajectories not finite, the first from t = {start + first * dt:.6g} on", -1
