@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml.hits.fitting import fit_map
+from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.interpolation import KINDS, Rhs, interpolate
 from skfem_ml.stepping import OdeResult
+from skfem_ml.training import History
 
 Array = NDArray[np.float64]
 
@@ -27,6 +32,7 @@ class HiTS:
         if not maps:
             raise ValueError("maps: expected at least one flow map, got none")
         self.maps = sorted(maps, key=lambda m: -m.dt)
+        self.scores: dict[tuple[float, float], float] = {}
         for stepper in self.maps:
             if getattr(stepper, "timed", False):
                 raise TypeError(f"maps: expected steppers of autonomous equations, got {stepper} with timed = True")
@@ -105,6 +111,45 @@ class HiTS:
             return OdeResult(grid, np.moveaxis(states, 0, -1), status, message, steps, sol, work)
         return OdeResult(times, sol(times), status, message, steps, sol, work)
 
+    def fit(self, t: ArrayLike, y: ArrayLike, *, folder: str | Path | None = None, **options: Any) -> list[History]:
+        """Train every map on trajectories, the largest step first, and return their histories.
+
+        ``y`` is ``(trajectories, n, k)`` at times ``t`` ``(k,)``; ``options`` are those of `fitting.fit_map`. With a
+        ``folder`` (made if missing) each map has a checkpoint there, and a run that was stopped goes on. Raises
+        TypeError where a map is no `FlowMap`.
+        """
+        for stepper in self.maps:
+            if not isinstance(stepper, FlowMap):
+                raise TypeError(f"maps: expected FlowMaps to train, got {type(stepper).__name__}")
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        paths = [None if folder is None else Path(folder) / f"dt-{stepper.dt:g}.pt" for stepper in self.maps]
+        return [fit_map(m, t, y, checkpoint=path, **options) for m, path in zip(self.maps, paths, strict=True)]
+
+    def select(self, t: ArrayLike, y: ArrayLike, interpolation: str = "cubic") -> HiTS:
+        """Return the hierarchy of the contiguous range of scales with the least error on validation trajectories.
+
+        ``y`` ``(trajectories, n, k)`` at times ``t`` ``(k,)``, the first of them the start. As published: the upper end
+        u minimises the mean squared error of ``F_1, ..., F_k`` (F_1 the smallest step) over k, then the lower end that
+        of ``F_k, ..., F_u``. The errors tried are kept in ``.scores``, by smallest and largest dt of the range.
+        """
+        t, y = np.asarray(t, dtype=float), np.asarray(y, dtype=float)
+        ascending = self.maps[::-1]
+        scores: dict[tuple[float, float], float] = {}
+
+        def score(low: int, high: int) -> float:
+            chosen = HiTS(ascending[low : high + 1])
+            key = chosen.maps[-1].dt, chosen.dt
+            if key not in scores:
+                scores[key] = mean_squared_error(chosen, t, y, interpolation)
+            return scores[key]
+
+        upper = min(range(len(ascending)), key=lambda k: score(0, k))
+        lower = min(range(upper + 1), key=lambda k: score(k, upper))
+        best = HiTS(ascending[lower : upper + 1])
+        best.scores = scores
+        return best
+
     def _check(
         self, t_span: Sequence[float], y0: ArrayLike, interpolation: str, f: Rhs | None
     ) -> tuple[float, int, Array]:
@@ -139,6 +184,20 @@ def hybrid(maps: HiTS | Sequence[Any], stepper: Any) -> HiTS:
             f"maps: expected at least one dt above the stepper's {stepper.dt}, got {[m.dt for m in given]}"
         )
     return HiTS([*coarse, stepper])
+
+
+def mean_squared_error(hits: HiTS, t: Array, y: Array, interpolation: str = "cubic", f: Rhs | None = None) -> float:
+    """Return the mean over trajectories, unknowns and times of the squared error; infinite where it is not finite.
+
+    A range of scales whose smallest step does not divide the span goes past the end, and is interpolated back.
+    """
+    smallest = hits.maps[-1].dt
+    count = math.ceil((t[-1] - t[0]) / smallest * (1 - 1e-12))
+    with np.errstate(over="ignore", invalid="ignore"):
+        states, _, _ = hits.rollout(y[..., 0], count)
+        values = interpolate(t[0], smallest, states, t, interpolation, f)
+        error = float(np.mean((np.moveaxis(values, 0, -1) - y) ** 2))
+    return error if math.isfinite(error) else math.inf
 
 
 def check_states(y0: ArrayLike, size: int | None = None) -> Array:

@@ -95,7 +95,7 @@ def parareal(
             if not corrections[-1] > tol:
                 break
     status, message = _outcome(U, corrections, tol, slices)
-    grid: Array = start + length * np.arange(slices + 1)
+    grid = np.linspace(start, end, slices + 1)
     return PararealResult(
         grid, np.moveaxis(U, 0, -1), status, message, len(corrections) * m_F, None, work,
         np.array(corrections), tuple(np.moveaxis(u, 0, -1) for u in iterates), m_F, m_G,
