@@ -18,6 +18,7 @@ from skfem_ml.training import History, fit
 
 Array = NDArray[np.float64]
 OPTIMISERS = ("soap", "adam")
+SAMPLINGS = ("uniform", "log")
 CHECKED = 4096  # windows of the loss that is recorded
 RESTARTS = 3
 
@@ -30,6 +31,7 @@ def fit_map(
     steps: int = 5000,
     batch: int = 512,
     window: int = 1,
+    sampling: str = "uniform",
     optimiser: str = "soap",
     lr: float = 3e-3,
     seed: int = 0,
@@ -41,30 +43,35 @@ def fit_map(
 ) -> History:
     """Train one map in place by ``1/(m p) sum_i sum_k |F^k(x_i) - x_i(k dt)|^2 / increment^2``, k = 1, ..., p.
 
-    ``t`` ``(k,)`` and ``y`` ``(trajectories, n, k)`` are training trajectories on equal times that divide the map's dt;
-    windows of ``window`` = p steps start at any of them. ``normalise`` sets the map's normalisation from them first;
-    without it the loss is (2.5) as it stands, if increments are 1. ``optimiser`` is "soap" or "adam"; its rate falls
-    from ``lr`` to zero like a cosine. Every ``every`` steps the loss on windows of ``validation`` ``(t, y)`` (default:
-    of the training trajectories) is recorded, and the best weights are kept. SOAP may diverge: where the loss is not
-    finite, or the record is a thousand times the best, training goes on from the best weights at a third of the rate.
+    ``t`` ``(k,)`` and ``y`` ``(trajectories, n, k)`` are training trajectories on equal times that divide the map's
+    dt. Windows of ``window`` = p steps start at any of them, "uniform" in time, or with ``sampling="log"`` in its
+    logarithm, which has transients as often as what follows. ``normalise`` sets the map's normalisation from the
+    windows' first steps; without it the loss is (2.5) as it stands, if increments are 1.
+
+    ``optimiser`` is "soap" or "adam"; its rate falls from ``lr`` to zero like a cosine. Every ``every`` steps the loss
+    on windows of ``validation`` ``(t, y)`` (default: of the training trajectories) is recorded, and the best weights
+    are kept. SOAP may diverge: where the loss is not finite, or the record is a thousand times the best, training goes
+    on from the best weights at a third of the rate.
 
     ``checkpoint`` and ``progress`` are those of `training.fit`. Raises ValueError for data that do not fit the map,
     FloatingPointError where training diverges again and again.
     """
-    if optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser: expected one of {OPTIMISERS}, got {optimiser!r}")
+    for name, value, known in (("optimiser", optimiser, OPTIMISERS), ("sampling", sampling, SAMPLINGS)):
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {known}, got {value!r}")
     stride, states = windows(t, y, flow_map, window)
+    generator = torch.Generator().manual_seed(seed)
+    starts = draw_starts(states, stride * window, sampling, generator)
     if normalise:
-        x = states[:, :-stride].reshape(-1, states.shape[-1])
-        flow_map.normalise(x, states[:, stride:].reshape(x.shape))
-    dtype = flow_map.center.dtype
-    loss, starts = recurrent_loss(states, stride, window, dtype)
-    checked, rows = loss, starts
+        flat = states.reshape(-1, states.shape[-1])
+        flow_map.normalise(flat[starts], flat[starts + stride])
+    loss = checked = recurrent_loss(states, stride, window, flow_map.center.dtype)
+    rows = starts
     if validation is not None:
         valid_stride, valid = windows(*validation, flow_map, window)
-        checked, rows = recurrent_loss(valid, valid_stride, window, dtype)
-    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:CHECKED]
-    sample = (rows[chosen],)
+        rows = draw_starts(valid, valid_stride * window, sampling, generator)
+        checked = recurrent_loss(valid, valid_stride, window, flow_map.center.dtype)
+    sample = (rows[torch.randperm(len(rows), generator=generator)[:CHECKED]],)
 
     def record(net: FlowMap) -> float:
         with torch.no_grad():
@@ -105,12 +112,23 @@ def windows(t: ArrayLike, y: ArrayLike, flow_map: FlowMap, window: int) -> tuple
     return stride, np.ascontiguousarray(np.moveaxis(y, -1, 1))
 
 
-def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) -> tuple[Callable[..., Tensor], Tensor]:
-    """Return ``loss(map, (starts,))``, (2.5) over the squared increments, and all starts ``(m,)`` there are."""
-    count, length, n = states.shape
-    flat = torch.from_numpy(states.reshape(-1, n)).to(dtype)
-    first = torch.arange(length - window * stride)
-    starts = (torch.arange(count)[:, None] * length + first).reshape(-1)
+def draw_starts(states: Array, span: int, sampling: str, generator: torch.Generator) -> Tensor:
+    """Return places in the flattened states where windows of ``span`` intervals start, as many as there are.
+
+    "uniform": each once. "log": ``floor((m + 1)^u) - 1`` with u uniform in (0, 1), for m places in a trajectory.
+    """
+    count, length, _ = states.shape
+    places = length - span
+    first = torch.arange(places).expand(count, places)
+    if sampling == "log":
+        u = torch.rand(count, places, generator=generator, dtype=torch.float64)
+        first = ((places + 1) ** u).long().clamp(1, places) - 1
+    return (torch.arange(count)[:, None] * length + first).reshape(-1)
+
+
+def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) -> Callable[..., Tensor]:
+    """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``."""
+    flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(dtype)
 
     def loss(flow_map: Any, rows: tuple[Tensor]) -> Tensor:
         weight = torch.where(flow_map.increment > 0, flow_map.increment, 1.0)
@@ -120,7 +138,7 @@ def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) 
             total = total + ((x - flat[rows[0] + k * stride]) / weight).square().sum(dim=1).mean()
         return total / window
 
-    return loss, starts
+    return loss
 
 
 class _Guard:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml.hits.files import load_maps, save_maps
 from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.interpolation import KINDS, Rhs, interpolate
@@ -33,6 +34,7 @@ class HiTS:
             raise ValueError("maps: expected at least one flow map, got none")
         self.maps = sorted(maps, key=lambda m: -m.dt)
         self.scores: dict[tuple[float, float], float] = {}
+        self.card: dict[str, Any] = {}
         for stepper in self.maps:
             if getattr(stepper, "timed", False):
                 raise TypeError(f"maps: expected steppers of autonomous equations, got {stepper} with timed = True")
@@ -95,7 +97,9 @@ class HiTS:
         Raises ValueError for a span that is no multiple of the smallest step, another size of y0 or values that are
         not finite, unsorted t_eval or times outside the span, and an unknown interpolation.
         """
-        start, count, y0 = self._check(t_span, y0, interpolation, f)
+        if interpolation not in KINDS or (interpolation == "hermite" and f is None):
+            raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {interpolation!r}")
+        start, count, y0 = self.check(t_span, y0)
         times = _check_times(t_eval, start, start + count * self.maps[-1].dt)
         with np.errstate(over="ignore", invalid="ignore"):
             states, steps, work = self.rollout(y0, count)
@@ -147,14 +151,11 @@ class HiTS:
         upper = min(range(len(ascending)), key=lambda k: score(0, k))
         lower = min(range(upper + 1), key=lambda k: score(k, upper))
         best = HiTS(ascending[lower : upper + 1])
-        best.scores = scores
+        best.scores, best.card = scores, self.card
         return best
 
-    def _check(
-        self, t_span: Sequence[float], y0: ArrayLike, interpolation: str, f: Rhs | None
-    ) -> tuple[float, int, Array]:
-        if interpolation not in KINDS or (interpolation == "hermite" and f is None):
-            raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {interpolation!r}")
+    def check(self, t_span: Sequence[float], y0: ArrayLike) -> tuple[float, int, Array]:
+        """Return start, number of smallest steps and states; ValueError where the maps cannot go there from them."""
         start, end = map(float, t_span)
         smallest = self.maps[-1].dt
         count = round((end - start) / smallest)
@@ -164,6 +165,25 @@ class HiTS:
                 f"({start}, {end}); end at {start + max(1, count) * smallest!r}, or add a map of a finer step"
             )
         return start, count, check_states(y0, self.size)
+
+    def save(self, path: str | Path, **card: Any) -> None:
+        """Write weights, normalisation, what is in ``.card`` and further entries to one file; see `storage.save_model`.
+
+        Raises TypeError for maps that are no `FlowMap` of an `nn.MLP`.
+        """
+        save_maps(path, self.maps, {**self.card, **card})
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, **wanted: Any) -> HiTS:
+        """Read a hierarchy, in double precision: a path, or the name of a model of the package ("van-der-pol").
+
+        ``wanted`` are entries that the card must have, such as ``system="van-der-pol"``. Raises FileNotFoundError with
+        the names there are, CorruptModelError for what `save` did not write, ModelMismatchError for another card.
+        """
+        maps, card = load_maps(name_or_path, wanted)
+        loaded = cls(maps)
+        loaded.card = card
+        return loaded
 
     @property
     def size(self) -> int | None:

@@ -89,7 +89,7 @@ def hyperbolic(mu: float = -0.05, rate: float = -1.0) -> OdeSystem:
 
 def cubic() -> OdeSystem:
     """``x' = -x^3 / 10 + 2 y^3, y' = -2 x^3 - y^3 / 10``: a damped oscillator."""
-    rhs = _rhs(lambda x, y: (-0.1 * x**3 + 2 * y**3, -2 * x**3 - 0.1 * y**3))
+    rhs = _rhs(lambda x, y: (-0.1 * x * x * x + 2 * y * y * y, -2 * x * x * x - 0.1 * y * y * y))
     return OdeSystem("cubic", rhs, ("x", "y"), 0.01, {"train": _box((-1, 1), (-1, 1))}, _sizes(3200, 320))
 
 
