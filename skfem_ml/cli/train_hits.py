@@ -89,7 +89,8 @@ def _train(
         losses.append(history.best)
     hits = HiTS(maps)
     kind = "linear" if variant == "published" else "cubic"
-    chosen = hits.select(*data["val"], interpolation=kind)
+    t, y = data["val"]
+    chosen = hits.select(t, y, kind)
     t, y = data["test"]
     content: dict[str, Any] = {
         "system": name, "variant": variant, "seed": seed, "steps": steps, "dt": [m.dt for m in maps], "losses": losses,
