@@ -65,12 +65,12 @@ def fit_map(
     if normalise:
         flat = states.reshape(-1, states.shape[-1])
         flow_map.normalise(flat[starts], flat[starts + stride])
-    loss = recurrent_loss(states, stride, window, flow_map.center.dtype)
+    loss = recurrent_loss(states, stride, window, flow_map.center)
     checked, rows = loss, starts
     if validation is not None:
         valid_stride, valid = windows(*validation, flow_map, window)
         rows = draw_starts(valid, valid_stride * window, sampling, generator)
-        checked = recurrent_loss(valid, valid_stride, window, flow_map.center.dtype)
+        checked = recurrent_loss(valid, valid_stride, window, flow_map.center)
     guard = _Guard(checked, rows[torch.randperm(len(rows), generator=generator)[:CHECKED]])
     for attempt in range(RESTARTS):
         rate = lr / 3**attempt
@@ -120,13 +120,16 @@ def draw_starts(states: Array, span: int, sampling: str, generator: torch.Genera
     return (torch.arange(count)[:, None] * length + first).reshape(-1)
 
 
-def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``."""
-    flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(dtype)
+def recurrent_loss(states: Array, stride: int, window: int, like: Tensor) -> Callable[..., Tensor]:
+    """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``.
+
+    Type and device of the numbers are those of ``like``.
+    """
+    flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(like)
 
     def loss(flow_map: Any, rows: tuple[Tensor]) -> Tensor:
         weight = torch.where(flow_map.increment > 0, flow_map.increment, 1.0)
-        x, total = flat[rows[0]], torch.zeros((), dtype=dtype)
+        x, total = flat[rows[0]], torch.zeros((), dtype=like.dtype, device=like.device)
         for k in range(1, window + 1):
             x = flow_map(x)
             total = total + ((x - flat[rows[0] + k * stride]) / weight).square().sum(dim=1).mean()
