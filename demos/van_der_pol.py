@@ -153,8 +153,9 @@ def over_time(axes, result: Result) -> None:
         ylabel="mean squared error",
         title=f"single steps and the hierarchy, mean over {SMOOTH:g} time units",
     )
+    axes.set_ylim(bottom=1e-9)
     axes.grid(True, alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(loc="lower right", ncols=2, fontsize="small")
 
 
 def over_iterations(axes, result: Result) -> None:
