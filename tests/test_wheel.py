@@ -31,6 +31,7 @@ def run(site, code, cwd):
 def test_files_in_the_wheel(installed):
     names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     assert {"skfem_ml/py.typed", "skfem_ml/fields/inclusions.npy", "skfem_ml/fields/manifest.json"} <= names
+    assert "skfem_ml/models/van-der-pol.safetensors" in names
     assert not any(name.startswith(("tests/", "demos/", "data/")) for name in names)
 
 

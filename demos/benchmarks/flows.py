@@ -31,7 +31,7 @@ FOLDER = Path("skfem_ml_output/flows")
 OUTPUT = Path(__file__).with_suffix(".md")
 # Scales 2^k dt, and training steps of our networks.
 LEVELS = {**dict.fromkeys(("hyperbolic", "cubic", "van-der-pol", "hopf"), (3, 4, 5, 6, 7)), "lorenz": (4, 5, 6, 7, 8)}
-STEPS = {"hyperbolic": 3000, "cubic": 12000, "van-der-pol": 8000, "hopf": 3000, "lorenz": 4000}
+STEPS = {"hyperbolic": 3000, "cubic": 10000, "van-der-pol": 8000, "hopf": 3000, "lorenz": 4000}
 # Published mean squared error of the selected hierarchy, its reference's own error (solve_ivp at rtol 1e-3 against
 # DOP853 at 1e-10), and what was aimed at here.
 PUBLISHED = {"hyperbolic": 5.1e-8, "cubic": 2e-4, "van-der-pol": 3.2e-3, "hopf": 4.1e-5, "lorenz": 4.1}
@@ -216,6 +216,7 @@ def lines_of(system: OdeSystem, found: dict) -> list[str]:
 def visualize(results: dict[str, dict]):
     """Return the work-precision picture, a panel a system."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     kinds = {"network": "o", "hierarchy": "D", "hybrid": "s", "published": "x", "RK4": "^", "DOP853": "v"}
     figure = Figure(figsize=(3.2 * len(results), 3.6), layout="constrained")
@@ -225,7 +226,8 @@ def visualize(results: dict[str, dict]):
             rows = [row for row in found["rows"] if row["name"].startswith(kind) and row["accept"]]
             axes.loglog([r["seconds"] for r in rows], [r["accept"] for r in rows], mark, color=f"C{k}", label=kind)
         axes.axhline(PUBLISHED[name], color="0.6", ls=":", label="paper")
-        axes.set(title=name, xlabel="CPU seconds")
+        axes.set(title=name, xlabel="CPU seconds", xlim=(0.02, 3))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, alpha=0.3)
     panels[0].set_ylabel("mean squared error, acceptance starts")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
@@ -251,14 +253,15 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     systems = {name: system for name, system in ode_systems().items() if name in LEVELS}
     wanted = names or list(systems)
-    results = {name: measured(systems[name], lambda text: print(text, flush=True)) for name in wanted}
+    for name in wanted:
+        measured(systems[name], lambda text: print(text, flush=True))
+    # Also those of earlier runs.
+    results = {name: measured(system) for name, system in systems.items() if (FOLDER / f"{name}.json").exists()}
     if SHIP in sys.argv:
         ship(systems["van-der-pol"], results["van-der-pol"])
-    if set(results) != set(systems):
-        return
     text = [*HEADER, f"Threads: {threads}; torch {torch.__version__}, numpy {np.__version__}; seed {SEED}.", ""]
-    for name, found in results.items():
-        text += lines_of(systems[name], found)
+    for name, system in systems.items():
+        text += lines_of(system, results[name]) if name in results else [f"## {name}", "", "Not measured yet.", ""]
     text += ["## Parareal on van-der-pol", "", *parareal_lines(systems["van-der-pol"]), ""]
     text += ["## Error estimates without a truth on van-der-pol", "", ESTIMATES, ""]
     text += [*estimate_lines(systems["van-der-pol"]), ""]
