@@ -42,6 +42,8 @@ from skfem_ml.training import History, fit
 SEED, ELL, CELLS, PER_FIELD = 0, 2, 8, 0.75
 ROUGHNESS = {"iid-0": 0.1, "iid-1": 0.1, "iid-2": 0.15, "iid-3": 0.2, "iid-4": 0.35, "iid-5": 0.7}  # others: 1
 
+CORNER = ("iid-4", "iid-5", "iid-6", "iid-7", "multiscale")  # families of the L-shapes
+
 
 class Recipe(NamedTuple):
     """What is trained: fine cells along a coarse edge, family, numbers of fields, steps, rate, coarse refinements."""
@@ -88,8 +90,10 @@ def sample(recipe: Recipe, part: str, index: int) -> tuple[str, int]:
     if recipe.wide:
         start = {"train": recipe.n * 10_000, "corner": 0, "validation": 1_000_000}[part]
         return WIDE[index % len(WIDE)], start + index // len(WIDE)
-    family, number = paper_split(seed=SEED)["train" if part == "corner" else part][index]
-    return family, number + 10_000 * (part == "corner")
+    if part != "corner":
+        return paper_split(seed=SEED)[part][index]
+    family, number = [name for name in paper_split(seed=SEED)["train"] if name[0] in CORNER][index]
+    return family, number + 10_000
 
 
 def labelled(recipe: Recipe, part: str, count: int, folder: Path, tell: Callable) -> tuple[LOD, Fields]:

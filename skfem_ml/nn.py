@@ -28,8 +28,28 @@ def _sigmoid(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return s, first, first * (1 - 2 * s)
 
 
+def _silu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    s, first, second = _sigmoid(z)
+    return z * s, s + z * first, 2 * first + z * second
+
+
+def _relu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.relu(z), (z > 0).to(z.dtype), torch.zeros_like(z)
+
+
 # Value, first and second derivative of each activation.
-ACTIVATIONS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {"tanh": _tanh, "sigmoid": _sigmoid}
+ACTIVATIONS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
+    "tanh": _tanh,
+    "sigmoid": _sigmoid,
+    "silu": _silu,
+    "relu": _relu,
+}
+VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": nn.functional.silu,
+    "relu": torch.relu,
+}
 
 
 class MLP(nn.Module):
@@ -37,7 +57,7 @@ class MLP(nn.Module):
 
     ``widths`` is ``(d, hidden, ..., k)``. Weights are drawn from the normal distribution with Glorot's variance
     ``2 / (fan in + fan out)``, biases are zero. Raises ValueError for fewer than two widths, a width below one, and an
-    unknown activation ("tanh" or "sigmoid").
+    unknown activation ("tanh", "sigmoid", "silu" or "relu").
     """
 
     def __init__(
@@ -62,9 +82,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values ``(n, k)`` at points ``(n, d)``."""
-        act = ACTIVATIONS[self.activation]
+        act = VALUES[self.activation]
         for layer in self.layers[:-1]:
-            x = act(layer(x))[0]
+            x = act(layer(x))
         return self.layers[-1](x)
 
     def jet(self, x: Tensor, pairs: Pairs = ()) -> tuple[Tensor, Tensor, Tensor]:

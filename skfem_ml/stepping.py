@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import splu
 
@@ -21,13 +21,20 @@ Load = Callable[[float], Array]
 
 @dataclass(frozen=True, eq=False)
 class OdeResult:
-    """Times ``t`` ``(k,)``, states ``y`` ``(n, k)``, ``status`` 0 (reached the end) or -1, ``message``, ``steps``."""
+    """Times ``t`` ``(k,)``, states ``y`` ``(n, k)``, ``status`` 0 (reached the end) or -1, ``message``, ``steps``.
+
+    A batch of starts ``(batch, n)`` has states ``(batch, n, k)``. ``steps`` counts steps one after the other, ``nfev``
+    the states that were stepped (or calls of the right-hand side) in all of them; ``sol(t)`` is the dense output, of
+    shape ``(n, ...)`` or ``(batch, n, ...)``, where the method has one.
+    """
 
     t: Array
     y: Array
     status: int
     message: str
     steps: int
+    sol: Callable[[ArrayLike], Array] | None = None
+    nfev: int = 0
 
     @property
     def success(self) -> bool:
@@ -38,8 +45,8 @@ class OdeResult:
 def evolve(stepper: Any, u0: Array, t_end: float, every: int = 1) -> OdeResult:
     """Step from 0 to ``t_end`` and return every ``every``-th state and the last one.
 
-    Stops at the first state that is not finite (status -1). Raises ValueError unless ``t_end`` is a multiple of
-    ``stepper.dt``.
+    ``u0`` is ``(n,)`` or, where the stepper takes rows of states, ``(batch, n)``. Stops at the first state that is not
+    finite (status -1). Raises ValueError unless ``t_end`` is a multiple of ``stepper.dt``.
     """
     count = step_count(stepper.dt, t_end)
     u = np.array(u0, dtype=float)
@@ -51,8 +58,8 @@ def evolve(stepper: Any, u0: Array, t_end: float, every: int = 1) -> OdeResult:
             states.append(u)
             if not np.isfinite(u).all():
                 message = f"not finite at step {k}, t = {k * stepper.dt:.6g}"
-                return OdeResult(np.array(times), np.array(states).T, -1, message, k)
-    return OdeResult(np.array(times), np.array(states).T, 0, "reached t_end", count)
+                return OdeResult(np.array(times), np.stack(states, axis=-1), -1, message, k)
+    return OdeResult(np.array(times), np.stack(states, axis=-1), 0, "reached t_end", count)
 
 
 def step_count(dt: float, t_end: float) -> int:
@@ -89,11 +96,11 @@ class ThetaMethod:
         self._right = csc_matrix(M - (1 - theta) * dt * K)
 
     def step(self, u: Array, t: float = 0.0) -> Array:
-        """Return the state one step later, ``(n,)``."""
-        right = self._right @ u
+        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``."""
+        right = (self._right @ u.T).T
         if self.load is not None:
             right = right + self.dt * self.load(t + self.theta * self.dt)
-        return self._solve(right)
+        return self._solve(right.T).T
 
 
 class Gauss4:
@@ -116,9 +123,34 @@ class Gauss4:
         self._solve = factorised(M + dt * eigenvalues[0] * self.K)
 
     def step(self, u: Array, t: float = 0.0) -> Array:
-        """Return the state one step later, ``(n,)``."""
-        right = self._inverse.sum() * -(self.K @ u)
+        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``."""
+        right = self._inverse.sum() * -(self.K @ u.T).T
         if self.load is not None:
             for weight, node in zip(self._inverse, self._nodes, strict=True):
                 right = right + weight * self.load(t + node * self.dt)
-        return u + (self._weight * self._solve(right.astype(complex))).real
+        return u + (self._weight * self._solve(right.T.astype(complex))).real.T
+
+
+class RK4:
+    """The classical Runge-Kutta method of order 4 for ``y' = f(t, y)``, ``substeps`` equal ones in a step of ``dt``.
+
+    ``f`` takes states ``(n,)`` or ``(batch, n)`` as `step` does. ``timed=True`` where f depends on time. Raises
+    ValueError for dt not positive and substeps below one.
+    """
+
+    def __init__(self, f: Callable[[float, Array], Array], dt: float, substeps: int = 1, timed: bool = False):
+        if not (dt > 0 and substeps >= 1):
+            raise ValueError(f"dt, substeps: expected dt > 0 and substeps >= 1, got {dt}, {substeps}")
+        self.f, self.dt, self.substeps, self.timed = f, dt, substeps, timed
+
+    def step(self, u: Array, t: float = 0.0) -> Array:
+        """Return the state or states one step later."""
+        h = self.dt / self.substeps
+        for k in range(self.substeps):
+            s = t + k * h
+            k1 = self.f(s, u)
+            k2 = self.f(s + h / 2, u + h / 2 * k1)
+            k3 = self.f(s + h / 2, u + h / 2 * k2)
+            k4 = self.f(s + h, u + h * k3)
+            u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
+        return u

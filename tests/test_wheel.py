@@ -55,6 +55,7 @@ def test_files_in_the_wheel(installed, source):
     assert {"skfem_ml/py.typed", "skfem_ml/fields/inclusions.npy", "skfem_ml/fields/manifest.json"} <= names
     models = {path.relative_to(source).as_posix() for path in (source / "skfem_ml" / "models").iterdir()}
     assert "skfem_ml/models/toy.safetensors" in models and models <= names
+    assert "skfem_ml/models/van-der-pol.safetensors" in names
     assert not any(name.startswith(("tests/", "demos/", "data/")) for name in names)
 
 
