@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ PUBLISHED = {  # mean relative residual, training / test, tables 1 and 2
 }
 SHORT_NAME, LONG_NAME = "DeepFMMNet, 2000 iterations", f"DeepFMMNet, {LONG} iterations"
 KERNEL_NAME = "H2 from the kernel, rank 6"
+DEAR = ("MNN-H2-Mix", "MNN-H2-LC", "conv")  # measured last
 TARGETS = (
     (RTE, SHORT_NAME, SIZES, 1e-3),
     (RTE, LONG_NAME, (320,), 2e-4),
@@ -118,14 +120,14 @@ def measure_all(folder: Path | None) -> list[Row]:
     path = OUTPUT.with_suffix(".json")
     rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
     done = {(row["problem"], row["N"], row["name"], row["seed"]) for row in rows}
-    for N in SIZES:
-        for problem in (RTE, CUSTOM):
-            missing = [row for row in rows_of(problem, N) if (problem, N, *row[:2]) not in done]
-            data = samples(problem, N, folder) if missing else None
-            for name, seed, make in missing:
-                rows.append(measured(data, name, seed, make))
-                write_whole(path, ("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n").encode())
-                print({key: value for key, value in rows[-1].items() if not isinstance(value, list)}, flush=True)
+    for dear, N, problem in product((False, True), SIZES, (RTE, CUSTOM)):
+        wanted = [row for row in rows_of(problem, N) if (row[0] in DEAR) == dear]
+        missing = [row for row in wanted if (problem, N, *row[:2]) not in done]
+        data = samples(problem, N, folder) if missing else None
+        for name, seed, make in missing:
+            rows.append(measured(data, name, seed, make))
+            write_whole(path, ("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n").encode())
+            print({key: value for key, value in rows[-1].items() if not isinstance(value, list)}, flush=True)
     return rows
 
 
@@ -134,19 +136,25 @@ def table(rows: list[Row], problem: str) -> list[str]:
     lines = ["| method | " + " | ".join(f"N = {N}" for N in SIZES) + " |", "|---|" + "---:|" * len(SIZES)]
     for name, cells in PUBLISHED[problem].items():
         lines.append(f"| {name}, as published | " + " | ".join(f"{a:.4f} / {b:.4f}" for a, b in cells) + " |")
-    for name in dict.fromkeys(row["name"] for row in rows if row["problem"] == problem):
+    for name in names_of(rows, problem):
         cells = [_worst(rows, problem, N, name) for N in SIZES]
         texts = [f"{row['train']:.2e} / {row['test']:.2e}" if row else "" for row in cells]
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
     return lines
 
 
+def names_of(rows: list[Row], problem: str) -> list[str]:
+    """Return the methods measured on a problem, in the order of `rows_of`."""
+    found = {row["name"] for row in rows if row["problem"] == problem}
+    return [name for name in dict.fromkeys(row[0] for row in rows_of(problem, SIZES[0])) if name in found]
+
+
 def costs(rows: list[Row]) -> list[str]:
     """Return the Markdown lines of parameters and seconds."""
     titles = [f"{what}, N = {N}" for what in ("parameters", "seconds") for N in SIZES]
     lines = ["| method | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
-    for name in dict.fromkeys(row["name"] for row in rows):
-        problem = RTE if any(row["problem"] == RTE and row["name"] == name for row in rows) else CUSTOM
+    for name in dict.fromkeys(names_of(rows, RTE) + names_of(rows, CUSTOM)):
+        problem = RTE if name in names_of(rows, RTE) else CUSTOM
         cells = [_worst(rows, problem, N, name) for N in SIZES]
         texts = [f"{row['parameters']:,}" if row else "" for row in cells]
         texts += [f"{row['seconds']:.3g}" if row else "" for row in cells]

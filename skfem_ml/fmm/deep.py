@@ -88,7 +88,7 @@ class DeepFMMNet(LeafModule):
 
         2 n_L B rank + p (parameters of a product) + (p - 1) n_L hidden (2 rank + 1)
 
-    parameters: 33,760 / 69,728 / 142,240 at N = 320, 640, 1280 with leaves of 10, where FMMNet of the paper has 52,920 /
+    parameters: 33,760 / 69,824 / 142,240 at N = 320, 640, 1280 with leaves of 10, where FMMNet of the paper has 52,920 /
     110,256 / 225,576. Work and memory are O(N). Raises ValueError for rank, hidden or products below one.
     """
 

@@ -99,7 +99,7 @@ class ConvNet(nn.Module):
     and an even window.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 16), window: int = 15, *, generator: torch.Generator):
+    def __init__(self, channels: Sequence[int] = (8, 8), window: int = 11, *, generator: torch.Generator):
         super().__init__()
         widths = (1, *channels, 1)
         if min(widths) < 1 or window < 1 or window % 2 == 0:
