@@ -15,7 +15,7 @@ of an H2 product,
 
 A_k linear H2 products on four moments a leaf, F_k a network on each leaf. It has two thirds of the parameters. Both cost
 O(N), and the residual does not grow with N. The samples have five parameters, so a kernel ridge regression on principal
-components does as well in a second: on such samples a network is not needed. It pays where inputs are many-dimensional.
+components does better in a second: on such samples no network is needed.
 
 The settings are short; ``demos.benchmarks.fmm_tables`` has those of the paper. About a minute.
 """

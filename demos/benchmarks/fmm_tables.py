@@ -70,16 +70,16 @@ def rows_of(problem: str, N: int) -> Iterator[tuple[str, int, Callable[[], Calla
     yield "H2 from the affine ridge, rank 6", 0, solver_h2_ridge
     if problem == CUSTOM:
         yield KERNEL_NAME, 0, lambda: solver_h2(custom_kernel(N))
-    for seed in (0, 1) if N == SIZES[0] else (0,):
+    for seed in (0, 1) if N == min(SIZES) else (0,):
         yield "FMMNet", seed, lambda seed=seed: solver_fmmnet(seed=seed)
         if problem == RTE:
             yield "FMMNet, inputs + 0.2", seed, lambda seed=seed: solver_fmmnet(offset=0.2, seed=seed)
         yield "MNN-H2-Mix", seed, lambda seed=seed: solver_mnn("Mix", seed=seed)
         yield "MNN-H2-LC", seed, lambda seed=seed: solver_mnn("LC", seed=seed)
         yield "conv", seed, lambda seed=seed: solver_conv(seed=seed)
-    for seed in (0, 1, 2) if N == SIZES[0] else (0, 1):
+    for seed in (0, 1, 2) if N == min(SIZES) else (0, 1):
         yield SHORT_NAME, seed, lambda seed=seed: solver_deep(seed=seed)
-    if problem == RTE and N == SIZES[0]:
+    if problem == RTE and N == min(SIZES):
         for seed in (0, 1):
             yield LONG_NAME, seed, lambda seed=seed: solver_deep(Recipe(LONG, every=300), seed=seed)
 
@@ -187,7 +187,7 @@ def visualize(rows: list[Row] | None = None):
     trained = [row for row in rows if "steps" in row and row["seed"] == 0 and row["name"] != LONG_NAME]
     names = list(dict.fromkeys(row["name"] for row in trained))
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    panels = figure.subplots(2, len(SIZES), sharex=True, sharey="row")
+    panels = figure.subplots(2, len(SIZES), sharex=True, sharey="row", squeeze=False)
     for line, problem in zip(panels, (RTE, CUSTOM), strict=True):
         for axes, N in zip(line, SIZES, strict=True):
             here = {row["name"]: row for row in trained if (row["problem"], row["N"]) == (problem, N)}
@@ -211,19 +211,19 @@ def report(rows: list[Row]) -> str:
         "# FMM-Net, tables 1 and 2, measured again",
         "",
         "Written by `python -m demos.benchmarks.fmm_tables`. Cells are mean relative residuals on training / test",
-        f"samples: {SAMPLES:,} samples, {SAMPLES - TEST - VALIDATION:,} for training, {VALIDATION:,} for choosing (step,",
-        f"settings), {TEST:,} for the test. Trained rows are the worst of seeds 0 and 1 (N = 320) or of seed 0 alone;",
-        "DeepFMMNet of seeds 0, 1, 2 (N = 320) or 0, 1. FMMNet, MNN-H2 and conv are trained as the paper says: Adam, rate",
-        "2.5e-3, eps 1e-5, 2000 iterations, ReLU, zeta = 3 (MNN-H2: 5 layers, which gives the parameter counts of Fan et",
-        "al.); the paper does not tell the batch, here 128 for all, nor the sizes of conv. DeepFMMNet: SOAP, rate 1e-2",
-        "with a cosine, SiLU, rank 4, 24 hidden units a leaf, three H2 products. Outputs have their own unit in all rows.",
+        f"samples: of {SAMPLES:,} samples {SAMPLES - TEST - VALIDATION:,} are for training, {VALIDATION:,} for choosing",
+        f"(the best step, settings) and {TEST:,} for the test. Trained rows are the worst of seeds 0 and 1 (N = 320) or",
+        "of seed 0 alone, DeepFMMNet of seeds 0, 1, 2 or 0, 1. FMMNet, MNN-H2 and conv are trained as the paper says:",
+        "Adam, rate 2.5e-3, eps 1e-5, 2000 iterations, ReLU, zeta = 3 (MNN-H2: 5 layers, which gives the parameter",
+        "counts of Fan et al.). The paper does not tell the batch, here 128 for all, nor the sizes of conv. DeepFMMNet:",
+        "SOAP, rate 1e-2 with a cosine, SiLU, rank 4, 24 hidden units a leaf, three H2 products.",
         "",
         f"## Table 1: {RTE}",
         "",
         *table(rows, RTE),
         "",
-        "FMMNet of the paper has no biases, so it is positively homogeneous; that is why it stalls where the inputs are",
-        "mu_s and does not where they are mu_s + 0.2, the total attenuation.",
+        "FMMNet of the paper has no biases, so it is positively homogeneous: it stalls where the inputs are mu_s, and",
+        "not where they are mu_s + 0.2, the total attenuation.",
         "",
         f"## Table 2: {CUSTOM}",
         "",

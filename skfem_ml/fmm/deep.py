@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -32,7 +35,7 @@ class MomentProduct(nn.Module):
         self.close = blocks(skeleton.close, skeleton.levels[-1].n)
         self.far = nn.ModuleList(blocks(level.far, level.n) for level in levels)
         self.up, self.down = nn.ParameterList(), nn.ParameterList()
-        for level, below in zip(levels, levels[1:], strict=False):
+        for level, below in pairwise(levels):
             width = below.children * rank
             for bases, fan in ((self.up, width), (self.down, rank)):
                 drawn = torch.randn(level.n, width, rank, generator=generator, dtype=dtype)
@@ -88,8 +91,8 @@ class DeepFMMNet(LeafModule):
 
         2 n_L B rank + p (parameters of a product) + (p - 1) n_L hidden (2 rank + 1)
 
-    parameters: 33,760 / 69,824 / 142,240 at N = 320, 640, 1280 with leaves of 10, where FMMNet of the paper has 52,920 /
-    110,256 / 225,576. Work and memory are O(N). Raises ValueError for rank, hidden or products below one.
+    parameters: 33,760 / 69,824 / 142,240 at N = 320, 640, 1280 with leaves of 10, where FMMNet of the paper has
+    52,920 / 110,256 / 225,576. Work and memory are O(N). Raises ValueError for rank, hidden or products below one.
     """
 
     def __init__(
@@ -104,19 +107,15 @@ class DeepFMMNet(LeafModule):
         dtype: torch.dtype = torch.float32,
     ):
         if min(rank, hidden, products) < 1:
-            raise ValueError(
-                f"rank, hidden, products: expected at least 1 each, got {rank}, {hidden} and {products}"
-            )
+            raise ValueError(f"rank, hidden, products: expected at least 1 each, got {rank}, {hidden} and {products}")
         super().__init__(skeleton, dtype)
         self.rank, self.hidden, self.products = rank, hidden, products
         n, width = skeleton.levels[-1].n, skeleton.width
         self.enter = nn.Parameter(torch.randn(n, rank, width, generator=generator, dtype=dtype) * width**-0.5)
         self.leave = nn.Parameter(torch.randn(n, width, rank, generator=generator, dtype=dtype) * rank**-0.5)
-        options = {"generator": generator, "dtype": dtype}
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.mixers = nn.ModuleList(MomentProduct(skeleton, rank, **options) for _ in range(products))
-        self.networks = nn.ModuleList(
-            LeafNetwork(n, rank, hidden, activation, **options) for _ in range(products - 1)
-        )
+        self.networks = nn.ModuleList(LeafNetwork(n, rank, hidden, activation, **options) for _ in range(products - 1))
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``; ValueError for another N."""

@@ -25,9 +25,7 @@ class FNO(nn.Module):
             ) from error
         with torch.random.fork_rng():  # the library draws from torch's global state
             torch.manual_seed(seed)
-            self.net = Operator(
-                n_modes=(modes,), in_channels=1, out_channels=1, hidden_channels=width, n_layers=depth
-            )
+            self.net = Operator(n_modes=(modes,), in_channels=1, out_channels=1, hidden_channels=width, n_layers=depth)
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``; ValueError for another number of dimensions."""

@@ -33,8 +33,8 @@ class Recipe:
     """How a network is trained: ``steps`` of an optimiser on batches, the record on the validation samples.
 
     ``optimiser="adam"`` is the paper's: Adam, constant rate 2.5e-3, eps 1e-5. ``"soap"`` is SOAP with a rate that rises
-    over a twentieth of the steps and falls like a cosine. ``rate=None`` stands for 2.5e-3 and 1e-2. Raises ValueError for
-    another optimiser.
+    over a twentieth of the steps and falls like a cosine. ``rate=None`` stands for 2.5e-3 and 1e-2. Raises ValueError
+    for another optimiser.
     """
 
     steps: int = 2000
@@ -109,7 +109,8 @@ def learn(
     """Train a network on the training samples and keep the parameters with the least validation residual.
 
     ``offset`` is added to the inputs. With ``scaled`` the network gives outputs in units of their root mean square on
-    the training samples, for networks that have no scale of their own. ``seed`` orders the batches. Raises what `training.fit` raises, RuntimeError where the loss is not finite.
+    the training samples, for networks that have no scale of their own. ``seed`` orders the batches. Raises what
+    `training.fit` raises, RuntimeError where the loss is not finite.
     """
     kind = next(net.parameters()).dtype
     q, w = (torch.as_tensor(values).to(kind) for values in problem.part("train"))
@@ -136,7 +137,7 @@ def learn(
 
 
 def solver_deep(
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    recipe: Recipe = Recipe(),
     *,
     leaf: int = LEAF,
     rank: int = 4,

@@ -7,6 +7,7 @@ Research in the Mathematical Sciences 6 (2019). Theirs stands on a banded H2-mat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,14 @@ class MNNH2(nn.Module):
     """
 
     def __init__(
-        self, N: int, kind: str = "LC", *, levels: int = 6, channels: int = 6, depth: int = 5, generator: torch.Generator
+        self,
+        N: int,
+        kind: str = "LC",
+        *,
+        levels: int = 6,
+        channels: int = 6,
+        depth: int = 5,
+        generator: torch.Generator,
     ):
         super().__init__()
         if kind not in KINDS:
@@ -104,7 +112,7 @@ class ConvNet(nn.Module):
         widths = (1, *channels, 1)
         if min(widths) < 1 or window < 1 or window % 2 == 0:
             raise ValueError(f"channels, window: expected positive sizes, an odd window, got {channels} and {window}")
-        self.layers = nn.ModuleList(nn.Conv1d(b, a, window, padding="same") for b, a in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Conv1d(b, a, window, padding="same") for b, a in pairwise(widths))
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -14,11 +14,11 @@ Array = NDArray[np.float64]
 class OperatorSamples:
     """Pairs ``inputs``, ``outputs`` ``(n, N)``, one row a sample, of a map of functions on ``points`` ``(dim, N)``.
 
-    The last ``test`` rows are for the final errors alone, the ``validation`` rows before them for choosing (settings, the
-    best step of a training), the others for fitting.
+    The last ``test`` rows are for the final errors alone, the ``validation`` rows before them for choosing (settings,
+    the best step of a training), the others for fitting.
 
-    Raises ValueError for other shapes, values that are not finite, an output that is zero everywhere (it has no relative
-    residual), and parts without a sample.
+    Raises ValueError for other shapes, values that are not finite, an output that is zero everywhere (it has no
+    relative residual), and parts without a sample.
     """
 
     points: Array
@@ -37,7 +37,9 @@ class OperatorSamples:
                 raise ValueError(f"{name}: expected shape (n, {N}), one column per point, got {values.shape}")
             bad = ~np.isfinite(values).all(axis=1)
             if bad.any():
-                raise ValueError(f"{name}: expected finite values, {bad.sum()} samples have others, first {bad.argmax()}")
+                raise ValueError(
+                    f"{name}: expected finite values, {bad.sum()} samples have others, first {bad.argmax()}"
+                )
         n = len(self.inputs)
         if len(self.outputs) != n:
             raise ValueError(f"inputs, outputs: expected one number of samples, got {n} and {len(self.outputs)}")

@@ -3,7 +3,7 @@
     a_ij = (x_i + x_j)^2 / (N^5 |x_i - x_j|),    x_i = (i + 1/2) / N.
 
 As printed it is singular at i = j. Here the cell width ``h = 1 / N`` takes the place of |x_i - x_j| there, so that
-``a_ii = 4 x_i^2 / N^4``. The inputs are the scattering coefficients of the radiative transfer for both, as in the paper.
+``a_ii = 4 x_i^2 / N^4``. The inputs are scattering coefficients of the radiative transfer for both, as in the paper.
 """
 
 from __future__ import annotations
