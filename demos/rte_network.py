@@ -13,9 +13,9 @@ of an H2 product,
 
     w = U (I + A_3) F_2 (I + A_2) F_1 (I + A_1) V q,
 
-A_k linear H2 products on four moments a leaf, F_k a network on each leaf. It has two thirds of the parameters. Both cost
-O(N), and the residual does not grow with N. The samples have five parameters, so a kernel ridge regression on principal
-components does better in a second: on such samples no network is needed.
+A_k linear H2 products on four moments a leaf, F_k a network on each leaf. It has two thirds of the parameters. Both
+cost O(N), and the residual does not grow with N. The samples have five parameters, so a kernel ridge regression on
+principal components does better in a second: on such samples no network is needed.
 
 The settings are short; ``demos.benchmarks.fmm_tables`` has those of the paper. About a minute.
 """

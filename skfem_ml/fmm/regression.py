@@ -19,9 +19,9 @@ from .operator import H2Operator
 from .skeleton import H2Skeleton
 
 Array = NDArray[np.float64]
-RIDGES = (1e-12, 1e-10, 1e-8, 1e-6)
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
-COMPONENTS = (6, 10, 16)
+COMPONENTS = (8, 16, 24)
 TUNING = 1500  # samples that settings of the kernel ridge are chosen with
 
 
