@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from skfem_ml import __version__
-from skfem_ml.cli import learners, operators, train_fmmnet  # noqa: F401 - they add commands to compare_app and train
+from skfem_ml.cli import learners, operators, train_fmmnet  # noqa: F401 - they add commands to compare_app and train_app
 from skfem_ml.cli.compare import compare_app
 from skfem_ml.cli.demos import demos
 from skfem_ml.cli.doctor import doctor
 from skfem_ml.cli.errors import Commands, remember_debug
 from skfem_ml.cli.solve import solve
-from skfem_ml.cli.train import train
+from skfem_ml.cli.train import train_app
 
 app = typer.Typer(
     cls=Commands,
@@ -40,7 +40,7 @@ def root(
 
 
 app.add_typer(compare_app, name="compare", help="Compare methods on one problem.")
-app.add_typer(train, name="train", help="Train a network and write it to a file.")
+app.add_typer(train_app, name="train", help="Train networks.")
 app.command()(solve)
 app.command()(doctor)
 app.command()(demos)

@@ -1,12 +1,12 @@
-"""``skfem-ml train WHAT``: the group; every WHAT is a command in a file of its own."""
+"""``skfem-ml train WHAT``: one command for each kind of network, each in its own file."""
 
 from __future__ import annotations
 
 import typer
 
-train = typer.Typer(rich_markup_mode=None)
+train_app = typer.Typer(rich_markup_mode=None)
 
 
-@train.callback()
+@train_app.callback()
 def networks() -> None:
-    """Train a network and write it to a file."""
+    """Train networks."""

@@ -10,13 +10,13 @@ import typer
 
 from skfem_ml.cli import options as opt
 from skfem_ml.cli.operators import Samples, Seed, parts
-from skfem_ml.cli.train import train
+from skfem_ml.cli.train import train_app
 
 NAMES = ["fmmnet.safetensors", "fmmnet.json", "fmmnet.png"]
 CHECKPOINT = "fmmnet.pt"
 
 
-@train.command("fmmnet")
+@train_app.command("fmmnet")
 def fmmnet(
     cells: Annotated[int, typer.Option("--cells", help="Cells N of the interval.")] = 320,
     samples: Samples = 6000,
@@ -109,7 +109,7 @@ def _write(learned: Any, card: dict[str, Any], outputs: Any) -> dict[str, Any]:
     history = learned.history
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    axes.semilogy(history.steps, history.losses)
+    axes.semilogy(history.steps, history.losses, "o-", markersize=3)
     axes.set(title=card["problem"], xlabel="step", ylabel="mean relative residual, validation")
     axes.grid(True, which="both", alpha=0.3)
     outputs.write("fmmnet.png", lambda path: figure.savefig(path, dpi=150))
