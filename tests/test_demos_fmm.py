@@ -29,7 +29,7 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(fmm_tables, "solver_mnn", lambda kind, **options: make_mnn(kind, short, **options))
     rows = fmm_tables.measure_all(tmp_path)
     held = json.loads((tmp_path / "fmm_tables.json").read_text())
-    assert held == rows and len(rows) == 4 + 10 + 3 + 2 + 5 + 8 + 3
+    assert held == rows and len(rows) == 4 + 10 + 3 + 1 + 5 + 8 + 1
     monkeypatch.setattr(fmm_tables, "measured", None)  # nothing is left to measure
     assert fmm_tables.measure_all(tmp_path) == rows
     text = fmm_tables.report(rows)
