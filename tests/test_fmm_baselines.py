@@ -92,6 +92,7 @@ def test_networks_are_deterministic():
         (lambda: MNNH2(64, generator=generator())(torch.ones(2, 65)), r"q: expected shape \(n, 64\)"),
         (lambda: ConvNet(generator=generator())(torch.ones(64)), r"q: expected shape \(n, N\)"),
         (lambda: Recipe(optimiser="sgd"), "optimiser: expected 'adam' or 'soap'"),
+        (lambda: Recipe(rate=0.0), "rate: expected None or a positive number, got 0.0"),
         (lambda: FNO(modes=0), "modes, width, depth: expected at least 1"),
         (lambda: solver_kernel_ridge(0), "centres: expected at least one"),
     ],

@@ -34,7 +34,7 @@ class Recipe:
 
     ``optimiser="adam"`` is the paper's: Adam, constant rate 2.5e-3, eps 1e-5. ``"soap"`` is SOAP with a rate that rises
     over a twentieth of the steps and falls like a cosine. ``rate=None`` stands for 2.5e-3 and 1e-2. Raises ValueError
-    for another optimiser.
+    for another optimiser and a rate that is not positive.
     """
 
     steps: int = 2000
@@ -46,15 +46,17 @@ class Recipe:
     progress: Progress | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        if self.rate is not None and not self.rate > 0:
+            raise ValueError(f"rate: expected None or a positive number, got {self.rate!r}")
         if self.optimiser not in ("adam", "soap"):
             raise ValueError(f"optimiser: expected 'adam' or 'soap', got {self.optimiser!r}")
 
     def start(self, net: nn.Module) -> tuple[torch.optim.Optimizer, Callable[[int], float]]:
         """Return the optimiser of a network, and the rate of each step."""
         if self.optimiser == "adam":
-            rate = self.rate or 2.5e-3
+            rate = 2.5e-3 if self.rate is None else self.rate
             return torch.optim.Adam(net.parameters(), lr=rate, eps=1e-5), lambda step: rate
-        top, rise = self.rate or 1e-2, 0.05 * self.steps
+        top, rise = 1e-2 if self.rate is None else self.rate, 0.05 * self.steps
 
         def schedule(step: int) -> float:
             return top * min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
