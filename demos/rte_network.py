@@ -84,17 +84,16 @@ def visualize(result: Result | None = None):
     sample.plot(x, q[worst] / q[worst].max(), color="0.6", ls=":", label=f"$\\mu_s$ / {q[worst].max():.2f}")
     sample.plot(x, w[worst], color="0.7", lw=5, label="u, exact")
     for name, style in ((AFFINE, "--"), (PAPER, "-."), (DEEP, "-")):
-        sample.plot(x, outputs[name][worst], style, color=colours[name], label=name)
+        sample.plot(x, outputs[name][worst], style, color=colours[name])
     sample.set(title=f"worst of {len(q)} test samples of DeepFMMNet, N = {len(x)}", xlabel="x", ylabel="u")
     sample.legend()
     for name in names:
         error.semilogy(x, np.abs(outputs[name][worst] - w[worst]) + 1e-9, color=colours[name], label=name)
     error.set(title="absolute error in this sample", xlabel="x", ylabel="|w - u|")
-    error.legend(loc="lower center", ncols=2)
     for k, table in enumerate(result.tables):
         for name in (PAPER, DEEP):
             history = table.solutions[name].history
-            label = f"{name}, N = {result.sizes[k]}"
+            label = f"N = {result.sizes[k]}" if name == PAPER else None
             loss.semilogy(history.steps, history.losses, ("-", "--", ":")[k % 3], color=colours[name], label=label)
     loss.set(title="training", xlabel="iteration", ylabel="mean relative residual, validation")
     loss.legend()
@@ -103,7 +102,7 @@ def visualize(result: Result | None = None):
     size.set(title="error against N", xlabel="N", ylabel="mean relative residual, test")
     size.set_xticks(result.sizes, [str(N) for N in result.sizes])
     size.minorticks_off()
-    size.legend(loc="center", bbox_to_anchor=(0.5, 0.6))
+    figure.legend(*size.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
