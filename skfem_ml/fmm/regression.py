@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
 
-from .building import Kernel, regression
+from .building import Kernel, regressions
 from .operator import H2Operator
 from .skeleton import H2Skeleton
 
@@ -59,14 +59,7 @@ def solver_affine_ridge(ridges: tuple[float, ...] = RIDGES) -> Solver:
     """
 
     def solver(problem: OperatorSamples) -> Regression:
-        q, w = problem.part("train")
-        centre, mean = q.mean(axis=0), w.mean(axis=0)
-
-        def fitted(ridge: float) -> Regression:
-            A = regression(q - centre, w - mean, ridge)
-            return Regression(lambda q: (q - centre) @ A.T + mean, A.size + mean.size, f"ridge {ridge:g}")
-
-        return _best(problem, [fitted(ridge) for ridge in ridges])
+        return _affine(problem, ridges)[1]
 
     return solver
 
@@ -113,21 +106,29 @@ def solver_h2(kernel: Kernel, *, leaf: int = 10, rank: int = 6) -> Solver:
 
 
 def solver_h2_ridge(ridges: tuple[float, ...] = RIDGES, *, leaf: int = 10, rank: int = 6) -> Solver:
-    """Return the ridge regression of centred samples, compressed (`H2Operator.from_data`), and a shift."""
+    """Return the affine ridge regression with its matrix compressed (`H2Operator.from_matrix`)."""
 
     def solver(problem: OperatorSamples) -> Regression:
-        q, w = problem.part("train")
-        centre, mean = q.mean(axis=0), w.mean(axis=0)
-        skeleton = H2Skeleton(problem.points, leaf)
-
-        def fitted(ridge: float) -> Regression:
-            op = H2Operator.from_data(skeleton, q - centre, w - mean, ridge=ridge, rank=rank)
-            numbers = op.storage().numbers + mean.size
-            return Regression(lambda q: op.matvec((q - centre).T).T + mean, numbers, f"ridge {ridge:g}")
-
-        return _best(problem, [fitted(ridge) for ridge in ridges])
+        (A, centre, mean), dense = _affine(problem, ridges)
+        op = H2Operator.from_matrix(H2Skeleton(problem.points, leaf), A, tol=None, rank=rank)
+        numbers = op.storage().numbers + mean.size
+        return Regression(lambda q: op.matvec((q - centre).T).T + mean, numbers, dense.settings)
 
     return solver
+
+
+def _affine(problem: OperatorSamples, ridges: tuple[float, ...]) -> tuple[tuple[Array, Array, Array], Regression]:
+    """The best (A, centre, mean) of ``A (q - centre) + mean``, and the map."""
+    q, w = problem.part("train")
+    centre, mean = q.mean(axis=0), w.mean(axis=0)
+
+    def fitted(A: Array, ridge: float) -> Regression:
+        return Regression(lambda q: (q - centre) @ A.T + mean, A.size + mean.size, f"ridge {ridge:g}")
+
+    matrices = list(regressions(q - centre, w - mean, ridges))
+    tried = [fitted(A, ridge) for A, ridge in zip(matrices, ridges, strict=True)]
+    best = _best(problem, tried)
+    return (matrices[tried.index(best)], centre, mean), best
 
 
 def _best(problem: OperatorSamples, tried: list[Regression]) -> Regression:
