@@ -59,7 +59,7 @@ def solver_affine_ridge(ridges: tuple[float, ...] = RIDGES) -> Solver:
     """
 
     def solver(problem: OperatorSamples) -> Regression:
-        return _affine(problem, ridges)[1]
+        return _affine(problem, ridges, lambda A: ((lambda q: q @ A.T), A.size))
 
     return solver
 
@@ -106,29 +106,35 @@ def solver_h2(kernel: Kernel, *, leaf: int = 10, rank: int = 6) -> Solver:
 
 
 def solver_h2_ridge(ridges: tuple[float, ...] = RIDGES, *, leaf: int = 10, rank: int = 6) -> Solver:
-    """Return the affine ridge regression with its matrix compressed (`H2Operator.from_matrix`)."""
+    """Return the affine ridge regression with its matrix compressed (`H2Operator.from_matrix`), then chosen."""
 
     def solver(problem: OperatorSamples) -> Regression:
-        (A, centre, mean), dense = _affine(problem, ridges)
-        op = H2Operator.from_matrix(H2Skeleton(problem.points, leaf), A, tol=None, rank=rank)
-        numbers = op.storage().numbers + mean.size
-        return Regression(lambda q: op.matvec((q - centre).T).T + mean, numbers, dense.settings)
+        skeleton = H2Skeleton(problem.points, leaf)
+
+        def compressed(A: Array) -> tuple[Callable[[Array], Array], int]:
+            op = H2Operator.from_matrix(skeleton, A, tol=None, rank=rank)
+            return lambda q: op.matvec(q.T).T, op.storage().numbers
+
+        return _affine(problem, ridges, compressed)
 
     return solver
 
 
-def _affine(problem: OperatorSamples, ridges: tuple[float, ...]) -> tuple[tuple[Array, Array, Array], Regression]:
-    """The best (A, centre, mean) of ``A (q - centre) + mean``, and the map."""
+def _affine(
+    problem: OperatorSamples,
+    ridges: tuple[float, ...],
+    product: Callable[[Array], tuple[Callable[[Array], Array], int]],
+) -> Regression:
+    """The best ``A (q - centre) + mean`` where ``product(A)`` gives the map of A on samples, and its numbers."""
     q, w = problem.part("train")
     centre, mean = q.mean(axis=0), w.mean(axis=0)
 
     def fitted(A: Array, ridge: float) -> Regression:
-        return Regression(lambda q: (q - centre) @ A.T + mean, A.size + mean.size, f"ridge {ridge:g}")
+        apply, numbers = product(A)
+        return Regression(lambda q: apply(q - centre) + mean, numbers + mean.size, f"ridge {ridge:g}")
 
-    matrices = list(regressions(q - centre, w - mean, ridges))
-    tried = [fitted(A, ridge) for A, ridge in zip(matrices, ridges, strict=True)]
-    best = _best(problem, tried)
-    return (matrices[tried.index(best)], centre, mean), best
+    matrices = regressions(q - centre, w - mean, ridges)
+    return _best(problem, [fitted(A, ridge) for A, ridge in zip(matrices, ridges, strict=True)])
 
 
 def _best(problem: OperatorSamples, tried: list[Regression]) -> Regression:
