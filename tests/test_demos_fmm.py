@@ -36,3 +36,6 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
     assert "| FMMNet (h2nn), as published | 0.0235 / 0.0235 |" in text and "| H2 from the kernel, rank 6 | " in text
     assert np.isfinite([row["test"] for row in rows]).all()
     check_figure(fmm_tables.visualize(rows))
+    fmm_tables.write()
+    assert (tmp_path / "fmm_tables.md").read_text() == text and (tmp_path / "fmm_tables.png").exists()
+    assert "not measured" in fmm_tables.report([row for row in rows if row["problem"] == fmm_tables.RTE])
