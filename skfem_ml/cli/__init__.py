@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from skfem_ml import __version__
-from skfem_ml.cli import flows, learners, train_hits, train_surrogate  # noqa: F401 - they add commands to both groups
+from skfem_ml.cli import (  # noqa: F401 - they add commands to compare_app and train_app
+    flows,
+    learners,
+    operators,
+    train_fmmnet,
+    train_hits,
+    train_surrogate,
+)
 from skfem_ml.cli.compare import compare_app
 from skfem_ml.cli.demos import demos
 from skfem_ml.cli.doctor import doctor

@@ -122,6 +122,7 @@ def run_comparison(
     quiet: bool,
     json: bool,
 ) -> None:
+    """Compare on a problem, write picture and tables named after it, and print; leave with 1 where a row failed."""
     from skfem_ml import __version__
     from skfem_ml.cli.outputs import Outputs, progress, talkative
     from skfem_ml.compare import compare

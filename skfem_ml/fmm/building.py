@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,8 +78,15 @@ def relative(got: Array, exact: Array) -> float:
 
 def regression(q: Array, w: Array, ridge: float) -> Array:
     """Return the ridge solution A ``(N, N)``, through the smaller of the two Gram matrices (see `from_data`)."""
-    gram = q.T @ q if q.shape[1] <= q.shape[0] else q @ q.T
-    gram[np.diag_indices_from(gram)] += ridge * (float(np.trace(gram)) / len(gram) or 1.0)
-    if q.shape[1] <= q.shape[0]:
-        return dense_solve(gram, q.T @ w, assume_a="pos").T
-    return w.T @ dense_solve(gram, q, assume_a="pos")
+    return next(regressions(q, w, [ridge]))
+
+
+def regressions(q: Array, w: Array, ridges: Iterable[float]) -> Iterator[Array]:
+    """Yield the ridge solution ``(N, N)`` for each of ``ridges``; the Gram matrix is made once."""
+    primal = q.shape[1] <= q.shape[0]
+    gram, right = (q.T @ q, q.T @ w) if primal else (q @ q.T, q)
+    scale = float(np.trace(gram)) / len(gram) or 1.0
+    for ridge in ridges:
+        shifted = gram + ridge * scale * np.eye(len(gram))
+        x = dense_solve(shifted, right, assume_a="pos", overwrite_a=True)
+        yield x.T if primal else w.T @ x

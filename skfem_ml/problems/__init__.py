@@ -14,6 +14,7 @@ from skfem_ml.problems.ode import (
     ode_systems,
     van_der_pol,
 )
+from skfem_ml.problems.operators import OperatorSamples
 
 __all__ = [
     "Diffusion",
@@ -22,6 +23,7 @@ __all__ = [
     "Heat",
     "InitialValueProblem",
     "OdeSystem",
+    "OperatorSamples",
     "cubic",
     "diffusion",
     "dirichlet_laplacian",
