@@ -20,11 +20,12 @@ from skfem_ml.metrics import (
     gauss_times,
     gradients,
     l2_norm,
+    mean_residual,
     space_time_norm,
     space_time_values,
     values,
 )
-from skfem_ml.problems import Eigenproblem, Heat
+from skfem_ml.problems import Eigenproblem, Heat, OperatorSamples
 from skfem_ml.solutions import Eigenpairs
 
 Array = NDArray[np.float64]
@@ -35,6 +36,8 @@ def measure_of(problem: Any) -> Any:
     """Return the class that measures solutions of a problem."""
     if isinstance(problem, Heat):
         return SpaceTimeMeasure
+    if isinstance(problem, OperatorSamples):
+        return SamplesMeasure
     return PairsMeasure if isinstance(problem, Eigenproblem) else SpaceMeasure
 
 
@@ -114,6 +117,28 @@ class PairsMeasure:
         if solution.vectors is None or self.reference.vectors is None:
             return error, None
         return error, float(eigenvector_errors(solution, self.reference, self.M).max())
+
+
+class SamplesMeasure:
+    """The mean relative residuals of ``w(q)`` on test and on training samples (FMM-Net, tables 1 and 2)."""
+
+    headings = ("residual test", "residual train")
+    accepts: type = Callable  # type: ignore[assignment]
+    wanted = "a map, a callable w(q) of samples (n, N)"
+    norm_l2 = norm_energy = None
+
+    def __init__(self, reference: Any, label: str, problem: OperatorSamples, basis: CellBasis | None):
+        self.parts = [problem.part(name) for name in ("test", "train")]
+        sizes = [len(problem.part(name)[0]) for name in ("train", "validation", "test")]
+        self.note = (
+            f"residuals: mean of |w - w_exact| / |w_exact| over samples; {sizes[0]} for training, {sizes[1]} for "
+            f"validation, {sizes[2]} for the test, N = {problem.points.shape[1]}"
+        )
+
+    def __call__(self, solution: Solution) -> tuple[float, float | None]:
+        """Return the residuals on test and training samples."""
+        test, train = (mean_residual(_finite(np.asarray(solution(q)), "output"), w) for q, w in self.parts)
+        return test, train
 
 
 def _finite(field: Array, label: str) -> Array:

@@ -219,3 +219,13 @@ def _nonzero(norm: float) -> float:
     if norm == 0:
         raise ValueError("relative error: the reference vanishes; use relative=False")
     return norm
+
+
+def mean_residual(got: NDArray, exact: NDArray) -> float:
+    """Return the mean over samples of ``|got - exact| / |exact|`` (Euclidean norms) for ``(n, N)`` twice.
+
+    Raises ValueError for other shapes.
+    """
+    if got.shape != exact.shape or got.ndim != 2:
+        raise ValueError(f"got: expected shape {exact.shape}, one row per sample, got {got.shape}")
+    return float((np.linalg.norm(got - exact, axis=1) / np.linalg.norm(exact, axis=1)).mean())

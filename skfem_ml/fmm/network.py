@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, silu
 
 from .layers import Block, Pattern
+from .leaves import LeafModule
 from .operator import H2Operator
 from .skeleton import H2Skeleton
 
 VARIANTS = ("paper", "linear")
 
 
-class FMMNet(nn.Module):
+class FMMNet(LeafModule):
     """The map ``w = G_0[q] + sum_l (U_L ... U_l) G_l[(V_l ... V_L) q]`` on the points of a skeleton (FMM-Net, (2)).
 
     U and V are block-diagonal and learned; G_0 acts on the close pairs, G_l on the admissible pairs of level l:
@@ -36,13 +37,6 @@ class FMMNet(nn.Module):
     a linear operator on another skeleton.
     """
 
-    leaves: Tensor
-    position: Tensor
-    shift_in: Tensor
-    shift_out: Tensor
-    scale_in: Tensor
-    scale_out: Tensor
-
     def __init__(
         self,
         skeleton: H2Skeleton,
@@ -55,11 +49,11 @@ class FMMNet(nn.Module):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float32,
     ):
-        super().__init__()
+        super().__init__(skeleton, dtype)
         count = len(skeleton.levels) - skeleton.first
         ranks = _ranks(skeleton, rank, depth, variant, linear, count)
         f = activation or (relu if variant == "paper" else silu)
-        self.skeleton, self.variant, self.depth, self.ranks = skeleton, variant, depth, ranks
+        self.variant, self.depth, self.ranks = variant, depth, ranks
         options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         mixed = (depth, f, variant == "linear")
         width = skeleton.width
@@ -76,19 +70,8 @@ class FMMNet(nn.Module):
                 size = width if last else levels[k + 1].children * ranks[k + 1][below]
                 std = (2.0 / (size + r)) ** 0.5
                 bases.append(nn.Parameter(std * torch.randn(level.n, size, r, **options)))
-        self._buffers_of(skeleton, dtype)
         if linear is not None:
             self._load(linear)
-
-    def _buffers_of(self, skeleton: H2Skeleton, dtype: torch.dtype) -> None:
-        leaves = skeleton.leaf_index()
-        position = np.empty(skeleton.N + 1, dtype=np.int64)
-        position[leaves.ravel()] = np.arange(leaves.size)
-        self.register_buffer("leaves", torch.as_tensor(leaves), persistent=False)
-        self.register_buffer("position", torch.as_tensor(position[:-1]), persistent=False)
-        for side in ("in", "out"):
-            self.register_buffer(f"shift_{side}", torch.zeros(skeleton.N, dtype=dtype))
-            self.register_buffer(f"scale_{side}", torch.ones((), dtype=dtype))
 
     @classmethod
     def from_data(
@@ -117,16 +100,6 @@ class FMMNet(nn.Module):
                 block.linear.weight *= ratio
         return net
 
-    def normalise(self, inputs: ArrayLike, outputs: ArrayLike) -> None:
-        """Take the mean at each point and one standard deviation from data ``(n, N)``, for inputs and outputs."""
-        for side, data in (("in", inputs), ("out", outputs)):
-            values = np.asarray(data, dtype=float)
-            if values.ndim != 2 or values.shape[1] != self.skeleton.N:
-                raise ValueError(f"{side}puts: expected shape (n, {self.skeleton.N}), got {values.shape}")
-            mean = values.mean(axis=0)
-            getattr(self, f"shift_{side}").copy_(torch.as_tensor(mean))
-            getattr(self, f"scale_{side}").fill_(float((values - mean).std()) or 1.0)
-
     def _load(self, op: H2Operator) -> None:
         with torch.no_grad():
             for parameters, bases in ((self.up, op.columns), (self.down, op.rows)):
@@ -137,14 +110,11 @@ class FMMNet(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``, one pass up and one pass down; ValueError for another N."""
-        if q.ndim != 2 or q.shape[1] != self.skeleton.N:
-            raise ValueError(f"q: expected shape (n, {self.skeleton.N}), one row per sample, got {tuple(q.shape)}")
-        x = ((q - self.shift_in) / self.scale_in).T
-        x = torch.cat([x, x.new_zeros(1, x.shape[1])])[self.leaves]
+        x = self.gather(q)
         y = self.close(x)
         if len(self.far):
             y = y + self._far_part(x)
-        return y.reshape(-1, len(q))[self.position].T * self.scale_out + self.shift_out
+        return self.scatter(y)
 
     def _far_part(self, x: Tensor) -> Tensor:
         k = x.shape[2]

@@ -16,8 +16,9 @@ class SOAP(Optimizer):
     """For a matrix with gradient G: ``L = E[G G']``, ``R = E[G' G]`` with eigenvectors ``Q_L``, ``Q_R``.
 
     Adam's second moment is kept of the rotated gradient ``Q_L' G Q_R``, the first moment is rotated, and the step is
-    rotated back. The bases are refreshed every ``frequency`` steps by one QR step of orthogonal iteration. Vectors
-    (biases) take plain Adam.
+    rotated back. The bases are refreshed every ``frequency`` steps by one QR step of orthogonal iteration. A tensor
+    ``(n, a, b)`` is a batch of n matrices, each with bases of its own. Vectors (biases, also ``(n, a, 1)``) and tensors
+    of other dimensions take plain Adam.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ def _update(p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) 
     b1, b2 = group["betas"]
     if not state:
         state.update(step=0, mean=torch.zeros_like(g), square=torch.zeros_like(g))
-        if p.dim() == 2:
+        if _has_bases(p):
             _start_bases(g, state)
             return  # the first gradient only sets the bases
     state["step"] += 1
@@ -58,22 +59,26 @@ def _update(p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) 
     corrected = (1 - b2 ** state["step"]) ** 0.5 / (1 - b1 ** state["step"])
     change = _rotate(state["mean"], state) / (state["square"].sqrt() + group["eps"])
     p.sub_(group["lr"] * corrected * _rotate(change, state, back=True))
-    if p.dim() == 2:
-        state["L"].lerp_(g @ g.T, 1 - b2)
-        state["R"].lerp_(g.T @ g, 1 - b2)
+    if _has_bases(p):
+        state["L"].lerp_(g @ g.mT, 1 - b2)
+        state["R"].lerp_(g.mT @ g, 1 - b2)
         if state["step"] % group["frequency"] == 0:
             for basis, moment in (("QL", "L"), ("QR", "R")):
                 state[basis] = torch.linalg.qr(state[moment] @ state[basis])[0]
 
 
+def _has_bases(p: Tensor) -> bool:
+    return p.dim() == 2 or (p.dim() == 3 and min(p.shape[1:]) > 1)
+
+
 def _start_bases(g: Tensor, state: dict[str, Any]) -> None:
-    state.update(L=g @ g.T, R=g.T @ g)
+    state.update(L=g @ g.mT, R=g.mT @ g)
     for basis, moment in (("QL", "L"), ("QR", "R")):
-        state[basis] = torch.linalg.eigh(state[moment])[1].flip(1)
+        state[basis] = torch.linalg.eigh(state[moment])[1].flip(-1)
 
 
 def _rotate(g: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:
     if "QL" not in state:
         return g
     left, right = state["QL"], state["QR"]
-    return left @ g @ right.T if back else left.T @ g @ right
+    return left @ g @ right.mT if back else left.mT @ g @ right

@@ -3,12 +3,14 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
+from skfem_ml.problems.operators import OperatorSamples
 
 __all__ = [
     "Diffusion",
     "Eigenproblem",
     "Field",
     "Heat",
+    "OperatorSamples",
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",

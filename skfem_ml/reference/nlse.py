@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
+from skfem_ml.problems import OperatorSamples
+
 Array = NDArray[np.float64]
 BETA = 10.0
 CHUNK = 512  # samples solved together: their vectors stay in the cache
 
 
-def nlse_samples(n: int, N: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return ``n`` pairs of potential and ground state, both ``(n, N)``, at the points ``i / N``.
+def nlse_samples(n: int, N: int, rng: np.random.Generator, *, validation: int, test: int) -> OperatorSamples:
+    """Return ``n`` samples of the map from potential to ground state at the points ``i / N``.
 
     V is minus the sum of two periodic bumps ``r / sqrt(2 pi T) exp(-(x - c)^2 / 2T)`` with r in [10, 40], c on the
     circle at least 0.05 apart and a common T in [0.002, 0.004], all uniform (the published samples add a constant to
@@ -38,7 +40,7 @@ def nlse_samples(n: int, N: int, rng: np.random.Generator) -> tuple[Array, Array
     for k in range(2):
         for period in (-1, 0, 1):
             V -= r[:, k : k + 1] / np.sqrt(2 * np.pi * T) * np.exp(-((x - c[:, k : k + 1] + period) ** 2) / (2 * T))
-    return V, nlse_solve(V)[0]
+    return OperatorSamples(x[None], V, nlse_solve(V)[0], validation, test, "nonlinear Schroedinger")
 
 
 def nlse_solve(

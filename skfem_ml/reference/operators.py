@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import splu
 from skfem import Basis
 
+from skfem_ml.problems import OperatorSamples
 from skfem_ml.problems.diffusion import diffusion, load, mass
 
 Array = NDArray[np.float64]
 FEATURES = 128  # waves that make up one random field
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Pairs of functions by their values at points: ``points`` ``(dim, N)``, ``inputs``, ``outputs`` ``(n, N)``."""
-
-    points: Array
-    inputs: Array
-    outputs: Array
 
 
 def gaussian_fields(points: Array, n: int, length: float, rng: np.random.Generator) -> Array:
@@ -42,8 +32,15 @@ def gaussian_fields(points: Array, n: int, length: float, rng: np.random.Generat
 
 
 def load_samples(
-    basis: Basis, n: int, rng: np.random.Generator, *, length: float = 0.2, a: float | Array = 1.0
-) -> Samples:
+    basis: Basis,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    validation: int,
+    test: int,
+    length: float = 0.2,
+    a: float | Array = 1.0,
+) -> OperatorSamples:
     """Return samples of ``f -> u``: f a Gaussian field of correlation ``length``, u = 0 on the whole boundary.
 
     Both are values at the free degrees of freedom of a Lagrange basis; f is the finite element function of its values
@@ -56,7 +53,7 @@ def load_samples(
     cells = np.broadcast_to(np.asarray(a, dtype=float), (basis.nelems,))
     A = diffusion.assemble(basis, a=cells[:, None])
     u = factor(A, free).solve(np.ascontiguousarray((mass.assemble(basis) @ f.T)[free]))
-    return Samples(basis.doflocs[:, free], f[:, free], u.T)
+    return OperatorSamples(basis.doflocs[:, free], f[:, free], u.T, validation, test, "load to solution")
 
 
 def coefficient_samples(
@@ -64,31 +61,33 @@ def coefficient_samples(
     n: int,
     rng: np.random.Generator,
     *,
+    validation: int,
+    test: int,
     length: float = 0.3,
     sigma: float = 0.7,
     f: float = 1.0,
-) -> Samples:
-    """Return samples of ``a -> u`` for one load f: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``.
+) -> OperatorSamples:
+    """Return samples of ``log a -> u`` for a load f: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``.
 
     u = 0 on the whole boundary. Both are values at the free degrees of freedom of a Lagrange basis; a is the finite
-    element function of its values at all of them, so those next to the boundary are the solver's knowledge alone.
+    element function of its values at all of them, so a on the boundary is not in the inputs.
 
     Raises ValueError as `load_samples`, and where the finite element function a is not positive (higher order, few
     cells a length).
     """
     free = free_dofs(basis)
-    a = np.exp(sigma * gaussian_fields(basis.doflocs, n, length, rng))
+    z = sigma * gaussian_fields(basis.doflocs, n, length, rng)
     b = load(f).assemble(basis)[free]
     u = np.empty((n, len(free)))
-    for values, solution in zip(a, u, strict=True):
-        field = np.asarray(basis.interpolate(values))
+    for values, solution in zip(z, u, strict=True):
+        field = np.asarray(basis.interpolate(np.exp(values)))
         if not (field > 0).all():
             raise ValueError(
                 f"length: the finite element function of a is {field.min():.2g} somewhere, expected positive values; "
                 "take a longer correlation length, a finer mesh or linear elements"
             )
         solution[:] = factor(diffusion.assemble(basis, a=field), free).solve(b)
-    return Samples(basis.doflocs[:, free], a[:, free], u)
+    return OperatorSamples(basis.doflocs[:, free], z[:, free], u, validation, test, "coefficient to solution")
 
 
 def free_dofs(basis: Basis) -> NDArray[np.int64]:

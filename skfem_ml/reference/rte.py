@@ -24,8 +24,17 @@ CHUNK = 128  # samples swept together: their states stay in the cache
 def rte_samples(n: int, N: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return ``n`` pairs of scattering coefficient and mean intensity, both ``(n, N)``, on N cells of (0, 1), f = 1.
 
+    mu_s is drawn by `rte_scattering`, mu_a is 0.2. Raises ValueError for n or N below 1.
+    """
+    scattering = rte_scattering(n, N, rng)
+    return scattering, rte_solve(scattering)
+
+
+def rte_scattering(n: int, N: int, rng: np.random.Generator) -> Array:
+    """Return ``n`` scattering coefficients at the midpoints of N cells of (0, 1), ``(n, N)``.
+
     mu_s is the sum of two bumps ``r / sqrt(2 pi T) exp(-(x - c)^2 / 2T)`` with r in [0.1, 0.3], c in [0.2, 0.8] at
-    least 0.05 apart and a common T in [0.002, 0.004], all uniform; mu_a is 0.2. Raises ValueError for n or N below 1.
+    least 0.05 apart and a common T in [0.002, 0.004], all uniform. Raises ValueError for n or N below 1.
     """
     if n < 1 or N < 1:
         raise ValueError(f"n, N: expected at least one sample and one cell, got {n} and {N}")
@@ -37,7 +46,7 @@ def rte_samples(n: int, N: int, rng: np.random.Generator) -> tuple[Array, Array]
     scattering = np.zeros((n, N))
     for k in range(2):
         scattering += r[:, k : k + 1] / np.sqrt(2 * np.pi * T) * np.exp(-((x - c[:, k : k + 1]) ** 2) / (2 * T))
-    return scattering, rte_solve(scattering)
+    return scattering
 
 
 def rte_solve(
