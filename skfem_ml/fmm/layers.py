@@ -45,7 +45,7 @@ class Pattern(nn.Module):
             self.register_buffer(name, torch.as_tensor(np.ascontiguousarray(values)), persistent=False)
 
     def parts(self, size: int) -> list[tuple[slice, slice]]:
-        """Return slices of rows, and of blocks, of the transposed matrix: about CHUNK numbers each, ``size`` a block."""
+        """Return slices of rows, and of blocks, of the transposed matrix: CHUNK numbers each, ``size`` a block."""
         cuts = np.searchsorted(self._ends, np.arange(0, self.m, max(CHUNK // size, 1)))
         cuts = np.unique([0, *cuts, self.n]).tolist()
         ends = self._ends[cuts].tolist()

@@ -16,7 +16,7 @@ FEATURES = 128  # waves that make up one random field
 
 
 def gaussian_fields(points: Array, n: int, length: float, rng: np.random.Generator) -> Array:
-    """Return ``n`` random fields at ``points`` ``(dim, N)``, ``(n, N)``, of covariance ``exp(-|x - y|^2 / 2 length^2)``.
+    """Return ``n`` random fields at ``points`` ``(dim, N)``, ``(n, N)``, covariance ``exp(-|x - y|^2 / 2 length^2)``.
 
     ``Z(x) = sqrt(2 / m) sum_k cos(w_k . x + b_k)`` with m = 128 waves, w normal of deviation ``1 / length``, b uniform
     on the circle: the covariance is exact, the law nearly normal (Rahimi and Recht, 2007).
@@ -67,7 +67,7 @@ def coefficient_samples(
     sigma: float = 0.7,
     f: float = 1.0,
 ) -> OperatorSamples:
-    """Return samples of ``log a -> u`` for a load f: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``.
+    """Return samples of ``log a -> u``: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``, load f.
 
     u = 0 on the whole boundary. Both are values at the free degrees of freedom of a Lagrange basis; a is the finite
     element function of its values at all of them, so a on the boundary is not in the inputs.
