@@ -100,8 +100,8 @@ def visualize(result: Result | None = None):
             *((e[k], f"error, {name}", "w - u", diverging) for name, e in errors.items()),
         ]
         for ax, (values, title, label, options) in zip(row, panels, strict=True):
-            drawn = ax.scatter(*data.points, c=values, s=9_000 / len(values), linewidths=0, **options)
-            figure.colorbar(drawn, ax=ax, label=label)
+            drawn = ax.scatter(*data.points, c=values, s=14_000 / len(values), marker="s", linewidths=0, **options)
+            figure.colorbar(drawn, ax=ax, label=label, shrink=0.7)
             ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
     return figure
 

@@ -14,7 +14,7 @@ to a relative Frobenius error tol, with never more than a few hundred columns of
 - As the solver: u = op @ f for one load or many, against the factorisation (``splu(A).solve``) and against a dense
   inverse (timed on 1024 of its rows: all of them would take more than a gigabyte).
 - As a preconditioner: ``solve(*condense(A, b, D=D), solver=solver_iter_pcg(M=op.aslinearoperator()))`` against
-  multigrid (pyamg), the diagonal and none; on the matrix that it was made for, and on one with other jumps.
+  algebraic multigrid (pyamg), the diagonal and none; on the matrix it was made for, and on one with other jumps.
 
 What comes out: storage far below dense, a product some ten times faster than the dense one, but a sparse factorisation
 of this plane problem is made in a fraction of a second and solves faster still. pyamg needs more iterations and no
@@ -182,7 +182,7 @@ def visualize(result: Result | None = None):
     from matplotlib.figure import Figure
 
     result = compute() if result is None else result
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = Figure(figsize=(17, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     x, y = result.points
     first = next(name for name in result.products if name.startswith("H2"))
@@ -191,7 +191,7 @@ def visualize(result: Result | None = None):
         (left, result.solution, f"u by the factorisation, N = {len(x):,}", "u", {"cmap": "viridis"}),
         (middle, result.difference, f"error of {first}", "op f - u", {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
     ):
-        drawn = ax.scatter(x, y, c=values, s=20_000 / len(x), linewidths=0, **options)
+        drawn = ax.scatter(x, y, c=values, s=24_000 / len(x), marker="s", linewidths=0, **options)
         figure.colorbar(drawn, ax=ax, label=label)
         ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
     colours = {name: f"C{k}" for k, name in enumerate(result.runs)}
@@ -206,7 +206,7 @@ def visualize(result: Result | None = None):
                     label=label.format(name),
                 )
     right.set(title="conjugate gradients", xlabel="1 + iterations", ylabel="relative residual")
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -48,11 +48,11 @@ def nlse_solve(
 ) -> tuple[Array, Array]:
     """Return the ground states ``(n, N)`` and energies ``(n,)`` of the rows of ``potential`` ``(n, N)``.
 
-    Inverse iteration with u^2 frozen, ``(-D + V - min V + 1 + beta u^2) v = u``, keeps u positive and comes near the
-    ground state; Newton's method in (u, E) ends at a residual of at most ``tol`` times ``|4 N^2 u|``. Both solve cyclic
-    tridiagonal systems of all samples at once, O(n N).
+    Inverse iteration with u^2 frozen, ``(-D + V - min V + 1 + beta + beta u^2) v = u``, keeps u positive and comes
+    near the ground state; Newton's method in (u, E) ends at a residual of at most ``tol`` times ``|4 N^2 u|``. Both
+    solve cyclic tridiagonal systems of all samples at once, O(n N).
 
-    Raises ValueError for a potential of another shape or not finite and for beta < 0, RuntimeError where ``maxiter``
+    Raises ValueError for a potential of another shape or not finite and for beta <= 0, RuntimeError where ``maxiter``
     steps do not reach ``tol``.
     """
     V = np.atleast_2d(np.asarray(potential, dtype=float))
@@ -60,8 +60,8 @@ def nlse_solve(
         raise ValueError(f"potential: expected shape (n, N) with N at least 3, one row per sample, got {V.shape}")
     if not np.isfinite(V).all():
         raise ValueError(f"potential: expected finite values, got {int((~np.isfinite(V)).sum())} that are not")
-    if not 0 <= beta < np.inf:
-        raise ValueError(f"beta: expected a number >= 0, got {beta!r}")
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta: expected a positive number, got {beta!r}; for 0 take an eigensolver")
     parts = [_ground(V[k : k + CHUNK].T, beta, tol, maxiter) for k in range(0, len(V), CHUNK)]
     return np.concatenate([u.T for u, _ in parts]), np.concatenate([E for _, E in parts])
 
@@ -99,7 +99,7 @@ def nlse_spectral(potential: ArrayLike, beta: float = BETA, *, tol: float = 1e-1
 def _ground(V: Array, beta: float, tol: float, maxiter: int) -> tuple[Array, Array]:
     """Ground states ``(N, n)`` and energies ``(n,)`` for V ``(N, n)``."""
     s = float(len(V)) ** 2
-    lift = 1 - V.min(axis=0)
+    lift = 1 - V.min(axis=0) + beta  # without beta a strong nonlinearity overshoots
     u, E = np.ones_like(V), V.mean(axis=0) + beta
     newton = False
     for _ in range(maxiter):
