@@ -29,7 +29,7 @@ from skfem_ml.fmm.regression import solver_affine_ridge, solver_constant, solver
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import coefficient_samples
 
-SAMPLES, STEPS, LEAF, RANK = 2000, 600, 16, 6
+SAMPLES, STEPS, LEAF, RANK = 1500, 400, 16, 6
 CONSTANT, AFFINE, KERNEL, NET, DEEP = "constant", "affine ridge", "PCA + kernel ridge", "FMMNet", "DeepFMMNet"
 
 

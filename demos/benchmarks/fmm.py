@@ -5,7 +5,7 @@ layers, leaves of 18 or 16 points, a batch of 4. Run in the root of the source t
 beside this file.
 
 Every case runs in a process of its own; its memory is the largest that it had (`ru_maxrss`) less what it had after the
-imports. CPU times, one thread: the least of 25 repeats, of one for the tree and the building. Three things bend such a
+imports. CPU times, one thread: the least of 25 repeats, of 5 for 64 products, of one for tree and building. Three things bend such a
 curve. A tree has 4^k or 9 * 4^k leaves, so one doubling is not quite like the next: N = 9 * 2^k fills both without
 padding, and leaves near the size of least work, where close and far blocks cost the same, keep the difference small.
 Clusters on the boundary have fewer neighbours, so numbers per point grow towards a limit. And glibc gives arrays above
@@ -68,7 +68,7 @@ def operator(N: int) -> Row:
     product, used = timed(lambda: op @ q[:, 0])[1], memory() - before
     rows = np.random.default_rng(2).choice(N, 32, replace=False)  # others than those the builder measures
     exact = np.stack([kernel(points[:, k, None], points) for k in rows]) @ q
-    many, seconds = timed(lambda: op @ q)
+    many, seconds = timed(lambda: op @ q, 5)
     error = float(np.linalg.norm(many[rows] - exact) / np.linalg.norm(exact))
     stored = op.storage().numbers / 2**17
     return {
