@@ -14,7 +14,7 @@ to a relative Frobenius error tol. At a small tol it *is* the solver. At a large
 relative to the largest eigenvalue of inv(A) may turn its smallest ones, of relative size h^2, negative. Here it does
 not: close blocks are exact, and the smallest eigenvalue is that of inv(A) at all three tolerances.
 
-It is dear: all N unit loads are solved, and N^2 numbers are held while it is made. Algebraic multigrid (pyamg) is made
+It is dear: more than N unit loads are solved while it is made. Algebraic multigrid (pyamg) is made
 in milliseconds, and at this size a sparse factorisation solves faster than any of them, so the H2 operator pays only
 where nothing but a black-box solver, a kernel or data is at hand. The demo prints all of these times.
 """

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skfem import Basis, ElementTriP1, ElementVector, MeshTri
 
-from skfem_ml.fmm import H2Skeleton
+from skfem_ml.fmm import H2Operator, H2Skeleton
 
 
 def counted(skeleton):
@@ -98,6 +98,14 @@ def test_too_few_points_are_said_not_failed():
         skeleton = H2Skeleton(np.random.default_rng(0).random((2, 12)), leaf=12)
     assert not skeleton.compressible and skeleton.first == len(skeleton.levels)
     assert skeleton.close.shape == (2, 1)
+
+
+def test_a_mesh_with_few_nodes_is_said_not_failed():
+    basis = Basis(MeshTri().refined(1), ElementTriP1())
+    with pytest.warns(UserWarning, match="no two of the 1 leaves .* of 9.* take a smaller leaf or more points"):
+        skeleton = H2Skeleton.from_basis(basis, leaf=9)
+    op = H2Operator.from_kernel(skeleton, lambda x, y: np.exp(-((x - y) ** 2).sum(axis=0)))
+    assert op.storage().ratio < 1.1 and op.error < 1e-14
 
 
 def test_block_picture():

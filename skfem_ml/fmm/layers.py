@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Activation = Callable[[Tensor], Tensor]
+CHUNK = 1 << 20  # numbers that a gradient copies at a time: they stay in the cache, and memory is not asked for anew
 
 
 class Pattern(nn.Module):
@@ -32,15 +33,23 @@ class Pattern(nn.Module):
         self.n, self.m = n, pairs.shape[1]
         order = np.lexsort((pairs[0], pairs[1]))
         steps = np.arange(n + 1)
+        self._ends = np.searchsorted(pairs[1][order], steps)
         named = {
             "rows": pairs[0],
             "columns": pairs[1],
             "bounds": np.searchsorted(pairs[0], steps),
             "order": order,
-            "bounds_t": np.searchsorted(pairs[1][order], steps),
+            "bounds_t": self._ends,
         }
         for name, values in named.items():
             self.register_buffer(name, torch.as_tensor(np.ascontiguousarray(values)), persistent=False)
+
+    def parts(self, size: int) -> list[tuple[slice, slice]]:
+        """Return slices of rows, and of blocks, of the transposed matrix: CHUNK numbers each, ``size`` a block."""
+        cuts = np.searchsorted(self._ends, np.arange(0, self.m, max(CHUNK // size, 1)))
+        cuts = np.unique([0, *cuts, self.n]).tolist()
+        ends = self._ends[cuts].tolist()
+        return [(slice(*cuts[k : k + 2]), slice(*ends[k : k + 2])) for k in range(len(cuts) - 1)]
 
 
 def _product(bounds: Tensor, columns: Tensor, weight: Tensor, x: Tensor) -> Tensor:
@@ -78,10 +87,18 @@ class _BlockProduct(torch.autograd.Function):
         grad = grad.contiguous()
         for_weight = for_x = None
         if ctx.needs_input_grad[0]:
-            for_weight = torch.bmm(grad[p.rows], x[p.columns].transpose(1, 2))
+            for_weight = torch.empty_like(weight)
+            step = max(CHUNK // weight[0].numel(), 1) if p.m else 1
+            for start in range(0, p.m, step):
+                part = slice(start, start + step)
+                torch.bmm(grad[p.rows[part]], x[p.columns[part]].transpose(1, 2), out=for_weight[part])
         if ctx.needs_input_grad[1]:
-            turned = weight[p.order].transpose(1, 2).contiguous()
-            for_x = _product(p.bounds_t, p.rows[p.order], turned, grad)
+            for_x = torch.empty_like(x)
+            for rows, part in p.parts(weight[0].numel()) if p.m else ():
+                order = p.order[part]
+                turned = weight[order].transpose(1, 2).contiguous()
+                bounds = p.bounds_t[rows.start : rows.stop + 1] - part.start
+                for_x[rows] = _product(bounds, p.rows[order], turned, grad)
         return for_weight, for_x, None
 
 

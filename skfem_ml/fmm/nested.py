@@ -74,26 +74,33 @@ def nested(skeleton: H2Skeleton, entries: Entries, far: list[list[Index]], tol: 
     chosen: list[Index] = []
     for l in range(len(skeleton.levels) - 1, skeleton.first - 1, -1):
         found = [
-            _interpolative(entries, rows[rows < skeleton.N], columns, tol, rank)
-            for rows, columns in zip(candidates, far[l], strict=True)
+            interpolative(entries(rows[None, :], columns[:, None]), rows, tol, rank)
+            for rows, columns in zip((c[c < skeleton.N] for c in candidates), far[l], strict=True)
         ]
-        r = max(1, max(len(points) for points, _ in found))
-        basis = np.zeros((*candidates.shape, r))
-        points = np.full((len(candidates), r), skeleton.N)
-        for k, (picked, weights) in enumerate(found):
-            points[k, : len(picked)] = picked
-            basis[k, candidates[k] < skeleton.N, : len(picked)] = weights
+        basis, points = stacked(found, candidates, skeleton.N)
         bases.insert(0, basis)
         chosen.insert(0, points)
-        candidates = points.reshape(-1, skeleton.levels[l].children * r)
+        candidates = points.reshape(-1, skeleton.levels[l].children * points.shape[1])
     return Nested(bases, chosen)
 
 
-def _interpolative(entries: Entries, rows: Index, columns: Index, tol: float, rank: int | None) -> tuple[Index, Array]:
-    """Return the chosen points ``(k,)`` of rows and the weights ``(len(rows), k)``, ``A = weights @ A[chosen]``."""
-    if not len(columns) or not len(rows):
+def stacked(found: list[tuple[Index, Array]], candidates: Index, N: int) -> tuple[Array, Index]:
+    """Return the bases ``(n, candidates, rank)`` and chosen points ``(n, rank)`` of the clusters of one level."""
+    r = max(1, max(len(points) for points, _ in found))
+    basis, points = np.zeros((*candidates.shape, r)), np.full((len(candidates), r), N)
+    for k, (picked, weights) in enumerate(found):
+        points[k, : len(picked)] = picked
+        basis[k, candidates[k] < N, : len(picked)] = weights
+    return basis, points
+
+
+def interpolative(block: Array, rows: Index, tol: float, rank: int | None) -> tuple[Index, Array]:
+    """Return chosen ``rows`` ``(k,)`` and weights ``(len(rows), k)`` with ``block.T = weights @ block.T[chosen]``.
+
+    ``block`` ``(columns, len(rows))`` is overwritten.
+    """
+    if not block.size:
         return rows[:0], np.zeros((len(rows), 0))
-    block = entries(rows[None, :], columns[:, None])
     triangle, pivots = qr(block, mode="r", pivoting=True, overwrite_a=True, check_finite=False)
     size = min(block.shape)
     squares = (triangle[:size] ** 2).sum(axis=1)

@@ -12,6 +12,7 @@ from scipy.sparse import bsr_matrix
 from scipy.sparse.linalg import LinearOperator
 
 from .building import Kernel, evaluated, regression, relative, to_tolerance
+from .columnwise import from_columns, unit_columns
 from .nested import Entries, Nested, blocks, far_points, nested
 from .skeleton import H2Skeleton, Index
 
@@ -23,7 +24,8 @@ PROBES = 32  # columns of the matrix that measure the error of an operator made 
 class Storage:
     """What an operator keeps: ``numbers`` stored, ``dense`` = N^2, ``ranks`` from the first level, ``error``.
 
-    ``error`` is the relative Frobenius error that was measured: of all entries, or of 32 columns for a kernel.
+    ``error`` is the relative Frobenius error that was measured: of all entries; of 32 columns for a kernel and a
+    symmetric solver.
     """
 
     numbers: int
@@ -85,10 +87,8 @@ class H2Operator:
         Raises ValueError for values that are not finite or of a wrong shape, RuntimeError where ``tol`` is not reached.
         """
         entries = evaluated(skeleton, kernel)
-        probes = np.unique(np.linspace(0, skeleton.N - 1, PROBES).astype(int))
+        probes, unit = _probes(skeleton.N)
         exact = entries(np.arange(skeleton.N)[:, None], probes[None, :])
-        unit = np.zeros(exact.shape)
-        unit[probes, np.arange(len(probes))] = 1.0
         size = max(2 * skeleton.width, 64)
 
         def build(attempt: int, local: float) -> H2Operator:
@@ -134,25 +134,35 @@ class H2Operator:
     ) -> H2Operator:
         """Return the operator of a linear solver: ``solve(b)`` takes ``(N, k)`` and returns ``(N, k)``.
 
-        All N unit loads are solved, ``chunk`` at a time, so N^2 numbers are held while it is built, not afterwards.
-        ``symmetric=True`` compresses ``(X + X^T) / 2`` with the same bases for rows and columns: the operator is
-        symmetric, as a preconditioner of conjugate gradients has to be, and half the bases are kept. It is positive
+        Unit loads are solved ``chunk`` at a time: all N, and N^2 numbers are held while it is built, not afterwards.
+        ``symmetric=True``, for a symmetric solver, has the same bases for rows and columns: the operator is symmetric,
+        as a preconditioner of conjugate gradients has to be, and half the bases are kept. It holds no N^2 numbers at
+        any time, and solves some N (1 + rank / leaf) unit loads; its error is measured on 32 columns. It is positive
         definite only where ``tol`` is small against the smallest eigenvalue.
-        ``functools.partial(solver_direct(), A)`` and ``splu(A).solve`` are solvers. Raises ValueError as `from_matrix`.
+        ``functools.partial(solver_direct(), A)`` and ``splu(A).solve`` are solvers; the second factors once.
+
+        Raises ValueError as `from_matrix`, and for a solver that is not symmetric where ``symmetric=True``.
         """
-        N = skeleton.N
-        matrix = np.empty((N, N))
-        for start in range(0, N, chunk):
-            stop = min(start + chunk, N)
-            b = np.zeros((N, stop - start))
-            b[np.arange(start, stop), np.arange(stop - start)] = 1.0
-            x = np.asarray(solve(b))
-            if x.shape != b.shape:
-                raise ValueError(f"solve: expected shape {b.shape} for right sides of that shape, got {x.shape}")
-            matrix[:, start:stop] = x
-        if symmetric:
-            matrix = (matrix + matrix.T) / 2
-        return cls.from_matrix(skeleton, matrix, tol=tol, rank=rank)
+        columns = unit_columns(solve, skeleton.N)
+        if not symmetric:
+            starts = range(0, skeleton.N, chunk)
+            parts = [columns(np.arange(k, min(k + chunk, skeleton.N))) for k in starts]
+            return cls.from_matrix(skeleton, np.concatenate(parts, axis=1), tol=tol, rank=rank)
+        far = far_points(skeleton, None)
+        probes, unit = _probes(skeleton.N)
+        exact = columns(probes)
+        corner = exact[probes]
+        if not np.allclose(corner, corner.T, rtol=0, atol=1e-6 * np.abs(corner).max()):
+            raise ValueError(
+                f"symmetric: expected a symmetric solver, got entries of the inverse that differ by "
+                f"{np.abs(corner - corner.T).max():.1e} from the transposed ones; pass symmetric=False"
+            )
+
+        def build(attempt: int, local: float) -> H2Operator:
+            bases, blocks, close = from_columns(skeleton, columns, far, local, rank, chunk)
+            return cls(skeleton, bases.bases, bases.bases, blocks, close)
+
+        return to_tolerance(build, lambda op: relative(op.matvec(unit), exact), tol, rank)
 
     @classmethod
     def from_data(
@@ -271,6 +281,14 @@ def _compressed(
     leaves = skeleton.leaf_index()
     close = blocks(entries, skeleton.close, leaves, leaves, skeleton.N)
     return cls(skeleton, rows.bases, columns.bases, interactions, close)
+
+
+def _probes(N: int) -> tuple[Index, Array]:
+    """The columns that measure an error, and their unit vectors ``(N, columns)``."""
+    probes = np.unique(np.linspace(0, N - 1, PROBES).astype(int))
+    unit = np.zeros((N, len(probes)))
+    unit[probes, np.arange(len(probes))] = 1.0
+    return probes, unit
 
 
 def _error(operator: H2Operator, A: Array, chunk: int = 256) -> float:

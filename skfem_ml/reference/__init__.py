@@ -4,17 +4,24 @@ from skfem_ml.reference.eigen import eig_reference
 from skfem_ml.reference.fd import solver_fd
 from skfem_ml.reference.fem import coarse_coefficient, solver_fem
 from skfem_ml.reference.flow import eig_flow
+from skfem_ml.reference.nlse import nlse_samples, nlse_solve, nlse_spectral
 from skfem_ml.reference.ode import dop853, trajectories
+from skfem_ml.reference.operators import coefficient_samples, load_samples
 from skfem_ml.reference.rte import rte_dense, rte_ordinates, rte_samples, rte_scattering, rte_solve
 from skfem_ml.reference.samples import custom_kernel, custom_samples, transfer_samples
 
 __all__ = [
     "coarse_coefficient",
+    "coefficient_samples",
     "custom_kernel",
     "custom_samples",
     "dop853",
     "eig_flow",
     "eig_reference",
+    "load_samples",
+    "nlse_samples",
+    "nlse_solve",
+    "nlse_spectral",
     "rte_dense",
     "rte_ordinates",
     "rte_samples",
