@@ -3,18 +3,23 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
+from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
 
 __all__ = [
     "Diffusion",
     "Eigenproblem",
     "Field",
     "Heat",
+    "Sequence",
+    "clip",
+    "cylinder",
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
     "heat_box",
     "load",
     "mass",
+    "music",
     "report_matrix",
     "report_start",
 ]

@@ -4,16 +4,28 @@ from skfem_ml.reference.eigen import eig_reference
 from skfem_ml.reference.fd import solver_fd
 from skfem_ml.reference.fem import coarse_coefficient, solver_fem
 from skfem_ml.reference.flow import eig_flow
+from skfem_ml.reference.kuramoto import KuramotoSivashinsky
 from skfem_ml.reference.rte import rte_dense, rte_ordinates, rte_samples, rte_solve
+from skfem_ml.reference.sequences import (
+    kuramoto_sivashinsky,
+    solver_linear,
+    solver_mean,
+    solver_persistence,
+)
 
 __all__ = [
+    "KuramotoSivashinsky",
     "coarse_coefficient",
     "eig_flow",
     "eig_reference",
+    "kuramoto_sivashinsky",
     "rte_dense",
     "rte_ordinates",
     "rte_samples",
     "rte_solve",
     "solver_fd",
     "solver_fem",
+    "solver_linear",
+    "solver_mean",
+    "solver_persistence",
 ]
