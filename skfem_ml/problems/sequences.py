@@ -115,7 +115,7 @@ def synthesise(notes: tuple[tuple[float, float, int], ...], count: int) -> Array
 
 
 def clip(frames: int = 200, more: int = 20, size: int = 48, rank: int = 64) -> Sequence:
-    """Return a clip of five blobs that move and pulse at incommensurate frequencies, ``size`` x ``size`` grey pixels.
+    """Return a clip of eight blobs that move and pulse at incommensurate frequencies, ``size`` x ``size`` grey pixels.
 
     States are coordinates in the SVD of the frames to be learnt, scaled as the right singular vectors (columns of norm
     1 over those frames), of ``rank``. Raises ValueError where there are fewer frames than ``rank``.
@@ -125,10 +125,10 @@ def clip(frames: int = 200, more: int = 20, size: int = 48, rank: int = 64) -> S
     t = np.arange(frames + more)[:, None, None] / 40
     x, y = np.meshgrid(*[np.linspace(-1, 1, size)] * 2)
     images = np.zeros((frames + more, size, size))
-    for k in range(5):
+    for k in range(8):
         a, b, c = 0.61 + 0.37 * k, 0.83 + 0.29 * np.sqrt(k + 2), 0.47 + 0.31 * k**0.7
         left, up = x - 0.6 * np.cos(a * t + k), y - 0.6 * np.sin(b * t + 2 * k)
-        width = 0.18 + 0.05 * np.sin(c * t + k)
+        width = 0.12 + 0.03 * np.sin(c * t + k)
         images += np.exp(-(left**2 + up**2) / (2 * width**2))
     states, _ = svd_states(images.reshape(len(images), -1), frames, rank)
     return Sequence("video", states, frames, 1.0)
