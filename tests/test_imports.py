@@ -24,7 +24,7 @@ ALLOWED = {
     "problems": {"cells", "coefficients", "solutions"},
     "metrics": {"coefficients", "solutions"},
     "measures": {"metrics", "problems", "solutions"},
-    "reference": FLOOR,
+    "reference": FLOOR | {"storage"},  # results on disk; loaded by the functions that keep them
     "compare": FLOOR,
     "meshes": {"cells", "coefficients"},
     "pictures": {"cells", "solutions"},

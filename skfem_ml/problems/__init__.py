@@ -3,23 +3,41 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
+<<<<<<< HEAD
 from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
+=======
+from skfem_ml.problems.ode import OdeSystem, cubic, harmonic, hopf, hyperbolic, lorenz, ode_systems, van_der_pol
+>>>>>>> hits
 
 __all__ = [
     "Diffusion",
     "Eigenproblem",
     "Field",
     "Heat",
+<<<<<<< HEAD
     "Sequence",
     "clip",
     "cylinder",
+=======
+    "OdeSystem",
+    "cubic",
+>>>>>>> hits
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
+    "harmonic",
     "heat_box",
+    "hopf",
+    "hyperbolic",
     "load",
+    "lorenz",
     "mass",
+<<<<<<< HEAD
     "music",
+=======
+    "ode_systems",
+>>>>>>> hits
     "report_matrix",
     "report_start",
+    "van_der_pol",
 ]

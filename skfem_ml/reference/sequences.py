@@ -1,4 +1,4 @@
-"""The sequence of the Kuramoto-Sivashinsky equation, and null models of sequences: the mean, the last frame, a matrix."""
+"""The sequence of the Kuramoto-Sivashinsky equation, and null models of sequences: mean, last frame, table, matrix."""
 
 from __future__ import annotations
 
@@ -50,6 +50,24 @@ def solver_persistence() -> Generator:
         learnt = sequence.learnt
         first, last = np.tile(learnt[0], (len(learnt), 1)), np.tile(learnt[-1], (sequence.held_out, 1))
         return Generated(first, last, {"unknowns": 0})
+
+    return solver
+
+
+def solver_analogue() -> Generator:
+    """Return the table of what was learnt: the reproduction is exact, at the cost of every number of the sequence.
+
+    The continuation repeats what followed the frame nearest to the last one (Lorenz, J. Atmos. Sci. 26, 1969), moved by
+    the distance of the two; a frame qualifies if as many follow it as are held out (fewer: all that do).
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        learnt, count = sequence.learnt, sequence.held_out
+        candidates = learnt[: max(1, len(learnt) - count - 1)]
+        nearest = int(((candidates - learnt[-1]) ** 2).sum(axis=1).argmin())
+        after = np.arange(nearest + 1, nearest + 1 + count) % len(learnt)
+        continued = learnt[after] + (learnt[-1] - learnt[nearest])
+        return Generated(learnt, continued, {"unknowns": learnt.size})
 
     return solver
 
