@@ -6,7 +6,9 @@ fewer pairs to learn, and the reproduction visits exactly these. Where a map has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence as Several
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.hierarchy import HiTS
+from skfem_ml.nn import MLP
 from skfem_ml.optim import SOAP
 from skfem_ml.problems import Sequence
 from skfem_ml.solutions import Generated
 from skfem_ml.training import History, fit
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int, float], None]
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 
 
 class SkipNet(nn.Module):
@@ -98,10 +102,8 @@ def fit_stride(
     steps: int = 0,
     ridge: float = 1e-12,
     seed: int = 0,
-    checkpoint: Any = None,
-    progress: Progress | None = None,
 ) -> tuple[FlowMap, dict[str, Any]]:
-    """Return the map of ``stride`` frames of ``states`` ``(k, n)`` dt apart, learnt from frames 0, stride, 2 stride, ...
+    """Return the map of ``stride`` frames of ``states`` ``(k, n)`` dt apart, learnt from frames 0, stride, ...
 
     ``width`` is cut to the number of pairs. ``steps`` steps of SOAP train the features (0: they stay as drawn), then
     the outputs are solved for. The second result holds pairs, width, residual (root mean square over that of the
@@ -120,20 +122,33 @@ def fit_stride(
     residual = solve_outputs(net, z, values, ridge)
     history = None
     if steps:
-        history = _train(net, z, values, steps, checkpoint, progress)
+        history = _train(net, z, values, steps)
         residual = solve_outputs(net, z, values, ridge)
     return flow_map, {"pairs": len(x), "width": min(width, len(x)), "residual": residual, "history": history}
 
 
-def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int, checkpoint: Any, progress: Progress | None) -> History:
+def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
     def loss(model: SkipNet, rows: Any) -> Tensor:
         return (model(rows[0]) - rows[1]).square().mean()
 
     rate = 3e-3
     return fit(
         net, loss, (z, values), optimiser=SOAP(net.parameters(), lr=rate), steps=steps, batch=1024,
-        schedule=lambda step: rate * 0.5 * (1 + np.cos(np.pi * step / steps)), checkpoint=checkpoint, progress=progress,
+        schedule=lambda step: rate * 0.5 * (1 + np.cos(np.pi * step / steps)),
     )  # fmt: skip
+
+
+def fit_strides(
+    states: Array, strides: Several[int], dt: float, width: int, gain: float, steps: int, ridge: float, seed: int
+) -> tuple[list[FlowMap], dict[int, dict[str, Any]]]:
+    """Return the maps of `fit_stride` of several strides, and what it says of each; the k-th draws from seed + 1000 k."""
+    maps, told = [], {}
+    for k, stride in enumerate(strides):
+        flow_map, told[stride] = fit_stride(
+            states, stride, dt, width=width, gain=gain, steps=steps, ridge=ridge, seed=seed + 1000 * k
+        )
+        maps.append(flow_map)
+    return maps, told
 
 
 def solver_hits(
@@ -147,21 +162,91 @@ def solver_hits(
 ) -> Callable[[Sequence], Generated]:
     """Return ``solver(sequence)``: one map a stride (default 1, 4, 16, ...), coupled by `HiTS`.
 
-    The reproduction starts from the first frame, the continuation from the last one learnt. ``info`` has the hierarchy,
-    ``maps`` (what `fit_stride` says of each) and ``unknowns``, all weights and biases. Raises as `fit_stride` and `HiTS`.
+    The reproduction starts from the first frame, the continuation from the last one learnt. ``info`` has the hierarchy
+    "hits", "maps" (what `fit_stride` says of each) and "unknowns", all weights and biases. Raises as `fit_stride` and
+    `HiTS`.
     """
 
     def solver(sequence: Sequence) -> Generated:
-        learnt, maps, told = sequence.learnt, [], {}
-        for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
-            flow_map, told[stride] = fit_stride(
-                learnt, stride, sequence.dt, width=width, gain=gain, steps=steps, ridge=ridge, seed=seed + 1000 * k
-            )
-            maps.append(flow_map)
-        hits = HiTS(maps)
-        reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
-        continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
-        unknowns = sum(p.numel() for m in maps for p in m.parameters())
-        return Generated(reproduced, continued, {"unknowns": unknowns, "maps": told, "hits": hits})
+        ladder = strides_for(sequence.train) if strides is None else strides
+        maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, width, gain, steps, ridge, seed)
+        return _generate(HiTS(maps), sequence, {"maps": told})
 
     return solver
+
+
+def solver_chosen(
+    width: int = 512, *, ridges: Several[float] = RIDGES, gains: Several[float] = (0.3, 1.0), seed: int = 0
+) -> Callable[[Sequence], Generated]:
+    """Return `solver_hits` with strides, ridge and gain chosen for the continuation, on the last frames learnt.
+
+    As many frames as are held out (at most a third) are kept apart; hierarchies 1, ..., 4^k of all k, ridges and gains
+    learn the frames before and continue them; the best learns everything. ``info["chosen"]`` tells it. Raises
+    ValueError where nothing is held out, and what `solver_hits` raises.
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        aside = min(sequence.held_out, sequence.train // 3)
+        if aside < 1:
+            raise ValueError("sequence: expected frames held out, to be continued, got none")
+        learnt = sequence.learnt
+        trial = Sequence(sequence.name, learnt, sequence.train - aside, sequence.dt)
+        ladder = strides_for(trial.train)
+        options: dict[str, Any] = {}
+        best = np.inf
+        for gain, ridge in product(gains, ridges):
+            maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width, gain, 0, ridge, seed)
+            for k in range(len(ladder)):
+                found = _generate(HiTS(maps[: k + 1]), trial, {}).continued
+                with np.errstate(over="ignore", invalid="ignore"):
+                    error = float(((found - trial.states[trial.train :]) ** 2).mean())
+                if error < best:
+                    best, options = error, {"strides": ladder[: k + 1], "gain": gain, "ridge": ridge}
+        if not options:
+            raise FloatingPointError("every hierarchy diverged on the frames kept apart; add larger ridges")
+        result = solver_hits(width, seed=seed, **options)(sequence)
+        return Generated(result.reproduced, result.continued, {**result.info, "chosen": options})
+
+    return solver
+
+
+def solver_trained(
+    width: int = 512,
+    strides: Several[int] | None = None,
+    *,
+    activation: str = "relu",
+    optimiser: str = "adam",
+    steps: int = 1000,
+    window: int = 5,
+    seed: int = 0,
+) -> Callable[[Sequence], Generated]:
+    """Return the hierarchy as published: networks ``(n, width, n)``, ReLU, Adam, loss (2.5) over ``window`` steps.
+
+    The strides and the frames each map learns from are those of `solver_hits`. Raises as `fit_map` and `HiTS`.
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        learnt, maps, histories = sequence.learnt, [], {}
+        n = learnt.shape[1]
+        for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
+            knots = learnt[::stride]
+            generator = torch.Generator().manual_seed(seed + 1000 * k)
+            net = MLP((n, min(width, len(knots) - 1), n), activation, generator=generator)
+            flow_map = FlowMap(net, stride * sequence.dt)
+            histories[stride] = fit_map(
+                flow_map, np.arange(len(knots)) * flow_map.dt, knots.T[None], steps=steps, batch=100,
+                window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, lr=1e-3, seed=seed,
+            )  # fmt: skip
+            maps.append(flow_map)
+        return _generate(HiTS(maps), sequence, {"histories": histories})
+
+    return solver
+
+
+def _generate(hits: HiTS, sequence: Sequence, info: dict[str, Any]) -> Generated:
+    learnt = sequence.learnt
+    with np.errstate(over="ignore", invalid="ignore"):
+        reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
+        continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
+    unknowns = sum(p.numel() for m in hits.maps for p in m.parameters())
+    return Generated(reproduced, continued, {"unknowns": unknowns, "hits": hits, **info})

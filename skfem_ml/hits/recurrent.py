@@ -138,8 +138,11 @@ def solver_recurrent(
             reproduced = run_free(net, data[:1], len(data) - 1)
             continued = run_free(net, data, sequence.held_out)
         count = type(net).parameter_count(n, units)
-        frames = (to_states(part, center, scale) for part in (torch.cat([data[:1], reproduced]), continued))
-        return Generated(*frames, {"unknowns": count, "units": units, "history": history})
+        return Generated(
+            to_states(torch.cat([data[:1], reproduced]), center, scale),
+            to_states(continued, center, scale),
+            {"unknowns": count, "units": units, "history": history},
+        )
 
     return solver
 

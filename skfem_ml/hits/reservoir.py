@@ -54,8 +54,11 @@ def solver_esn(
         continued = _free(reservoir, readout, states[-1], sequence.held_out)
         reservoir.reset()
         reproduced = _free(reservoir, readout, reservoir.step(data[0]), len(data) - 1)
-        frames = (np.reshape(part, (-1, n)) * scale + center for part in ([data[0], *reproduced], continued))
-        return Generated(*frames, {"unknowns": (units + 1) * n, "units": units})
+        return Generated(
+            np.reshape([data[0], *reproduced], (-1, n)) * scale + center,
+            np.reshape(continued, (-1, n)) * scale + center,
+            {"unknowns": (units + 1) * n, "units": units},
+        )
 
     return solver
 

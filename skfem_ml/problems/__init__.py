@@ -3,25 +3,19 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
-<<<<<<< HEAD
-from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
-=======
 from skfem_ml.problems.ode import OdeSystem, cubic, harmonic, hopf, hyperbolic, lorenz, ode_systems, van_der_pol
->>>>>>> hits
+from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
 
 __all__ = [
     "Diffusion",
     "Eigenproblem",
     "Field",
     "Heat",
-<<<<<<< HEAD
+    "OdeSystem",
     "Sequence",
     "clip",
-    "cylinder",
-=======
-    "OdeSystem",
     "cubic",
->>>>>>> hits
+    "cylinder",
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
@@ -32,11 +26,8 @@ __all__ = [
     "load",
     "lorenz",
     "mass",
-<<<<<<< HEAD
     "music",
-=======
     "ode_systems",
->>>>>>> hits
     "report_matrix",
     "report_start",
     "van_der_pol",

@@ -149,9 +149,9 @@ def cylinder(rank: int = 22) -> Sequence:
 
 def cylinder_file() -> dict[str, Array]:
     """Return the shipped flow: states ``(k, 22)``, train, dt, vorticity modes ``(22, ny, nx)`` for pictures, x, y."""
-    with (resources.files("skfem_ml") / "fields" / FLOW_FILE).open("rb") as file:
-        with np.load(file, allow_pickle=False) as data:
-            return {name: data[name].astype(float) for name in data.files}
+    path = resources.files("skfem_ml") / "fields" / FLOW_FILE
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        return {name: data[name].astype(float) for name in data.files}
 
 
 def svd_states(frames: Array, train: int, rank: int) -> tuple[Array, Array]:

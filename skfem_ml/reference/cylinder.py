@@ -38,7 +38,9 @@ def _minus_p_dy(p, v, w):
     return -p * grad(v)[1]
 
 
-def cylinder_mesh(around: int = 48, box: tuple[float, float, float] = (-5.0, 14.0, 5.0), spacing: float = 1.0) -> MeshTri:
+def cylinder_mesh(
+    around: int = 48, box: tuple[float, float, float] = (-5.0, 14.0, 5.0), spacing: float = 1.0
+) -> MeshTri:
     """Return a triangle mesh of ``(x0, x1) x (-h, h)``, ``box = (x0, x1, h)``, without the disc of diameter 1.
 
     ``around`` nodes lie on the circle; rings of growing distance follow, then a lattice that is finer in the wake and

@@ -37,8 +37,8 @@ def solver_mean() -> Generator:
 
     def solver(sequence: Sequence) -> Generated:
         mean = sequence.learnt.mean(axis=0)
-        frames = (np.tile(mean, (count, 1)) for count in (sequence.train, sequence.held_out))
-        return Generated(*frames, {"unknowns": len(mean)})
+        same, after = np.tile(mean, (sequence.train, 1)), np.tile(mean, (sequence.held_out, 1))
+        return Generated(same, after, {"unknowns": len(mean)})
 
     return solver
 
@@ -97,8 +97,6 @@ def solver_linear(ridge: float = 1e-12) -> Generator:
             return np.array(states) + center
 
         info = {"unknowns": A.size}
-        return Generated(
-            repeat(learnt[0], len(learnt) - 1), repeat(learnt[-1], sequence.held_out)[1:], info
-        )
+        return Generated(repeat(learnt[0], len(learnt) - 1), repeat(learnt[-1], sequence.held_out)[1:], info)
 
     return solver
