@@ -86,6 +86,10 @@ class KuramotoSivashinsky:
 
 
 def ks_start(x: Array, length: float = 32 * np.pi) -> Array:
-    """Return the initial values of Kassam and Trefethen, ``cos(k x) (1 + sin(k x))`` with ``k = 2 pi / length``."""
+    """Return ``cos z (1 + sin z) + cos(2 z + 1) / 2`` with ``z = 2 pi x / length``.
+
+    The first term is the start of Kassam and Trefethen. It is odd about z = pi / 2, and so is its whole orbit, in exact
+    arithmetic: half as many dimensions as others. The second term breaks that.
+    """
     z = 2 * np.pi * np.asarray(x) / length
-    return np.cos(z) * (1 + np.sin(z))
+    return np.cos(z) * (1 + np.sin(z)) + 0.5 * np.cos(2 * z + 1)
