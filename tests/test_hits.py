@@ -94,6 +94,16 @@ def test_interpolation_orders(kind, order):
     assert observed_rates(steps, errors)[-1] == pytest.approx(order, abs=0.25)
 
 
+def test_predict_goes_past_an_end_that_the_steps_do_not_hit():
+    system, t = harmonic(), np.linspace(0, 1, 11)
+    hits = exact_hits(system, (0, 2), unit=0.3)
+    found = hits.predict(t, Y0, interpolation="hermite", f=system.rhs)
+    assert found.y == pytest.approx(truth(system, t), abs=1e-4) and (found.t == t).all()
+    assert hits.predict(np.linspace(0, 1.2, 3), Y0).nfev == 4 * 4
+    with pytest.raises(ValueError, match="t: expected at least two increasing times"):
+        hits.predict([1.0, 0.0], Y0)
+
+
 def test_interpolation_reproduces_polynomials():
     knots = np.arange(6.0) ** 3
     t = np.linspace(0, 5, 41)
@@ -170,6 +180,8 @@ def test_solve_ivp_takes_the_hierarchy_as_its_method():
     assert found.t_events[0] == pytest.approx([np.pi / 2, 3 * np.pi / 2, 5 * np.pi / 2], abs=1e-5)
     short = solve_ivp(system.rhs, (0, 0.95), [1.0, 0.0], method=method)
     assert short.status == -1 and "shorter than the smallest step 0.1" in short.message and short.t[-1] < 0.95
+    with pytest.raises(TypeError, match="rtol"):
+        solve_ivp(system.rhs, (0, 1), [1.0, 0.0], method=method, rtol=1e-3)
     with pytest.raises(ValueError, match="forward only"):
         solve_ivp(system.rhs, (1, 0), [1.0, 0.0], method=method)
 

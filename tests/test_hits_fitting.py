@@ -34,7 +34,7 @@ def test_the_recurrent_loss_is_formula_2_5_over_windows_from_any_time():
     model, y = flow_map(0.2, increment=[0.5, 0.0]), states()
     stride, rows = windows(T, y, model, 3)
     assert stride == 2 and rows.shape == (5, 21, 2)
-    loss = recurrent_loss(rows, stride, 3, torch.float64)
+    loss = recurrent_loss(rows, stride, 3, model.center)
     starts = draw_starts(rows, 6, "uniform", torch.Generator())
     assert len(starts) == 5 * 15
     total = 0.0

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from skfem_ml.problems import OdeSystem, harmonic, hopf, hyperbolic, lorenz, ode_systems, van_der_pol
+from skfem_ml.compare import compare
+from skfem_ml.problems import (
+    InitialValueProblem,
+    OdeSystem,
+    harmonic,
+    hopf,
+    hyperbolic,
+    lorenz,
+    ode_systems,
+    van_der_pol,
+)
 from skfem_ml.reference import dop853, trajectories
+from skfem_ml.stepping import OdeResult
 from skfem_ml.storage import CorruptModelError
 
 SYSTEMS = ode_systems()
@@ -109,3 +120,23 @@ def test_bad_input():
     )
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="reference integration failed"):
         trajectories(blow_up, "train", every=200)
+
+
+def test_solutions_are_compared_at_the_problems_times():
+    system = hyperbolic()
+    t = np.linspace(0, 8, 5)
+    problem = InitialValueProblem(system, system.draw("test", np.random.default_rng(0), 6), t)
+    solvers = {
+        "reference": lambda p: dop853(p.system, p.y0, p.t, 1e-12),
+        "half": lambda p: OdeResult(p.t, dop853(p.system, p.y0, p.t).y / 2, 0, "", 0),
+        "short": lambda p: dop853(p.system, p.y0, p.t[:-1]),
+        "array": lambda p: p.y0,
+    }
+    table = compare(problem, solvers)
+    assert (table["half"].error_l2, table["half"].error_energy) == pytest.approx((0.5, 0.5))
+    assert "got (6, 2, 4)" in table["short"].failure and "expected an OdeResult" in table["array"].failure
+    assert table.headings == ("error L2", "error at t_end")
+    with pytest.raises(ValueError, match=r"y0: expected finite \(batch, 2\)"):
+        InitialValueProblem(system, np.zeros(2), t)
+    with pytest.raises(ValueError, match="t: expected at least two increasing times"):
+        InitialValueProblem(system, np.zeros((1, 2)), t[::-1])

@@ -65,19 +65,13 @@ def fit_map(
     if normalise:
         flat = states.reshape(-1, states.shape[-1])
         flow_map.normalise(flat[starts], flat[starts + stride])
-    loss = checked = recurrent_loss(states, stride, window, flow_map.center.dtype)
-    rows = starts
+    loss = recurrent_loss(states, stride, window, flow_map.center)
+    checked, rows = loss, starts
     if validation is not None:
         valid_stride, valid = windows(*validation, flow_map, window)
         rows = draw_starts(valid, valid_stride * window, sampling, generator)
-        checked = recurrent_loss(valid, valid_stride, window, flow_map.center.dtype)
-    sample = (rows[torch.randperm(len(rows), generator=generator)[:CHECKED]],)
-
-    def record(net: FlowMap) -> float:
-        with torch.no_grad():
-            return float(checked(net, sample))
-
-    guard = _Guard(record)
+        checked = recurrent_loss(valid, valid_stride, window, flow_map.center)
+    guard = _Guard(checked, rows[torch.randperm(len(rows), generator=generator)[:CHECKED]])
     for attempt in range(RESTARTS):
         rate = lr / 3**attempt
         method = (SOAP if optimiser == "soap" else torch.optim.Adam)(flow_map.parameters(), lr=rate)
@@ -126,13 +120,16 @@ def draw_starts(states: Array, span: int, sampling: str, generator: torch.Genera
     return (torch.arange(count)[:, None] * length + first).reshape(-1)
 
 
-def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``."""
-    flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(dtype)
+def recurrent_loss(states: Array, stride: int, window: int, like: Tensor) -> Callable[..., Tensor]:
+    """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``.
+
+    Type and device of the numbers are those of ``like``.
+    """
+    flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(like)
 
     def loss(flow_map: Any, rows: tuple[Tensor]) -> Tensor:
         weight = torch.where(flow_map.increment > 0, flow_map.increment, 1.0)
-        x, total = flat[rows[0]], torch.zeros((), dtype=dtype)
+        x, total = flat[rows[0]], torch.zeros((), dtype=like.dtype, device=like.device)
         for k in range(1, window + 1):
             x = flow_map(x)
             total = total + ((x - flat[rows[0] + k * stride]) / weight).square().sum(dim=1).mean()
@@ -142,13 +139,14 @@ def recurrent_loss(states: Array, stride: int, window: int, dtype: torch.dtype) 
 
 
 class _Guard:
-    """The recorded loss, infinite (which ends a run) where it is far above the best so far."""
+    """The loss on some windows, infinite (which ends a run) where it is far above the best so far."""
 
-    def __init__(self, record: Callable[[Any], float]):
-        self.record, self.best = record, math.inf
+    def __init__(self, loss: Callable[..., Tensor], starts: Tensor):
+        self.loss, self.starts, self.best = loss, starts, math.inf
 
     def __call__(self, net: Any) -> float:
-        value = self.record(net)
+        with torch.no_grad():
+            value = float(self.loss(net, (self.starts,)))
         self.best = min(self.best, value)
         return value if value <= 1e3 * self.best else math.inf
 

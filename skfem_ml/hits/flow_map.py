@@ -78,5 +78,5 @@ class FlowMap(nn.Module):
         """Return the states a time dt later, numpy in and out, ``(n,)`` or ``(..., n)``."""
         u = np.asarray(u, dtype=float)
         with torch.no_grad():
-            rows = torch.from_numpy(np.ascontiguousarray(u.reshape(-1, u.shape[-1])))
-            return torch.cat([self(part) for part in rows.split(ROWS)]).numpy().reshape(u.shape)
+            rows = torch.from_numpy(np.ascontiguousarray(u.reshape(-1, u.shape[-1]))).to(self.center.device)
+            return torch.cat([self(part) for part in rows.split(ROWS)]).cpu().numpy().reshape(u.shape)

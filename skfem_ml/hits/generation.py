@@ -92,6 +92,13 @@ def strides_for(frames: int, factor: int = 4) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def parameter_count(sequence: Sequence, width: int) -> int:
+    """Return how many weights and biases the hierarchy of `solver_hits` has, for baselines of equal size."""
+    n, frames = sequence.states.shape[1], sequence.train
+    widths = [min(width, (frames - 1) // stride) for stride in strides_for(frames)]
+    return sum(w * (2 * n + 1) + n * n + n for w in widths)
+
+
 def fit_stride(
     states: Array,
     stride: int,

@@ -154,6 +154,19 @@ class HiTS:
         best.scores, best.card = scores, self.card
         return best
 
+    def predict(self, t: ArrayLike, y0: ArrayLike, **options: Any) -> OdeResult:
+        """Return `solve` at times ``t`` ``(k,)``, t[0] the start, also where the smallest step does not divide the end.
+
+        The roll-out then goes past the end, by less than the smallest step, and is interpolated back. ``options`` and
+        errors are those of `solve`.
+        """
+        t = np.asarray(t, dtype=float)
+        if t.ndim != 1 or len(t) < 2 or not t[-1] > t[0]:
+            raise ValueError(f"t: expected at least two increasing times (k,), got shape {t.shape}")
+        smallest = self.maps[-1].dt
+        count = math.ceil((t[-1] - t[0]) / smallest * (1 - 1e-12))
+        return self.solve((t[0], t[0] + count * smallest), y0, t, **options)
+
     def check(self, t_span: Sequence[float], y0: ArrayLike) -> tuple[float, int, Array]:
         """Return start, number of smallest steps and states; ValueError where the maps cannot go there from them."""
         start, end = map(float, t_span)
@@ -207,16 +220,9 @@ def hybrid(maps: HiTS | Sequence[Any], stepper: Any) -> HiTS:
 
 
 def mean_squared_error(hits: HiTS, t: Array, y: Array, interpolation: str = "cubic", f: Rhs | None = None) -> float:
-    """Return the mean over trajectories, unknowns and times of the squared error; infinite where it is not finite.
-
-    A range of scales whose smallest step does not divide the span goes past the end, and is interpolated back.
-    """
-    smallest = hits.maps[-1].dt
-    count = math.ceil((t[-1] - t[0]) / smallest * (1 - 1e-12))
+    """Return the mean over trajectories, unknowns and times of the squared error; infinite where it is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        states, _, _ = hits.rollout(y[..., 0], count)
-        values = interpolate(t[0], smallest, states, t, interpolation, f)
-        error = float(np.mean((np.moveaxis(values, 0, -1) - y) ** 2))
+        error = float(np.mean((hits.predict(t, y[..., 0], interpolation=interpolation, f=f).y - y) ** 2))
     return error if math.isfinite(error) else math.inf
 
 

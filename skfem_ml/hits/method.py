@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +18,7 @@ def HiTSMethod(hits: HiTS) -> type[OdeSolver]:
 
     f is not called, the maps know the equation; events and dense output work, so does t_eval. A step is the largest
     that fits before the end, and the finer maps give the values within. What is left at the end and shorter than
-    the smallest step ends in status -1 with a message.
+    the smallest step ends in status -1 with a message. There are no options (rtol is a TypeError).
     """
     return type("HiTSMethod", (HiTSSolver,), {"hits": hits})
 
@@ -31,7 +30,7 @@ class HiTSSolver(OdeSolver):
     t: float  # of scipy's class, like y and t_bound
     y: Array
 
-    def __init__(self, fun: Callable, t0: float, y0: ArrayLike, t_bound: float, vectorized: bool = False, **_: Any):
+    def __init__(self, fun: Callable, t0: float, y0: ArrayLike, t_bound: float, vectorized: bool = False):
         super().__init__(fun, t0, y0, t_bound, vectorized)
         if t_bound < t0:
             raise ValueError(f"t_span: expected t0 < t_bound, the maps go forward only, got ({t0}, {t_bound})")

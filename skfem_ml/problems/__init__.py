@@ -3,7 +3,17 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
-from skfem_ml.problems.ode import OdeSystem, cubic, harmonic, hopf, hyperbolic, lorenz, ode_systems, van_der_pol
+from skfem_ml.problems.ode import (
+    InitialValueProblem,
+    OdeSystem,
+    cubic,
+    harmonic,
+    hopf,
+    hyperbolic,
+    lorenz,
+    ode_systems,
+    van_der_pol,
+)
 from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "Eigenproblem",
     "Field",
     "Heat",
+    "InitialValueProblem",
     "OdeSystem",
     "Sequence",
     "clip",

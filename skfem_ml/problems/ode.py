@@ -58,6 +58,25 @@ class OdeSystem:
         return draw(rng, self.sizes["test" if split == "accept" else split] if count is None else count)
 
 
+@dataclass(frozen=True, eq=False)
+class InitialValueProblem:
+    """A system from starts ``y0`` ``(batch, n)`` at increasing times ``t`` ``(k,)``, t[0] the start, for `compare`.
+
+    A solver of it returns a `stepping.OdeResult` with ``y`` ``(batch, n, k)`` at these times. Raises ValueError for
+    other shapes, times that do not increase and values that are not finite.
+    """
+
+    system: OdeSystem
+    y0: Array
+    t: Array
+
+    def __post_init__(self) -> None:
+        if self.y0.ndim != 2 or self.y0.shape[1] != self.system.n or not np.isfinite(self.y0).all():
+            raise ValueError(f"y0: expected finite (batch, {self.system.n}), got shape {self.y0.shape}")
+        if self.t.ndim != 1 or len(self.t) < 2 or not (np.diff(self.t) > 0).all():
+            raise ValueError(f"t: expected at least two increasing times (k,), got shape {self.t.shape}")
+
+
 def harmonic() -> OdeSystem:
     """``x' = y, y' = -x``: circles; starts are uniform in the unit disk."""
 
