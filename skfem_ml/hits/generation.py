@@ -148,7 +148,7 @@ def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
 def fit_strides(
     states: Array, strides: Several[int], dt: float, width: int, gain: float, steps: int, ridge: float, seed: int
 ) -> tuple[list[FlowMap], dict[int, dict[str, Any]]]:
-    """Return the maps of `fit_stride` of several strides, and what it says of each; the k-th draws from seed + 1000 k."""
+    """Return the maps of `fit_stride` and what it says of each stride; the k-th draws from seed + 1000 k."""
     maps, told = [], {}
     for k, stride in enumerate(strides):
         flow_map, told[stride] = fit_stride(

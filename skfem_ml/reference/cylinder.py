@@ -146,7 +146,7 @@ class CylinderFlow:
         u = self.velocity(state)
         div = self._dx @ u[0] + self._dy @ u[1]
         tested = np.zeros(self.pressure.N)
-        phi = np.stack([np.asarray(b[0].value) for b in self.pressure.basis])
+        phi = np.stack([np.asarray(b[0]) for b in self.pressure.basis])
         parts = (phi * (div * self._weights).reshape(self.basis.dx.shape)).sum(axis=-1)
         np.add.at(tested, self.pressure.element_dofs, parts)
         return float(abs(tested).max())
@@ -181,4 +181,4 @@ def _samplers(basis: Basis) -> tuple[csr_matrix, csr_matrix, csr_matrix, Array]:
 
     fields = [b[0] for b in basis.basis]
     slopes = [matrix([f.grad[k] for f in fields]) for k in (0, 1)]
-    return matrix([np.asarray(f.value) for f in fields]), *slopes, basis.dx.ravel()
+    return matrix([np.asarray(f) for f in fields]), *slopes, basis.dx.ravel()
