@@ -96,8 +96,8 @@ def _orbit(figure, result: Result) -> None:
     figure.colorbar(drawn, ax=panels[2], label="log10 |error|")
     panels[2].set_title("error of HiTS")
     for axes in panels:
+        axes.set_ylabel("x")
         axes.set_xlabel(f"time, the last {last * sequence.dt:g} of {(sequence.train - 1) * sequence.dt:g}")
-    panels[0].set_ylabel("x")
 
 
 def _flow(figure, result: Result) -> None:
@@ -118,7 +118,7 @@ def _flow(figure, result: Result) -> None:
     figure.colorbar(drawn, ax=panels[2], label="log10 |error|", shrink=0.7)
     for axes in panels:
         axes.set_xlabel("x (diameters)")
-    panels[0].set_ylabel("y (diameters)")
+        axes.set_ylabel("y (diameters)")
     panels[2].set_title("error")
 
 

@@ -45,7 +45,7 @@ def test_bad_input(tmp_path):
 
 
 def test_compare_sequences(tmp_path):
-    result = skfem_ml("compare", "sequences", "--seconds", 0.2, "--output", tmp_path, "--json")
+    result = skfem_ml("compare", "sequences", "--seconds", 0.05, "--output", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     table = rows(json.loads(result.stdout))
     assert table["HiTS"]["error_l2"] < 2e-3 < 0.1 < table["linear (DMD)"]["error_l2"]

@@ -25,7 +25,7 @@ from skfem_ml.problems import Sequence
 from skfem_ml.reference import solver_analogue, solver_linear, solver_mean, solver_persistence
 
 SEEDS = (0, 1, 2)
-BUDGET = 10.0  # CPU seconds of training of a recurrent network: many times what the hierarchy takes
+BUDGET = 5.0  # CPU seconds of training of a recurrent network: several times what the hierarchy takes
 FOLDER = Path("skfem_ml_output/sequences")
 OUTPUT = Path(__file__).with_suffix(".md")
 METHODS = ("HiTS", "LSTM", "ESN", "CW-RNN")
