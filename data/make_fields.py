@@ -13,5 +13,5 @@ FOLDER = Path(__file__).parents[1] / "skfem_ml" / "fields"
 
 if __name__ == "__main__":
     np.save(FOLDER / SHIPPED, drawn_field(SEED), allow_pickle=False)
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(FOLDER.glob("*.npy"))}
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(FOLDER.glob("*.np[yz]"))}
     (FOLDER / "manifest.json").write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")

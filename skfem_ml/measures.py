@@ -25,8 +25,8 @@ from skfem_ml.metrics import (
     space_time_values,
     values,
 )
-from skfem_ml.problems import Eigenproblem, Heat, InitialValueProblem, OperatorSamples
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.problems import Eigenproblem, Heat, InitialValueProblem, OperatorSamples, Sequence
+from skfem_ml.solutions import Eigenpairs, Generated
 from skfem_ml.stepping import OdeResult
 
 Array = NDArray[np.float64]
@@ -37,6 +37,8 @@ def measure_of(problem: Any) -> Any:
     """Return the class that measures solutions of a problem."""
     if isinstance(problem, Heat):
         return SpaceTimeMeasure
+    if isinstance(problem, Sequence):
+        return SequenceMeasure
     if isinstance(problem, InitialValueProblem):
         return TrajectoryMeasure
     if isinstance(problem, OperatorSamples):
@@ -120,6 +122,44 @@ class PairsMeasure:
         if solution.vectors is None or self.reference.vectors is None:
             return error, None
         return error, float(eigenvector_errors(solution, self.reference, self.M).max())
+
+
+class SequenceMeasure:
+    """Root mean square errors of a generated sequence, over the deviation of the exact one from its mean.
+
+    The first is that of the reproduction, the second that of the continuation. The mean squared error of the published
+    tables is ``(error * norm_l2)^2``.
+    """
+
+    headings = ("error reproduced", "error continued")
+    accepts: type = Generated
+    wanted = "Generated"
+
+    def __init__(self, reference: Generated, label: str, problem: Sequence, basis: CellBasis | None):
+        self.problem = problem
+        truth = problem.truth if reference is problem.exact else problem.measured(_whole(reference))
+        self.truth = np.split(_finite(truth, "sequence"), [problem.train])
+        mean = self.truth[0].mean(axis=0)
+        norms = [float(np.sqrt(((part - mean) ** 2).mean())) if len(part) else None for part in self.truth]
+        self.norm_l2, self.norm_energy = norms[0] or 0.0, norms[1]
+        self.note = f"errors: root mean square over that of the deviation of {label} from its mean ({norms[0]:.4g})"
+
+    def __call__(self, solution: Generated) -> tuple[float, float | None]:
+        """Return the relative errors of reproduction and continuation (None where nothing is held out)."""
+        shown = np.split(self.problem.measured(_finite(_whole(solution), "sequence")), [len(solution.reproduced)])
+        errors = [_root_mean_square(a, b) for a, b in zip(shown, self.truth, strict=True)]
+        continued = None if errors[1] is None else errors[1] / (self.norm_energy or 1.0)
+        return (errors[0] or 0.0) / (self.norm_l2 or 1.0), continued
+
+
+def _whole(solution: Generated) -> Array:
+    return np.concatenate([solution.reproduced, solution.continued])
+
+
+def _root_mean_square(a: Array, b: Array) -> float | None:
+    if a.shape != b.shape:
+        raise ValueError(f"expected generated frames {b.shape}, got {a.shape}")
+    return float(np.sqrt(((a - b) ** 2).mean())) if len(a) else None
 
 
 class TrajectoryMeasure:

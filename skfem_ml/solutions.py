@@ -114,6 +114,24 @@ class Eigenpairs:
 
 
 @dataclass(frozen=True, eq=False)
+class Generated:
+    """A generated sequence: states ``reproduced`` ``(train, n)`` from the first one, ``continued`` ``(k, n)`` after it.
+
+    ``continued`` starts from what was learnt, not from the end of the reproduction. ``info`` carries what a solver
+    wants to tell (``info["unknowns"]``, times, histories).
+    """
+
+    reproduced: Array
+    continued: Array
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unknowns(self) -> int | None:
+        """How many numbers were fitted, where the solver says it."""
+        return self.info.get("unknowns")
+
+
+@dataclass(frozen=True, eq=False)
 class Evolution:
     """A solution ``u(x, t)`` from slices in time: ``y`` ``(k, n)`` at increasing times ``t`` ``(k,)``.
 

@@ -42,3 +42,17 @@ def test_bad_input(tmp_path):
     assert "expected between 1 and 6 pairs" in refused("compare", "eigen", "--pairs", 7)
     assert "expected at least 1 and 2, got 0 and 100" in refused("compare", "heat", "--steps", 0)
     refused("compare", "eigen", tmp_path / "absent.npy")
+
+
+def test_compare_sequences(tmp_path):
+    result = skfem_ml("compare", "sequences", "--seconds", 0.05, "--output", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    table = rows(json.loads(result.stdout))
+    assert table["HiTS"]["error_l2"] < 2e-3 < 0.1 < table["linear (DMD)"]["error_l2"]
+    assert table["table / analogue"]["error_l2"] == 0 and table["HiTS, chosen"]["error_energy"] < 0.02
+    assert {path.name for path in tmp_path.iterdir()} == {f"sequences.{s}" for s in ("png", "csv", "md", "json")}
+
+
+def test_bad_input_of_sequences():
+    assert "expected one of ['fluid', 'video', 'music', 'ks'], got 'fugue'" in refused("compare", "sequences", "fugue")
+    assert "expected at least 1 and more than 0" in refused("compare", "sequences", "--seconds", 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_demos import check_figure
 
-from demos import eigen_networks, heat_pinn, high_dimension
+from demos import eigen_networks, heat_pinn, high_dimension, sequences
 
 
 def test_heat_pinn():
@@ -38,3 +38,10 @@ def test_the_source_of_the_ball_is_minus_the_laplacian():
     unit = np.eye(high_dimension.DIM)[:, :, None] * h
     second = sum(high_dimension.exact(x + e) + high_dimension.exact(x - e) - 2 * high_dimension.exact(x) for e in unit)
     assert high_dimension.source(x) == pytest.approx(-second / h**2, rel=1e-5)
+
+
+def test_sequences():
+    result = sequences.compute(frames=401, widths={"fluid": 64, "video": 200, "music": 400, "ks": 200})
+    assert result.tables["ks"]["HiTS"].error_l2 < 1e-2 and result.tables["fluid"]["HiTS"].error_l2 < 2e-3
+    assert result.tables["fluid"]["HiTS, chosen"].error_energy < 0.02
+    check_figure(sequences.visualize(result))

@@ -11,6 +11,7 @@ from skfem_ml.cli import (  # noqa: F401 - they add commands to compare_app and 
     flows,
     learners,
     operators,
+    sequences,
     train_fmmnet,
     train_hits,
     train_surrogate,

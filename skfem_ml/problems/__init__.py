@@ -15,6 +15,7 @@ from skfem_ml.problems.ode import (
     van_der_pol,
 )
 from skfem_ml.problems.operators import OperatorSamples
+from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
 
 __all__ = [
     "Diffusion",
@@ -24,7 +25,10 @@ __all__ = [
     "InitialValueProblem",
     "OdeSystem",
     "OperatorSamples",
+    "Sequence",
+    "clip",
     "cubic",
+    "cylinder",
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
@@ -35,6 +39,7 @@ __all__ = [
     "load",
     "lorenz",
     "mass",
+    "music",
     "ode_systems",
     "report_matrix",
     "report_start",

@@ -4,13 +4,22 @@ from skfem_ml.reference.eigen import eig_reference
 from skfem_ml.reference.fd import solver_fd
 from skfem_ml.reference.fem import coarse_coefficient, solver_fem
 from skfem_ml.reference.flow import eig_flow
+from skfem_ml.reference.kuramoto import KuramotoSivashinsky
 from skfem_ml.reference.nlse import nlse_samples, nlse_solve, nlse_spectral
 from skfem_ml.reference.ode import dop853, trajectories
 from skfem_ml.reference.operators import coefficient_samples, load_samples
 from skfem_ml.reference.rte import rte_dense, rte_ordinates, rte_samples, rte_scattering, rte_solve
 from skfem_ml.reference.samples import custom_kernel, custom_samples, transfer_samples
+from skfem_ml.reference.sequences import (
+    kuramoto_sivashinsky,
+    solver_analogue,
+    solver_linear,
+    solver_mean,
+    solver_persistence,
+)
 
 __all__ = [
+    "KuramotoSivashinsky",
     "coarse_coefficient",
     "coefficient_samples",
     "custom_kernel",
@@ -18,6 +27,7 @@ __all__ = [
     "dop853",
     "eig_flow",
     "eig_reference",
+    "kuramoto_sivashinsky",
     "load_samples",
     "nlse_samples",
     "nlse_solve",
@@ -27,8 +37,12 @@ __all__ = [
     "rte_samples",
     "rte_scattering",
     "rte_solve",
+    "solver_analogue",
     "solver_fd",
     "solver_fem",
+    "solver_linear",
+    "solver_mean",
+    "solver_persistence",
     "trajectories",
     "transfer_samples",
 ]

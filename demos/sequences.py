@@ -1,0 +1,156 @@
+r"""Sequence generation: a hierarchy of flow maps learns an orbit, a flow, a clip and a piece of music by heart.
+
+Frames x_0, x_1, ... of a sequence are learnt by maps of several strides s = 1, 4, 16, ...,
+
+    x_{k + s} = x_k + F_s(x_k),    F_s(x) = A x + b + C tanh(W x + d),
+
+each from the frames 0, s, 2 s, ... alone. W and d are drawn at random, A, b and C are least squares: a second in all.
+The sequence is generated from its first frame, the largest stride first; the finer ones fill in. The longest chain has
+a few links a stride where a recurrent network has thousands of steps, in which errors grow.
+
+That is the published protocol (Liu, Kutz and Brunton 2022): the same sequence is learnt and reproduced. It tests
+memory. The frames after the sequence are held out here, and no map that memorises knows anything of them: the fluid is
+periodic and the map of stride 1 alone continues it well, the others nothing here continues for long.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfem_ml.compare import Table, compare
+from skfem_ml.hits.generation import solver_chosen, solver_hits
+from skfem_ml.problems import Sequence, clip, cylinder, music
+from skfem_ml.problems.sequences import RATE, cylinder_file
+from skfem_ml.reference import kuramoto_sivashinsky, solver_linear, solver_mean
+
+SEQUENCES: dict[str, Callable[..., Sequence]] = {
+    "fluid": cylinder,
+    "video": clip,
+    "music": music,
+    "ks": kuramoto_sivashinsky,
+}
+WIDTHS = {"fluid": 64, "video": 200, "music": 1200, "ks": 1024}  # features of a map, at most
+SHOWN = 130.0  # the part of the orbit in the picture, units of time
+
+
+@dataclass
+class Result:
+    sequences: dict[str, Sequence]
+    tables: dict[str, Table]
+
+
+def compute(frames: int = 4001, widths: dict[str, int] | None = None) -> Result:
+    widths = WIDTHS if widths is None else widths
+    options = {"ks": {"frames": frames}}
+    sequences = {name: make(**options.get(name, {})) for name, make in SEQUENCES.items() if name in widths}
+    tables = {
+        name: compare(
+            sequence,
+            {
+                "mean": solver_mean(),
+                "linear (DMD)": solver_linear(),
+                "HiTS": solver_hits(widths[name]),
+                "HiTS, one stride": solver_hits(widths[name], (1,), gain=0.3),
+                **({"HiTS, chosen": solver_chosen(widths[name])} if name == "fluid" else {}),
+            },
+        )
+        for name, sequence in sequences.items()
+    }
+    return Result(sequences, tables)
+
+
+def whole(result: Result, name: str, method: str = "HiTS") -> np.ndarray:
+    """Reproduction and continuation of one method, as measured."""
+    found = result.tables[name].solutions[method]
+    return result.sequences[name].measured(np.concatenate([found.reproduced, found.continued]))
+
+
+def visualize(result: Result | None = None):
+    """The orbit and its error over space and time; the flow; signal, error and clip."""
+    from matplotlib.figure import Figure
+
+    result = compute() if result is None else result
+    figure = Figure(figsize=(13, 11), layout="constrained")
+    rows = figure.subfigures(3, 1, height_ratios=(1.25, 0.8, 1))
+    _orbit(rows[0], result)
+    _flow(rows[1], result)
+    _signals(rows[2], result)
+    return figure
+
+
+def _orbit(figure, result: Result) -> None:
+    sequence = result.sequences["ks"]
+    truth, made = sequence.truth[: sequence.train], whole(result, "ks")[: sequence.train]
+    last = min(len(truth), int(SHOWN / sequence.dt))
+    panels = figure.subplots(1, 3, sharey=True)
+    extent = (0, last * sequence.dt, 0, 32 * np.pi)
+    style = {"extent": extent, "aspect": "auto", "origin": "lower"}
+    top = abs(truth[-last:]).max()
+    for axes, field, title in ((panels[0], truth, "Kuramoto-Sivashinsky"), (panels[1], made, "HiTS")):
+        drawn = axes.imshow(field[-last:].T, vmin=-top, vmax=top, cmap="viridis", **style)
+        axes.set_title(title)
+    figure.colorbar(drawn, ax=panels[:2], label="u")
+    error = np.log10(np.maximum(abs(made - truth), 1e-8))
+    drawn = panels[2].imshow(error[-last:].T, cmap="magma", **style)
+    figure.colorbar(drawn, ax=panels[2], label="log10 |error|")
+    panels[2].set_title("error of HiTS")
+    for axes in panels:
+        axes.set_ylabel("x")
+        axes.set_xlabel(f"time, the last {last * sequence.dt:g} of {(sequence.train - 1) * sequence.dt:g}")
+
+
+def _flow(figure, result: Result) -> None:
+    data, sequence = cylinder_file(), result.sequences["fluid"]
+    fields = [
+        np.tensordot(states[-1], data["vorticity"], 1)
+        for states in (sequence.states, whole(result, "fluid", "HiTS, chosen"))
+    ]
+    panels = figure.subplots(1, 3, sharey=True)
+    extent = (data["x"][0], data["x"][-1], data["y"][0], data["y"][-1])
+    style = {"extent": extent, "origin": "lower"}
+    for axes, field, title in zip(panels, fields, ("flow, last frame held out", "HiTS, chosen"), strict=False):
+        drawn = axes.imshow(field, vmin=-3, vmax=3, cmap="viridis", **style)
+        axes.set_title(title)
+    figure.colorbar(drawn, ax=panels[:2], label="vorticity", extend="both", shrink=0.7)
+    difference = np.log10(np.maximum(abs(fields[1] - fields[0]), 1e-6))
+    drawn = panels[2].imshow(difference, cmap="magma", **style)
+    figure.colorbar(drawn, ax=panels[2], label="log10 |error|", shrink=0.7)
+    for axes in panels:
+        axes.set_xlabel("x (diameters)")
+        axes.set_ylabel("y (diameters)")
+    panels[2].set_title("error")
+
+
+def _signals(figure, result: Result) -> None:
+    signal, error, later = figure.subplots(1, 3)
+    sequence, made = result.sequences["music"], whole(result, "music")
+    t = np.arange(sequence.train) / RATE
+    part = slice(int(0.95 * RATE), int(1.1 * RATE))
+    signal.plot(t[part], sequence.truth[: sequence.train, 0][part], color="0.7", lw=4, label="exact")
+    signal.plot(t[part], made[: sequence.train, 0][part], color="C0", lw=1, label="HiTS")
+    signal.set(title="BWV 846 around the fourth note", xlabel="time in seconds", ylabel="signal")
+    signal.legend(loc="upper right")
+    for k, (name, sequence) in enumerate(result.sequences.items()):
+        truth = sequence.truth
+        scale = np.sqrt(((truth[: sequence.train] - truth[: sequence.train].mean(axis=0)) ** 2).mean())
+        gap = np.sqrt(((whole(result, name) - truth) ** 2).mean(axis=1)) / scale
+        place = np.arange(len(gap)) / sequence.train
+        error.semilogy(
+            place[: sequence.train], np.maximum(gap[: sequence.train], 1e-16), color=f"C{k}", lw=0.7, label=name
+        )
+        later.semilogy(np.arange(1, sequence.held_out + 1), gap[sequence.train :], color=f"C{k}", label=name)
+    error.set(title="HiTS, reproduction", xlabel="time / length of the sequence", ylabel="relative error")
+    later.set(title="HiTS, continuation", xlabel="frames after the sequence", ylabel="relative error", ylim=(1e-6, 1e3))
+    later.set_xscale("log")
+    later.axhline(1, color="0.5", ls=":")
+    error.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=4)
+    for axes in (signal, error, later):
+        axes.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    result = compute()
+    for name, table in result.tables.items():
+        print(f"{name}: mean squared error is ({table.norm_l2:.3g} x error)^2\n{table}\n")
+    visualize(result).savefig("sequences.png", dpi=120)

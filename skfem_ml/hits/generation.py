@@ -1,0 +1,259 @@
+"""A hierarchy of flow maps that learns one sequence: features trained or drawn, outputs by least squares.
+
+The paper trains the network of step s on frames 0, s, 2 s, ... alone (its published program does), so larger steps have
+fewer pairs to learn, and the reproduction visits exactly these. Where a map has more features than pairs it memorises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skfem_ml.hits.fitting import fit_map
+from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.hits.hierarchy import HiTS
+from skfem_ml.nn import MLP
+from skfem_ml.optim import SOAP
+from skfem_ml.problems import Sequence
+from skfem_ml.solutions import Generated
+from skfem_ml.training import History, fit
+
+Array = NDArray[np.float64]
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+
+
+class SkipNet(nn.Module):
+    """``net(z) = A z + b + C tanh(W z + d)``: one hidden layer beside a linear map, ``(rows, n)`` to ``(rows, n)``.
+
+    W is drawn from the normal distribution with variance ``gain^2 / n``, d with variance ``gain^2 / 4``; A, b and C are
+    zero until `solve_outputs`. Raises ValueError for sizes below one and a gain not positive.
+    """
+
+    def __init__(self, n: int, width: int, gain: float = 1.0, *, generator: torch.Generator):
+        super().__init__()
+        if n < 1 or width < 1 or not gain > 0:
+            raise ValueError(f"n, width, gain: expected >= 1, >= 1 and positive, got {n}, {width}, {gain}")
+        self.hidden = nn.Linear(n, width, dtype=torch.float64)
+        self.output = nn.Linear(width + n, n, dtype=torch.float64)
+        nn.init.normal_(self.hidden.weight, std=gain / n**0.5, generator=generator)
+        nn.init.normal_(self.hidden.bias, std=gain / 2, generator=generator)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def features(self, z: Tensor) -> Tensor:
+        """Return hidden layer and input side by side, ``(rows, width + n)``."""
+        return torch.cat([torch.tanh(self.hidden(z)), z], dim=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the values ``(rows, n)``."""
+        return self.output(self.features(z))
+
+
+def solve_outputs(net: SkipNet, z: Tensor, values: Tensor, ridge: float) -> float:
+    """Set the output layer to ``argmin |net(z) - values|^2 + mu |weights|^2`` and return the root mean square residual.
+
+    ``mu = ridge`` times the largest eigenvalue of ``F F'``, F the features ``(rows, k)``. Solved by Cholesky in the
+    smaller of rows and k. Raises ValueError for a ridge below 1e-15, which rounding would not let through.
+    """
+    if not ridge >= 1e-15:
+        raise ValueError(f"ridge: expected at least 1e-15, got {ridge}")
+    with torch.no_grad():
+        F = torch.cat([net.features(z), z.new_ones(len(z), 1)], dim=1)
+        wide = F.shape[0] < F.shape[1]
+        G = F @ F.T if wide else F.T @ F
+        mu = ridge * float(torch.linalg.matrix_norm(G, ord=2)) if len(G) <= 512 else ridge * float(G.diagonal().sum())
+        factor = torch.linalg.cholesky(G + mu * torch.eye(len(G), dtype=G.dtype))
+        weights = F.new_zeros(F.shape[1], values.shape[1])
+        for _ in range(2):  # the second is iterative refinement
+            gap = values - F @ weights
+            if wide:
+                weights += F.T @ torch.cholesky_solve(gap, factor)
+            else:
+                weights += torch.cholesky_solve(F.T @ gap, factor)
+        net.output.weight.copy_(weights[:-1].T)
+        net.output.bias.copy_(weights[-1])
+        return float((F @ weights - values).square().mean().sqrt())
+
+
+def strides_for(frames: int, factor: int = 4) -> tuple[int, ...]:
+    """Return 1, ``factor``, ``factor^2``, ..., up to a step that fits twice into the frames."""
+    if frames < 3 or factor < 2:
+        raise ValueError(f"frames, factor: expected at least 3 and 2, got {frames} and {factor}")
+    strides = [1]
+    while 2 * strides[-1] * factor < frames:
+        strides.append(strides[-1] * factor)
+    return tuple(strides)
+
+
+def parameter_count(sequence: Sequence, width: int) -> int:
+    """Return how many weights and biases the hierarchy of `solver_hits` has, for baselines of equal size."""
+    n, frames = sequence.states.shape[1], sequence.train
+    widths = [min(width, (frames - 1) // stride) for stride in strides_for(frames)]
+    return sum(w * (2 * n + 1) + n * n + n for w in widths)
+
+
+def fit_stride(
+    states: Array,
+    stride: int,
+    dt: float,
+    *,
+    width: int = 512,
+    gain: float = 1.0,
+    steps: int = 0,
+    ridge: float = 1e-12,
+    seed: int = 0,
+) -> tuple[FlowMap, dict[str, Any]]:
+    """Return the map of ``stride`` frames of ``states`` ``(k, n)`` dt apart, learnt from frames 0, stride, ...
+
+    ``width`` is cut to the number of pairs. ``steps`` steps of SOAP train the features (0: they stay as drawn), then
+    the outputs are solved for. The second result holds pairs, width, residual (root mean square over that of the
+    increments) and the history. Raises ValueError where no pair is left.
+    """
+    knots = states[::stride]
+    if len(knots) < 2:
+        raise ValueError(f"stride: expected below {len(states)}, the number of frames, got {stride}")
+    x, y = torch.from_numpy(knots[:-1].copy()), torch.from_numpy(knots[1:].copy())
+    generator = torch.Generator().manual_seed(seed)
+    net = SkipNet(states.shape[1], min(width, len(x)), gain, generator=generator)
+    # One scale for all coordinates: POD coordinates of little energy stay little.
+    change = float((y - x).square().mean().sqrt()) or 1.0
+    flow_map = FlowMap(net, stride * dt, center=states.mean(axis=0), scale=states.std() or 1.0, increment=change)
+    z, values = (x - flow_map.center) / flow_map.scale, (y - x) / change
+    residual = solve_outputs(net, z, values, ridge)
+    history = None
+    if steps:
+        history = _train(net, z, values, steps)
+        residual = solve_outputs(net, z, values, ridge)
+    return flow_map, {"pairs": len(x), "width": min(width, len(x)), "residual": residual, "history": history}
+
+
+def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
+    def loss(model: SkipNet, rows: Any) -> Tensor:
+        return (model(rows[0]) - rows[1]).square().mean()
+
+    rate = 3e-3
+    return fit(
+        net, loss, (z, values), optimiser=SOAP(net.parameters(), lr=rate), steps=steps, batch=1024,
+        schedule=lambda step: rate * 0.5 * (1 + np.cos(np.pi * step / steps)),
+    )  # fmt: skip
+
+
+def fit_strides(
+    states: Array, strides: Several[int], dt: float, width: int, gain: float, steps: int, ridge: float, seed: int
+) -> tuple[list[FlowMap], dict[int, dict[str, Any]]]:
+    """Return the maps of `fit_stride` and what it says of each stride; the k-th draws from seed + 1000 k."""
+    maps, told = [], {}
+    for k, stride in enumerate(strides):
+        flow_map, told[stride] = fit_stride(
+            states, stride, dt, width=width, gain=gain, steps=steps, ridge=ridge, seed=seed + 1000 * k
+        )
+        maps.append(flow_map)
+    return maps, told
+
+
+def solver_hits(
+    width: int = 512,
+    strides: Several[int] | None = None,
+    *,
+    gain: float = 1.0,
+    steps: int = 0,
+    ridge: float = 1e-12,
+    seed: int = 0,
+) -> Callable[[Sequence], Generated]:
+    """Return ``solver(sequence)``: one map a stride (default 1, 4, 16, ...), coupled by `HiTS`.
+
+    The reproduction starts from the first frame, the continuation from the last one learnt. ``info`` has the hierarchy
+    "hits", "maps" (what `fit_stride` says of each) and "unknowns", all weights and biases. Raises as `fit_stride` and
+    `HiTS`.
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        ladder = strides_for(sequence.train) if strides is None else strides
+        maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, width, gain, steps, ridge, seed)
+        return _generate(HiTS(maps), sequence, {"maps": told})
+
+    return solver
+
+
+def solver_chosen(
+    width: int = 512, *, ridges: Several[float] = RIDGES, gains: Several[float] = (0.3, 1.0), seed: int = 0
+) -> Callable[[Sequence], Generated]:
+    """Return `solver_hits` with strides, ridge and gain chosen for the continuation, on the last frames learnt.
+
+    As many frames as are held out (at most a third) are kept apart; hierarchies 1, ..., 4^k of all k, ridges and gains
+    learn the frames before and continue them; the best learns everything. ``info["chosen"]`` tells it. Raises
+    ValueError where nothing is held out, and what `solver_hits` raises.
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        aside = min(sequence.held_out, sequence.train // 3)
+        if aside < 1:
+            raise ValueError("sequence: expected frames held out, to be continued, got none")
+        learnt = sequence.learnt
+        trial = Sequence(sequence.name, learnt, sequence.train - aside, sequence.dt)
+        ladder = strides_for(trial.train)
+        options: dict[str, Any] = {}
+        best = np.inf
+        for gain, ridge in product(gains, ridges):
+            maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width, gain, 0, ridge, seed)
+            for k in range(len(ladder)):
+                found = _generate(HiTS(maps[: k + 1]), trial, {}).continued
+                with np.errstate(over="ignore", invalid="ignore"):
+                    error = float(((found - trial.states[trial.train :]) ** 2).mean())
+                if error < best:
+                    best, options = error, {"strides": ladder[: k + 1], "gain": gain, "ridge": ridge}
+        if not options:
+            raise FloatingPointError("every hierarchy diverged on the frames kept apart; add larger ridges")
+        result = solver_hits(width, seed=seed, **options)(sequence)
+        return Generated(result.reproduced, result.continued, {**result.info, "chosen": options})
+
+    return solver
+
+
+def solver_trained(
+    width: int = 512,
+    strides: Several[int] | None = None,
+    *,
+    activation: str = "relu",
+    optimiser: str = "adam",
+    steps: int = 1000,
+    window: int = 5,
+    seed: int = 0,
+) -> Callable[[Sequence], Generated]:
+    """Return the hierarchy as published: networks ``(n, width, n)``, ReLU, Adam, loss (2.5) over ``window`` steps.
+
+    The strides and the frames each map learns from are those of `solver_hits`. Raises as `fit_map` and `HiTS`.
+    """
+
+    def solver(sequence: Sequence) -> Generated:
+        learnt, maps, histories = sequence.learnt, [], {}
+        n = learnt.shape[1]
+        for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
+            knots = learnt[::stride]
+            generator = torch.Generator().manual_seed(seed + 1000 * k)
+            net = MLP((n, min(width, len(knots) - 1), n), activation, generator=generator)
+            flow_map = FlowMap(net, stride * sequence.dt)
+            histories[stride] = fit_map(
+                flow_map, np.arange(len(knots)) * flow_map.dt, knots.T[None], steps=steps, batch=100,
+                window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, lr=1e-3, seed=seed,
+            )  # fmt: skip
+            maps.append(flow_map)
+        return _generate(HiTS(maps), sequence, {"histories": histories})
+
+    return solver
+
+
+def _generate(hits: HiTS, sequence: Sequence, info: dict[str, Any]) -> Generated:
+    learnt = sequence.learnt
+    with np.errstate(over="ignore", invalid="ignore"):
+        reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
+        continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
+    unknowns = sum(p.numel() for m in hits.maps for p in m.parameters())
+    return Generated(reproduced, continued, {"unknowns": unknowns, "hits": hits, **info})

@@ -1,0 +1,83 @@
+"""Echo state networks that generate sequences, by reservoirpy (the extra ``esn``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skfem_ml.problems import Sequence
+from skfem_ml.solutions import Generated
+
+Array = NDArray[np.float64]
+
+
+def solver_esn(
+    parameters: int = 20000,
+    *,
+    radius: float = 0.9,
+    leak: float = 1.0,
+    scaling: float = 0.5,
+    connections: int = 10,
+    ridge: float = 1e-8,
+    seed: int = 0,
+) -> Callable[[Sequence], Generated]:
+    """Return ``solver(sequence)``: a random reservoir whose read-out has about ``parameters`` numbers, by ridge.
+
+    ``h' = (1 - leak) h + leak tanh(W h + V x)``, the next state is linear in h'. W has ``connections`` entries a row
+    and spectral radius ``radius``; V has ``scaling``. Only the read-out is fitted, and only it is counted, as in the
+    paper. The reproduction runs free from the first state and an empty reservoir. Source: Jaeger (2001).
+
+    Raises ValueError for numbers out of range, ImportError that names the extra where reservoirpy is missing.
+    """
+    if not (parameters >= 1 and radius > 0 and 0 < leak <= 1 and scaling > 0 and connections >= 1 and ridge >= 0):
+        raise ValueError(
+            "parameters, radius, leak, scaling, connections, ridge: expected >= 1, > 0, in (0, 1], > 0, >= 1, >= 0, "
+            f"got {parameters}, {radius}, {leak}, {scaling}, {connections}, {ridge}"
+        )
+    Reservoir, Ridge = load_nodes()
+
+    def solver(sequence: Sequence) -> Generated:
+        learnt = sequence.learnt
+        n = learnt.shape[1]
+        center, scale = learnt.mean(axis=0), learnt.std() or 1.0
+        data = (learnt - center) / scale
+        units = max(2, parameters // n - 1)
+        reservoir = Reservoir(
+            units, sr=radius, lr=leak, input_scaling=scaling, rc_connectivity=min(1.0, connections / units), seed=seed
+        )
+        readout = Ridge(ridge=ridge)
+        states = reservoir.run(data)
+        readout.fit(states[:-1], data[1:])
+        continued = _free(reservoir, readout, states[-1], sequence.held_out)
+        reservoir.reset()
+        reproduced = _free(reservoir, readout, reservoir.step(data[0]), len(data) - 1)
+        return Generated(
+            np.reshape([data[0], *reproduced], (-1, n)) * scale + center,
+            np.reshape(continued, (-1, n)) * scale + center,
+            {"unknowns": (units + 1) * n, "units": units},
+        )
+
+    return solver
+
+
+def _free(reservoir: Any, readout: Any, state: Array, count: int) -> list[Array]:
+    """Return ``count`` states, each fed back; ``state`` is that of the reservoir after the last input."""
+    frames: list[Array] = []
+    for _ in range(count):
+        frames.append(readout.step(state))
+        state = reservoir.step(frames[-1])
+    return frames
+
+
+def load_nodes() -> tuple[Any, Any]:
+    """Return the classes Reservoir and Ridge of reservoirpy; ImportError with the extra's name without it."""
+    try:
+        from reservoirpy.nodes import Reservoir, Ridge
+    except ImportError as error:
+        raise ImportError(
+            f"echo state networks need reservoirpy ({error}); install it by: pip install 'skfem-ml[esn]'"
+        ) from error
+    return Reservoir, Ridge
