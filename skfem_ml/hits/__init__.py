@@ -8,5 +8,17 @@ from skfem_ml.hits.hierarchy import HiTS, hybrid
 from skfem_ml.hits.implicit import IMEX, Newton
 from skfem_ml.hits.parareal import PararealResult, parareal
 from skfem_ml.hits.pod import POD
+from skfem_ml.hits.reduced import ReducedMap, Remainder
 
-__all__ = ["IMEX", "POD", "FlowMap", "HiTS", "Newton", "PararealResult", "hybrid", "parareal"]
+__all__ = [
+    "IMEX",
+    "POD",
+    "FlowMap",
+    "HiTS",
+    "Newton",
+    "PararealResult",
+    "ReducedMap",
+    "Remainder",
+    "hybrid",
+    "parareal",
+]

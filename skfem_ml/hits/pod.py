@@ -54,7 +54,7 @@ class POD:
             raise ValueError(f"snapshots: expected finite values, got {len(bad)} rows with NaN, the first is {bad[0]}")
         factor, solve = _cholesky(self.M)
         left, s, _ = np.linalg.svd(factor.T @ (U - self.lift).T, full_matrices=False)
-        rank = int((s > s[0] * 1e-14 * max(U.shape)).sum()) if s[0] > 0 else 0
+        rank = int((s > s[0] * np.finfo(float).eps * max(U.shape)).sum()) if s[0] > 0 else 0
         if rank < self.r:
             raise ValueError(
                 f"snapshots: expected at least r = {self.r} independent ones, got {rank}; take a smaller r"
