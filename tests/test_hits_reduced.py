@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import expm
 from scipy.sparse import identity
 from skfem import Basis, ElementQuad1, ElementTriP2, MeshQuad, MeshTri
 
-from skfem_ml.hits import IMEX, POD, FlowMap, HiTS, ReducedMap, Remainder, parareal
+from skfem_ml.hits import IMEX, POD, FlowMap, HiTS, ReducedMap, Remainder, SplittingNet, parareal
 from skfem_ml.hits.equations import allen_cahn, heat
 from skfem_ml.hits.reduced import remainder_pairs
+from skfem_ml.hits.splitting import allen_cahn_reaction
 from skfem_ml.nn import MLP
 from skfem_ml.problems import mass
 from skfem_ml.stepping import ThetaMethod, evolve
@@ -158,7 +160,7 @@ def test_bad_snapshots():
 
 def test_bad_arguments_of_pod():
     for r in (0, 82):
-        with pytest.raises(ValueError, match="r: expected 1 to n = 81 modes"):
+        with pytest.raises(ValueError, match=r"r: expected 1 to n = 81 modes"):
             POD(M, r)
     with pytest.raises(ValueError, match="M: expected a symmetric matrix"):
         POD(M[:, :80], 2)
@@ -186,9 +188,59 @@ def test_bad_steppers():
     with pytest.raises(ValueError, match=r"expected a stepper of states \(81,\) as the POD has, got \(25,\)"):
         Remainder(IMEX(other, 0.5, "euler"), affine(np.eye(2), 0.5), pod)
     linear = ThetaMethod(semi.M, semi.K, 0.5, theta=1.0)
-    with pytest.raises(ValueError, match="expected one shape"):
+    with pytest.raises(ValueError, match=r"expected one shape"):
         remainder_pairs(linear, np.ones((3, 81)), np.ones((2, 81)), pod)
     with pytest.raises(ValueError, match="expected finite states"):
         remainder_pairs(linear, np.full((3, 81), np.nan), np.ones((3, 81)), pod)
     with pytest.raises(ValueError, match=r"y0: expected \(81,\) or \(batch, 81\), got \(80,\)"):
         HiTS([Remainder(linear, affine(np.eye(2), 0.5), pod)]).solve((0, 1), np.ones(80))
+
+
+def splitting(pod, blocks, flow, eps=0.2, dt=0.5):
+    """Untrained, in double precision, with the quadrature of the basis."""
+    semi = allen_cahn(BASIS, eps)
+    at = semi.terms[0].trial @ pod.modes
+    K = pod.modes.T @ (semi.K @ pod.modes)
+    return SplittingNet(at, BASIS.dx.ravel(), K, dt, blocks, flow, torch.float64)
+
+
+def test_an_untrained_splitting_net_is_the_strang_splitting():
+    semi = allen_cahn(BASIS, 0.2)
+    pod = POD(M, 6).fit(waves(20, RNG(14), modes=3) / 2)
+    c = pod.encode(waves(4, RNG(15), modes=3) / 2)
+    exact = evolve(IMEX(semi.restrict(pod.modes), 0.005), c, 0.5).y[..., -1]
+    errors = [
+        abs(FlowMap(splitting(pod, blocks, allen_cahn_reaction), 0.5).step(c) - exact).max() for blocks in (8, 16, 32)
+    ]
+    assert np.log2(np.divide(errors[:2], errors[1:])) == pytest.approx(1, abs=0.1) and errors[0] < 2e-3
+
+
+def test_a_splitting_net_on_the_constants_is_the_reaction():
+    pod = POD(M, 1).fit(np.ones((1, BASIS.N)))
+    flow = FlowMap(splitting(pod, 2, allen_cahn_reaction), 0.5)
+    expected = allen_cahn_reaction(torch.tensor([0.3], dtype=torch.float64), 0.5).numpy()
+    assert ReducedMap(pod, flow).step(np.full(BASIS.N, 0.3)) == pytest.approx(np.full(BASIS.N, expected))
+
+
+def test_without_a_reaction_a_splitting_net_is_the_exponential():
+    pod = POD(M, 6).fit(waves(20, RNG(16), modes=3))
+    net = splitting(pod, 3, lambda u, h: u)
+    K = pod.modes.T @ (heat(BASIS, 0.04).K @ pod.modes)
+    c = RNG(17).normal(size=(2, 6))
+    assert FlowMap(net, 0.5).step(c) == pytest.approx(c @ expm(-0.5 * K), abs=1e-12)
+
+
+def test_the_reaction_flow_solves_its_equation():
+    u = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    twice = allen_cahn_reaction(allen_cahn_reaction(u, 0.3), 0.4)
+    assert twice.numpy() == pytest.approx(allen_cahn_reaction(u, 0.7).numpy())
+    slope = (allen_cahn_reaction(u, 1e-6) - allen_cahn_reaction(u, -1e-6)) / 2e-6
+    assert slope.numpy() == pytest.approx((u - u**3).numpy(), abs=1e-7)
+
+
+def test_bad_arguments_of_a_splitting_net():
+    for values, weights in ((np.ones((5, 2)), np.ones(4)), (np.ones(5), np.ones(5))):
+        with pytest.raises(ValueError, match=r"expected \(points, r\), \(points,\), \(r, r\)"):
+            SplittingNet(values, weights, np.eye(2), 0.5, 1, allen_cahn_reaction)
+    with pytest.raises(ValueError, match=r"expected dt > 0 and blocks >= 1, got 0\.5, 0"):
+        SplittingNet(np.ones((5, 2)), np.ones(5), np.eye(2), 0.5, 0, allen_cahn_reaction)

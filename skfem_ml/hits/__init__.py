@@ -9,6 +9,7 @@ from skfem_ml.hits.implicit import IMEX, Newton
 from skfem_ml.hits.parareal import PararealResult, parareal
 from skfem_ml.hits.pod import POD
 from skfem_ml.hits.reduced import ReducedMap, Remainder
+from skfem_ml.hits.splitting import SplittingNet
 
 __all__ = [
     "IMEX",
@@ -19,6 +20,7 @@ __all__ = [
     "PararealResult",
     "ReducedMap",
     "Remainder",
+    "SplittingNet",
     "hybrid",
     "parareal",
 ]
