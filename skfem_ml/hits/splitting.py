@@ -22,7 +22,7 @@ class SplittingNet(nn.Module):
     of all blocks are then free, so training repairs splitting, quadrature and closure at once.
 
     ``values`` ``(points, r)`` are the modes at the points, ``weights`` ``(points,)`` a quadrature there, ``K``
-    ``(r, r)`` the symmetric projected stiffness, without lifted data. Raises ValueError for other shapes, dt and blocks.
+    ``(r, r)`` the symmetric projected stiffness, without lifted data. Raises ValueError for other shapes, dt, blocks.
     """
 
     linear: nn.ParameterList
