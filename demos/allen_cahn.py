@@ -336,19 +336,17 @@ def visualize(result: Result | None = None):
     shown = [0, 1, 2, 4, 8]
     figure = Figure(figsize=(14, 10), layout="constrained")
     grid = figure.add_gridspec(3, 5, height_ratios=(1, 1, 1.25))
+    top, below = ([figure.add_subplot(grid[row, column]) for column in range(row, 5)] for row in range(2))
     errors = [abs(learned[i] - exact[i]) for i in shown[1:]]
     scale, error_scale = shared_norm(exact[shown]), shared_norm(*errors, log=True, decades=3)
-    for column, i in enumerate(shown):
-        axes = figure.add_subplot(grid[0, column])
+    for axes, i in zip(top, shown, strict=True):
         drawn = plot_nodal(axes, setting.basis, exact[i], norm=scale)
         axes.set_title(f"u at t = {DT * i:g}")
-        if column == len(shown) - 1:
-            figure.colorbar(drawn, ax=axes, label="u")
-        if i:
-            axes = figure.add_subplot(grid[1, column])
-            drawn = plot_nodal(axes, setting.basis, learned[i] - exact[i], norm=error_scale, transform=magnitude)
-            axes.set_title(f"error of the network, t = {DT * i:g}")
-    figure.colorbar(drawn, ax=axes, label="|error|, splitting network")
+    figure.colorbar(drawn, ax=top, label="u")
+    for axes, i in zip(below, shown[1:], strict=True):
+        drawn = plot_nodal(axes, setting.basis, learned[i] - exact[i], norm=error_scale, transform=magnitude)
+        axes.set_title(f"error of the network, t = {DT * i:g}")
+    figure.colorbar(drawn, ax=below, label="|error|, splitting network")
     lower = grid[2, :].subgridspec(1, 3)
     left, middle, right = (figure.add_subplot(lower[0, i]) for i in range(3))
     t = DT * np.arange(len(exact))
