@@ -143,7 +143,7 @@ def visualize(result: Result | None = None):
         drawn = plot_nodal(axes, fine, lod[k] - exact[k], norm=error_scale, transform=magnitude)
         axes.set_title(f"error, t = {result.t[k]:.2g}")
     figure.colorbar(drawn, ax=middle, label="|u - fine|")
-    figure.colorbar(cells, ax=middle, label="a", location="left")
+    figure.colorbar(cells, ax=middle[0], label="a", location="left")
     left, right = (figure.add_subplot(grid[2, 2 * i : 2 * i + 2]) for i in range(2))
     colours = {name: f"C{k}" for k, name in enumerate(result.states)}
     for name, colour in colours.items():
@@ -156,7 +156,8 @@ def visualize(result: Result | None = None):
     right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
     for axes in (left, right):
         axes.grid(True, alpha=0.3)
-        axes.legend(loc="center right")
+    left.legend(ncols=2, loc=(0.5, 0.7))
+    right.legend(loc="center right")
     return figure
 
 

@@ -11,10 +11,11 @@ The map of the package:
 ``solutions``         what every solver returns: a callable ``u(x)``
 ``reference``         trusted classical answers (FEM, FD, eigenpairs, null models)
 ``pinn``              physics-informed networks, random features, eigen-networks
+``hits``              hierarchies of neural flow maps, hybrid, parareal
 ``nn``                networks and their derivatives in the inputs
 ``training``          ``fit(net, loss, data, ...)`` -> ``History``
 ``optim``             SSBroyden, Levenberg-Marquardt, SOAP
-``stepping``          theta-method, Gauss-4, ``evolve`` -> ``OdeResult``
+``stepping``          theta-method, Gauss-4, RK4, ``evolve`` -> ``OdeResult``
 ``solvers``           linear solvers in scikit-fem's idiom
 ``metrics``           L2, energy, spectral and eigenpair errors, observed rates
 ``measures``          which of them belong to which kind of problem

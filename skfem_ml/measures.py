@@ -24,8 +24,9 @@ from skfem_ml.metrics import (
     space_time_values,
     values,
 )
-from skfem_ml.problems import Eigenproblem, Heat
+from skfem_ml.problems import Eigenproblem, Heat, InitialValueProblem
 from skfem_ml.solutions import Eigenpairs
+from skfem_ml.stepping import OdeResult
 
 Array = NDArray[np.float64]
 Solution = Callable[..., Any]
@@ -35,6 +36,8 @@ def measure_of(problem: Any) -> Any:
     """Return the class that measures solutions of a problem."""
     if isinstance(problem, Heat):
         return SpaceTimeMeasure
+    if isinstance(problem, InitialValueProblem):
+        return TrajectoryMeasure
     return PairsMeasure if isinstance(problem, Eigenproblem) else SpaceMeasure
 
 
@@ -114,6 +117,39 @@ class PairsMeasure:
         if solution.vectors is None or self.reference.vectors is None:
             return error, None
         return error, float(eigenvector_errors(solution, self.reference, self.M).max())
+
+
+class TrajectoryMeasure:
+    """Errors of trajectories, the root mean square over starts, unknowns and times, and over those at the end."""
+
+    headings = ("error L2", "error at t_end")
+    accepts: type = OdeResult
+    wanted = "an OdeResult"
+
+    def __init__(self, reference: OdeResult, label: str, problem: InitialValueProblem, basis: CellBasis | None):
+        self.shape = (*problem.y0.shape, len(problem.t))
+        self.y = self._states(reference)
+        self.norm_l2, self.norm_energy = _rms(self.y), _rms(self.y[..., -1])
+        self.note = (
+            f"errors: relative to {label}, root mean square over {self.shape[0]} starts and {self.shape[2]} times"
+        )
+        self.note += f" (its own is {self.norm_l2:.4g}) and at t = {problem.t[-1]:g} ({self.norm_energy:.4g})"
+
+    def _states(self, solution: OdeResult) -> Array:
+        if solution.y.shape != self.shape:
+            raise ValueError(
+                f"expected states (batch, n, k) = {self.shape} at the problem's times, got {solution.y.shape}"
+            )
+        return _finite(solution.y, "solution")
+
+    def __call__(self, solution: OdeResult) -> tuple[float, float | None]:
+        """Return the relative errors over all times and at the end."""
+        gap = self._states(solution) - self.y
+        return _rms(gap) / (self.norm_l2 or 1.0), _rms(gap[..., -1]) / (self.norm_energy or 1.0)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _finite(field: Array, label: str) -> Array:

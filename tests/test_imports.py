@@ -23,8 +23,8 @@ ALLOWED = {
     "stepping": set(),
     "problems": {"cells", "coefficients", "solutions"},
     "metrics": {"coefficients", "solutions"},
-    "measures": {"metrics", "problems", "solutions"},
-    "reference": FLOOR,
+    "measures": {"metrics", "problems", "solutions", "stepping"},
+    "reference": FLOOR | {"storage"},  # results on disk; loaded by the functions that keep them
     "compare": FLOOR,
     "meshes": {"cells", "coefficients"},
     "pictures": {"cells", "solutions"},

@@ -60,3 +60,14 @@ def test_bad_input():
         evolve(ThetaMethod(M, K, 0.3), START, 1.0)
     with pytest.raises(ValueError, match=r"theta: expected between 0\.5 and 1, got 0\.2"):
         ThetaMethod(identity(3), identity(3), 0.1, theta=0.2)
+
+
+@pytest.mark.parametrize("method", [backward_euler, ThetaMethod, Gauss4])
+def test_rows_of_states_step_as_single_states_do(method):
+    rows = np.random.default_rng(0).normal(size=(3, 6))
+    for load in (None, lambda t: np.full(6, 1 + t)):
+        stepper = method(M, K, 0.1, load=load)
+        expected = [stepper.step(row, 0.3) for row in rows]
+        assert stepper.step(rows, 0.3) == pytest.approx(np.stack(expected), abs=1e-14)
+    batch = evolve(method(M, K, 0.1), rows, 0.5)
+    assert batch.y.shape == (3, 6, 6) and batch.y[1] == pytest.approx(evolve(method(M, K, 0.1), rows[1], 0.5).y)

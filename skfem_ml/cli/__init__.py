@@ -1,4 +1,4 @@
-"""The command line ``skfem-ml``, thin over the library: ``compare``, ``solve``, ``doctor``, ``demos``."""
+"""The command line ``skfem-ml``, thin over the library: ``compare``, ``train``, ``solve``, ``doctor``, ``demos``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from skfem_ml import __version__
-from skfem_ml.cli import learners  # noqa: F401 - adds the commands heat and eigen to compare_app
+from skfem_ml.cli import flows, learners, train_hits  # noqa: F401 - they add commands to compare_app and train_app
 from skfem_ml.cli.compare import compare_app
 from skfem_ml.cli.demos import demos
 from skfem_ml.cli.doctor import doctor
 from skfem_ml.cli.errors import Commands, remember_debug
 from skfem_ml.cli.solve import solve
+from skfem_ml.cli.train import train_app
 
 app = typer.Typer(
     cls=Commands,
@@ -39,6 +40,7 @@ def root(
 
 
 app.add_typer(compare_app, name="compare", help="Compare methods on one problem.")
+app.add_typer(train_app, name="train", help="Train networks.")
 app.command()(solve)
 app.command()(doctor)
 app.command()(demos)

@@ -35,7 +35,7 @@ def heat(
 
     if steps < 1 or cells < 2:
         raise ValueError(f"steps, cells: expected at least 1 and 2, got {steps} and {cells}")
-    _run("heat", heat_box, lambda: heat_solvers(steps, cells, seed), None, output, quiet, json)
+    run_comparison("heat", heat_box, lambda: heat_solvers(steps, cells, seed), None, output, quiet, json)
 
 
 @compare_app.command("eigen")
@@ -58,7 +58,7 @@ def eigen(
 
     problem = Eigenproblem(report_matrix() if matrix is None else read_matrix(matrix))
     count = problem.require_pairs(problem.size if pairs is None else pairs)
-    _run("eigen", lambda: problem, lambda: eigen_solvers(problem, count, seed), "eigh", output, quiet, json)
+    run_comparison("eigen", lambda: problem, lambda: eigen_solvers(problem, count, seed), "eigh", output, quiet, json)
 
 
 def heat_solvers(steps: int, cells: int, seed: int) -> dict[str, Callable]:
@@ -113,7 +113,7 @@ def read_matrix(path: Path) -> Any:
         raise ValueError(f"{path}: expected numbers, cannot be read as a matrix ({error})") from error
 
 
-def _run(
+def run_comparison(
     name: str,
     problem: Callable[[], Any],
     solvers: Callable[[], dict[str, Callable]],

@@ -44,6 +44,13 @@ class FlowMap(nn.Module):
         for name, value in (("center", center), ("scale", scale), ("drift", drift), ("increment", increment)):
             self.register_buffer(name, torch.as_tensor(np.asarray(value, dtype=float)).to(dtype))
 
+    @property
+    def size(self) -> int | None:
+        """The number of unknowns n, None where neither normalisation nor the network tells it."""
+        if self.center.ndim:
+            return len(self.center)
+        return getattr(self.net, "widths", (None,))[-1]
+
     def normalise(self, x: ArrayLike, y: ArrayLike) -> FlowMap:
         """Take mean and standard deviation of states ``x`` and increments ``y - x``, both ``(rows, n)``; return self.
 
@@ -71,5 +78,5 @@ class FlowMap(nn.Module):
         """Return the states a time dt later, numpy in and out, ``(n,)`` or ``(..., n)``."""
         u = np.asarray(u, dtype=float)
         with torch.no_grad():
-            rows = torch.from_numpy(np.ascontiguousarray(u.reshape(-1, u.shape[-1])))
-            return torch.cat([self(part) for part in rows.split(ROWS)]).numpy().reshape(u.shape)
+            rows = torch.from_numpy(np.ascontiguousarray(u.reshape(-1, u.shape[-1]))).to(self.center.device)
+            return torch.cat([self(part) for part in rows.split(ROWS)]).cpu().numpy().reshape(u.shape)

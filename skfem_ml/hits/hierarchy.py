@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml.hits.files import load_maps, save_maps
+from skfem_ml.hits.fitting import fit_map
+from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.interpolation import KINDS, Rhs, interpolate
 from skfem_ml.stepping import OdeResult
+from skfem_ml.training import History
 
 Array = NDArray[np.float64]
 
@@ -27,6 +33,8 @@ class HiTS:
         if not maps:
             raise ValueError("maps: expected at least one flow map, got none")
         self.maps = sorted(maps, key=lambda m: -m.dt)
+        self.scores: dict[tuple[float, float], float] = {}
+        self.card: dict[str, Any] = {}
         for stepper in self.maps:
             if getattr(stepper, "timed", False):
                 raise TypeError(f"maps: expected steppers of autonomous equations, got {stepper} with timed = True")
@@ -89,7 +97,9 @@ class HiTS:
         Raises ValueError for a span that is no multiple of the smallest step, another size of y0 or values that are
         not finite, unsorted t_eval or times outside the span, and an unknown interpolation.
         """
-        start, count, y0 = self._check(t_span, y0, interpolation, f)
+        if interpolation not in KINDS or (interpolation == "hermite" and f is None):
+            raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {interpolation!r}")
+        start, count, y0 = self.check(t_span, y0)
         times = _check_times(t_eval, start, start + count * self.maps[-1].dt)
         with np.errstate(over="ignore", invalid="ignore"):
             states, steps, work = self.rollout(y0, count)
@@ -105,11 +115,60 @@ class HiTS:
             return OdeResult(grid, np.moveaxis(states, 0, -1), status, message, steps, sol, work)
         return OdeResult(times, sol(times), status, message, steps, sol, work)
 
-    def _check(
-        self, t_span: Sequence[float], y0: ArrayLike, interpolation: str, f: Rhs | None
-    ) -> tuple[float, int, Array]:
-        if interpolation not in KINDS or (interpolation == "hermite" and f is None):
-            raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {interpolation!r}")
+    def fit(self, t: ArrayLike, y: ArrayLike, *, folder: str | Path | None = None, **options: Any) -> list[History]:
+        """Train every map on trajectories, the largest step first, and return their histories.
+
+        ``y`` is ``(trajectories, n, k)`` at times ``t`` ``(k,)``; ``options`` are those of `fitting.fit_map`. With a
+        ``folder`` (made if missing) each map has a checkpoint there, and a run that was stopped goes on. Raises
+        TypeError where a map is no `FlowMap`.
+        """
+        for stepper in self.maps:
+            if not isinstance(stepper, FlowMap):
+                raise TypeError(f"maps: expected FlowMaps to train, got {type(stepper).__name__}")
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        paths = [None if folder is None else Path(folder) / f"dt-{stepper.dt:g}.pt" for stepper in self.maps]
+        return [fit_map(m, t, y, checkpoint=path, **options) for m, path in zip(self.maps, paths, strict=True)]
+
+    def select(self, t: ArrayLike, y: ArrayLike, interpolation: str = "cubic") -> HiTS:
+        """Return the hierarchy of the contiguous range of scales with the least error on validation trajectories.
+
+        ``y`` ``(trajectories, n, k)`` at times ``t`` ``(k,)``, the first of them the start. As published: the upper end
+        u minimises the mean squared error of ``F_1, ..., F_k`` (F_1 the smallest step) over k, then the lower end that
+        of ``F_k, ..., F_u``. The errors tried are kept in ``.scores``, by smallest and largest dt of the range.
+        """
+        t, y = np.asarray(t, dtype=float), np.asarray(y, dtype=float)
+        ascending = self.maps[::-1]
+        scores: dict[tuple[float, float], float] = {}
+
+        def score(low: int, high: int) -> float:
+            chosen = HiTS(ascending[low : high + 1])
+            key = chosen.maps[-1].dt, chosen.dt
+            if key not in scores:
+                scores[key] = mean_squared_error(chosen, t, y, interpolation)
+            return scores[key]
+
+        upper = min(range(len(ascending)), key=lambda k: score(0, k))
+        lower = min(range(upper + 1), key=lambda k: score(k, upper))
+        best = HiTS(ascending[lower : upper + 1])
+        best.scores, best.card = scores, self.card
+        return best
+
+    def predict(self, t: ArrayLike, y0: ArrayLike, **options: Any) -> OdeResult:
+        """Return `solve` at times ``t`` ``(k,)``, t[0] the start, also where the smallest step does not divide the end.
+
+        The roll-out then goes past the end, by less than the smallest step, and is interpolated back. ``options`` and
+        errors are those of `solve`.
+        """
+        t = np.asarray(t, dtype=float)
+        if t.ndim != 1 or len(t) < 2 or not t[-1] > t[0]:
+            raise ValueError(f"t: expected at least two increasing times (k,), got shape {t.shape}")
+        smallest = self.maps[-1].dt
+        count = math.ceil((t[-1] - t[0]) / smallest * (1 - 1e-12))
+        return self.solve((t[0], t[0] + count * smallest), y0, t, **options)
+
+    def check(self, t_span: Sequence[float], y0: ArrayLike) -> tuple[float, int, Array]:
+        """Return start, number of smallest steps and states; ValueError where the maps cannot go there from them."""
         start, end = map(float, t_span)
         smallest = self.maps[-1].dt
         count = round((end - start) / smallest)
@@ -119,6 +178,25 @@ class HiTS:
                 f"({start}, {end}); end at {start + max(1, count) * smallest!r}, or add a map of a finer step"
             )
         return start, count, check_states(y0, self.size)
+
+    def save(self, path: str | Path, **card: Any) -> None:
+        """Write weights, normalisation, what is in ``.card`` and further entries to one file; see `storage.save_model`.
+
+        Raises TypeError for maps that are no `FlowMap` of an `nn.MLP`.
+        """
+        save_maps(path, self.maps, {**self.card, **card})
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, **wanted: Any) -> HiTS:
+        """Read a hierarchy, in double precision: a path, or the name of a model of the package ("van-der-pol").
+
+        ``wanted`` are entries that the card must have, such as ``system="van-der-pol"``. Raises FileNotFoundError with
+        the names there are, CorruptModelError for what `save` did not write, ModelMismatchError for another card.
+        """
+        maps, card = load_maps(name_or_path, wanted)
+        loaded = cls(maps)
+        loaded.card = card
+        return loaded
 
     @property
     def size(self) -> int | None:
@@ -139,6 +217,13 @@ def hybrid(maps: HiTS | Sequence[Any], stepper: Any) -> HiTS:
             f"maps: expected at least one dt above the stepper's {stepper.dt}, got {[m.dt for m in given]}"
         )
     return HiTS([*coarse, stepper])
+
+
+def mean_squared_error(hits: HiTS, t: Array, y: Array, interpolation: str = "cubic", f: Rhs | None = None) -> float:
+    """Return the mean over trajectories, unknowns and times of the squared error; infinite where it is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.mean((hits.predict(t, y[..., 0], interpolation=interpolation, f=f).y - y) ** 2))
+    return error if math.isfinite(error) else math.inf
 
 
 def check_states(y0: ArrayLike, size: int | None = None) -> Array:

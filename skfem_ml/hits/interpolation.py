@@ -57,6 +57,9 @@ def _lagrange(knots: Array, first: NDArray[np.int_], width: int, s: Array) -> Ar
 
 
 def _hermite(start: float, dt: float, knots: Array, left: NDArray[np.int_], s: Array, f: Rhs) -> Array:
+    # A knot may serve many times; its slope is computed once.
+    used, places = np.unique(np.concatenate([left, left + 1]), return_inverse=True)
+    slopes = dt * f(start, knots[used])
+    fa, fb = slopes[places[: len(left)]], slopes[places[len(left) :]]
     a, b = knots[left], knots[left + 1]
-    fa, fb = dt * f(start, a), dt * f(start, b)
     return a + s * (fa + s * (3 * (b - a) - 2 * fa - fb + s * (fa + fb - 2 * (b - a))))

@@ -83,19 +83,20 @@ def parareal(
         for k in range(limit):
             exact = F(U[k:-1])  # slices before k are the fine solution already
             work += exact.size // y0.shape[-1] * m_F
+            # Where a coarse start was so far off that F or G blew up there, the next guess goes uncorrected.
+            jumps = np.nan_to_num(exact - guesses[k:], nan=0.0, posinf=0.0, neginf=0.0)
             new = U.copy()
             new[k + 1] = exact[0]
             for n in range(k + 1, slices):
-                guess = G(new[n])
-                new[n + 1] = guess + exact[n - k] - guesses[n]
-                guesses[n] = guess
-            corrections.append(float(abs(new - U).max()))
+                guesses[n] = G(new[n])
+                new[n + 1] = guesses[n] + jumps[n - k]
+            corrections.append(float(np.nan_to_num(abs(new - U), nan=np.inf).max()))
             U = new
             iterates.append(U.copy())
-            if not corrections[-1] > tol:
+            if corrections[-1] <= tol:
                 break
     status, message = _outcome(U, corrections, tol, slices)
-    grid: Array = start + length * np.arange(slices + 1)
+    grid = np.linspace(start, end, slices + 1)
     return PararealResult(
         grid, np.moveaxis(U, 0, -1), status, message, len(corrections) * m_F, None, work,
         np.array(corrections), tuple(np.moveaxis(u, 0, -1) for u in iterates), m_F, m_G,

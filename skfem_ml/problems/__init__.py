@@ -3,18 +3,38 @@
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
+from skfem_ml.problems.ode import (
+    InitialValueProblem,
+    OdeSystem,
+    cubic,
+    harmonic,
+    hopf,
+    hyperbolic,
+    lorenz,
+    ode_systems,
+    van_der_pol,
+)
 
 __all__ = [
     "Diffusion",
     "Eigenproblem",
     "Field",
     "Heat",
+    "InitialValueProblem",
+    "OdeSystem",
+    "cubic",
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
+    "harmonic",
     "heat_box",
+    "hopf",
+    "hyperbolic",
     "load",
+    "lorenz",
     "mass",
+    "ode_systems",
     "report_matrix",
     "report_start",
+    "van_der_pol",
 ]

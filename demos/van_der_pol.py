@@ -1,0 +1,196 @@
+r"""Van der Pol's oscillator by a hierarchy of networks: errors of single steps, parareal, and what it all costs.
+
+For the oscillator
+
+    x' = y,    y' = 2 (1 - x^2) y - x,    0 <= t <= 51.2,
+
+networks F_k approximate the flow maps of the steps 2^k / 100, k = 3, ..., 7 (shipped with the package). A small step
+follows the curve, but its errors add up; a large one gets far with few errors, but says nothing in between. The
+hierarchy (Liu, Kutz and Brunton 2022) takes the largest step first and lets each finer network advance all knots at
+once.
+
+Its error stays what the networks' is. *Parareal* removes it: between the knots of a network as coarse propagator G the
+classical RK4 method F runs on all slices in parallel,
+
+    U_{n+1}^{k+1} = G(U_n^{k+1}) + F(U_n^k) - G(U_n^k),
+
+and a few iterations give the solution of RK4 to rounding. On as many cores as slices the ideal speed-up is slices over
+iterations. On one core there is more work than in sequence, though in longer vectors, which for a few starts may win.
+
+The last panel is sobering: on an equation whose right-hand side costs nothing, RK4 and DOP853, vectorised over starts
+like the networks, win by far. Networks pay where steps are dear or the equation is not known.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfem_ml.hits import HiTS, PararealResult, hybrid, parareal
+from skfem_ml.problems import van_der_pol
+from skfem_ml.reference import dop853, trajectories
+from skfem_ml.stepping import RK4, OdeResult, evolve
+
+STARTS, SLICES, ITERATIONS = 100, 80, 4
+RK4_STEPS = (0.02, 0.04, 0.08, 0.16)
+SMOOTH = 1.28  # for the picture
+TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
+
+
+@dataclass
+class Run:
+    """States ``(starts, 2, k)`` at all times, and CPU seconds."""
+
+    y: np.ndarray
+    seconds: float
+
+    def error(self, truth: np.ndarray) -> float:
+        """Mean squared error over starts, unknowns and times."""
+        return float(np.mean((self.y - truth) ** 2))
+
+
+@dataclass
+class Result:
+    """Truth, runs by name, and parareal with the serial solution at the ends of its slices."""
+
+    truth: OdeResult
+    runs: dict[str, Run]
+    corrected: PararealResult
+    serial: np.ndarray
+    seconds: tuple[float, float]  # parareal on one core, serial RK4
+
+    def gaps(self) -> np.ndarray:
+        """Mean squared distance of every iterate of parareal from serial RK4."""
+        return np.array([np.mean((y - self.serial) ** 2) for y in self.corrected.iterates])
+
+
+def compute(starts: int = STARTS, slices: int = SLICES, every: int = 1) -> Result:
+    """Run everything on unseen starts; values at every ``every``-th of the 5120 times."""
+    system = van_der_pol()
+    truth = trajectories(system, "test", seed=1, count=starts, every=every)
+    hits = HiTS.load("van-der-pol", system=system.name)
+    validation = trajectories(system, "val", count=50, every=8)
+    chosen = hits.select(validation.t, validation.y)
+    coarse = HiTS([m for m in hits.maps if m.dt > 0.3]).select(validation.t, validation.y)
+    hierarchies = {
+        **{f"network, {m.dt:g}": HiTS([m]) for m in hits.maps[::-1]},
+        f"hierarchy, {chosen.maps[-1].dt:g} to {chosen.dt:g}": chosen,
+        f"hybrid, RK4 below {coarse.maps[-1].dt:g}": hybrid(coarse, RK4(system.rhs, 0.04)),
+        **{f"RK4, {dt:g}": HiTS([RK4(system.rhs, dt)]) for dt in RK4_STEPS},
+    }
+    y0, t = truth.y[..., 0], truth.t
+    runs = {}
+    for name, stepper in hierarchies.items():
+        # Where f is known, its slopes at the knots are used between them.
+        kind = "hermite" if "RK4" in name else "cubic"
+        runs[name] = timed(lambda h=stepper, k=kind: h.predict(t, y0, interpolation=k, f=system.rhs))
+    for rtol in TOLERANCES:
+        runs[f"DOP853, {rtol:g}"] = timed(lambda r=rtol: dop853(system, y0, t, r, r))
+    G = next(m for m in hits.maps if m.dt <= system.t_end / slices * (1 + 1e-9))
+    fine = RK4(system.rhs, system.dt)
+    steps = round(system.t_end / slices / fine.dt)
+    serial, s = on_clock(lambda: evolve(fine, y0, system.t_end, every=steps))
+    corrected, p = on_clock(lambda: parareal(G, fine, (0, system.t_end), y0, slices, ITERATIONS))
+    return Result(truth, runs, corrected, serial.y, (p, s))
+
+
+def on_clock(work: Callable) -> tuple:
+    """Return what a function returns, and its CPU seconds."""
+    start = time.process_time()
+    result = work()
+    return result, time.process_time() - start
+
+
+def timed(solve: Callable[[], OdeResult]) -> Run:
+    result, seconds = on_clock(solve)
+    return Run(result.y, seconds)
+
+
+def visualize(result: Result | None = None):
+    """Phase portrait, error over time, parareal over iterations, accuracy over cost."""
+    from matplotlib import pyplot as plt
+
+    result = compute() if result is None else result
+    figure, ((phase, errors), (iterations, cost)) = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
+    portrait(phase, result)
+    over_time(errors, result)
+    over_iterations(iterations, result)
+    over_cost(cost, result)
+    return figure
+
+
+def portrait(axes, result: Result) -> None:
+    """Some trajectories of the hierarchy over the true ones, early times only."""
+    name = next(name for name in result.runs if name.startswith("hierarchy"))
+    early = result.truth.t <= 12
+    for k in range(min(8, len(result.truth.y))):
+        first = k == 0
+        axes.plot(*result.truth.y[k][:, early], color="0.75", lw=4, label="DOP853" if first else None)
+        axes.plot(*result.runs[name].y[k][:, early], color="C0", lw=1, label=name if first else None)
+        axes.plot(*result.truth.y[k][:, 0], "ko", ms=4, label="start" if first else None)
+    axes.set(xlabel="x", ylabel="y", title="phase portrait, t up to 12")
+    axes.legend(loc="upper left")
+
+
+def over_time(axes, result: Result) -> None:
+    """The mean squared error, as a running mean: between knots it goes up and down."""
+    from matplotlib import colormaps
+
+    networks = [name for name in result.runs if name.startswith("network")]
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(networks)))
+    colours = dict(zip(networks, shades, strict=True))
+    width = max(1, round(SMOOTH / result.truth.t[1]))
+    times = np.convolve(result.truth.t, np.full(width, 1 / width), mode="valid")
+    for name, run in result.runs.items():
+        if name.startswith(("network", "hierarchy")):
+            error = np.mean((run.y - result.truth.y) ** 2, axis=(0, 1))
+            error = np.convolve(error, np.full(width, 1 / width), mode="valid")
+            lead = name.startswith("hierarchy")
+            axes.semilogy(times, error, color="k" if lead else colours[name], lw=2 if lead else 0.8, label=name)
+    axes.set(
+        xlabel="t",
+        ylabel="mean squared error",
+        title=f"single steps and the hierarchy, mean over {SMOOTH:g} time units",
+    )
+    axes.set_ylim(bottom=1e-9)
+    axes.grid(True, alpha=0.3)
+    axes.legend(loc="lower right", ncols=2, fontsize="small")
+
+
+def over_iterations(axes, result: Result) -> None:
+    """Distance from serial RK4 by iteration; rounding is where it ends."""
+    gaps = np.maximum(result.gaps(), 1e-34)
+    axes.semilogy(np.arange(len(gaps)), gaps, "o-", label="parareal, network + RK4")
+    axes.axhline(1e-12, color="0.5", ls=":", label="1e-12")
+    slices = len(result.corrected.t) - 1
+    axes.set(xlabel="iteration", ylabel="mean squared distance from serial RK4", title=f"parareal, {slices} slices")
+    axes.set_xticks(np.arange(len(gaps)))
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+
+
+def over_cost(axes, result: Result) -> None:
+    """Mean squared error over CPU seconds, all of them vectorised over starts."""
+    for k, kind in enumerate(("network", "hierarchy", "hybrid", "RK4", "DOP853")):
+        runs = [run for name, run in result.runs.items() if name.startswith(kind)]
+        errors = [run.error(result.truth.y) for run in runs]
+        axes.loglog([run.seconds for run in runs], errors, "oDs^v"[k], color=f"C{k}", ms=8, label=kind)
+    starts, _, times = result.truth.y.shape
+    axes.set(xlabel=f"CPU seconds for {starts} starts, {times} times", ylabel="mean squared error",
+             title="accuracy against cost")  # fmt: skip
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+
+
+if __name__ == "__main__":
+    result = compute()
+    for name, run in result.runs.items():
+        print(f"{name}: mean squared error {run.error(result.truth.y):.1e}, {run.seconds:.3f} CPU s")
+    done = result.corrected
+    for k, gap in enumerate(result.gaps()):
+        print(f"parareal, iteration {k}: {gap:.1e} from serial RK4")
+    print(f"fine steps in sequence {done.steps}, without parareal {(len(done.t) - 1) * done.fine_per_slice}: "
+          f"ideal speed-up {done.ideal_speedup():.0f}; on one core {result.seconds[0]:.2f} s against "
+          f"{result.seconds[1]:.2f} s")  # fmt: skip
+    visualize(result).savefig("van_der_pol.png", dpi=150)

@@ -1,0 +1,85 @@
+"""Trained hierarchies on disk: weights, normalisation and a card; models of the package by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.nn import MLP
+from skfem_ml.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+
+KIND = "hits"
+
+
+def save_maps(path: str | Path, maps: list[Any], card: Mapping[str, Any]) -> None:
+    """Write maps and a card; TypeError for maps other than a `FlowMap` of an `MLP`, else see `storage.save_model`."""
+    tensors: dict[str, torch.Tensor] = {}
+    described = []
+    for k, flow_map in enumerate(maps):
+        if not (isinstance(flow_map, FlowMap) and isinstance(flow_map.net, MLP)):
+            raise TypeError(f"maps: expected FlowMaps of an nn.MLP to save, got {flow_map}")
+        net = flow_map.net
+        described.append({"dt": flow_map.dt, "widths": list(net.widths), "activation": net.activation})
+        tensors |= {f"{k}.{name}": tensor for name, tensor in flow_map.state_dict().items()}
+    save_model(path, tensors, {**card, "kind": KIND, "maps": described})
+
+
+def load_maps(name_or_path: str | Path, wanted: Mapping[str, Any]) -> tuple[list[FlowMap], dict[str, Any]]:
+    """Return maps in double precision, and the card.
+
+    Raises FileNotFoundError with the names there are, CorruptModelError for what `save_maps` did not write, and
+    ModelMismatchError where the card has other entries than ``wanted``.
+    """
+    path = find_model(name_or_path)
+    tensors, card = load_model(path)
+    try:
+        described = card.pop("maps")
+        if card.pop("kind") != KIND:
+            raise ValueError("another kind of model")
+        maps = [_built(k, entry, tensors) for k, entry in enumerate(described)]
+        if sum(len(m.state_dict()) for m in maps) != len(tensors):
+            raise ValueError("more tensors than the card describes")
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CorruptModelError(
+            f"{path}: expected the maps and card of a hierarchy, got something else ({str(error)[:300]}); it is "
+            "another kind of file, or of another version"
+        ) from error
+    differing = [key for key in wanted if card.get(key) != wanted[key]]
+    if differing:
+        raise ModelMismatchError(
+            str(path), {key: wanted[key] for key in differing}, card, "load another model or train one"
+        )
+    return maps, card
+
+
+def _built(k: int, entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> FlowMap:
+    mine = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.split(".", 1)[0] == str(k)}
+    # Built without memory, so that sizes are compared with the tensors before anything is allocated.
+    with torch.device("meta"):
+        net = MLP(entry["widths"], entry["activation"], generator=None)  # type: ignore[arg-type]
+    flow_map = FlowMap(net, entry["dt"])
+    for name in ("center", "scale", "drift", "increment"):
+        if mine[name].shape not in ((), (net.widths[-1],)):
+            raise ValueError(f"{name}: expected one number or {net.widths[-1]}, got shape {tuple(mine[name].shape)}")
+        setattr(flow_map, name, mine[name])
+    flow_map.load_state_dict(mine, assign=True)
+    return flow_map.double()
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Return the path of a model: a path (anything with a suffix, or a ``Path``), or a name in the package."""
+    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
+        return Path(name_or_path)
+    folder = Path(str(resources.files("skfem_ml") / "models"))
+    known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    if name_or_path not in known:
+        raise FileNotFoundError(
+            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
+            "a path with its suffix, got neither"
+        )
+    return known[name_or_path]
