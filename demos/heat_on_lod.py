@@ -156,8 +156,8 @@ def visualize(result: Result | None = None):
     right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
     for axes in (left, right):
         axes.grid(True, alpha=0.3)
-    left.legend(ncols=2, loc=(0.5, 0.7))
-    right.legend(loc="center right")
+    left.legend(ncols=2, loc=(0.25, 0.7))
+    right.legend(loc=(0.65, 0.2))
     return figure
 
 
