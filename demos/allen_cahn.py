@@ -5,7 +5,7 @@ On the unit square with natural boundary conditions, eps = 0.1 and bilinear elem
     u_t = eps^2 laplace(u) + u - u^3,    M u' + K u = F(u),    F(u)_i = int (u - u^3) v_i.
 
 Starts are random combinations of nine products of cosines, scaled to a largest value drawn from (0.3, 1): a family.
-Networks see 300 of them, and are judged at t = 4 on others. With modes V of a POD, V' M V = 1, and c = V' M u, they
+Networks see 200 of them, and are judged at t = 4 on others. With modes V of a POD, V' M V = 1, and c = V' M u, they
 take steps of 0.5:
 
 - POD network: c -> c + N(c), N a tanh network;
@@ -42,9 +42,8 @@ from skfem_ml.training import fit
 
 EPS, T_END, DT = 0.1, 4.0, 0.5
 LEVEL, MODES, POINTS, BLOCKS = 6, 80, 12, 2
-TRAIN, VALIDATION, TEST = 300, 20, 32
-FINE = 0.05  # step of the classical stepper that makes the data, and of parareal's fine propagator
-SOLVES = 4  # sparse solves in a step of ars443
+TRAIN, VALIDATION, TEST = 200, 20, 32
+FINE = 0.1  # step of the classical stepper that makes the data, and of parareal's fine propagator
 
 
 class Setting:

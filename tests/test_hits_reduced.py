@@ -7,7 +7,7 @@ from scipy.linalg import expm
 from scipy.sparse import identity
 from skfem import Basis, ElementQuad1, ElementTriP2, MeshQuad, MeshTri
 
-from skfem_ml.hits import IMEX, POD, FlowMap, HiTS, ReducedMap, Remainder, SplittingNet, parareal
+from skfem_ml.hits import IMEX, POD, FlowMap, HiTS, ReducedMap, Remainder, SplittingNet, hybrid, parareal
 from skfem_ml.hits.equations import allen_cahn, heat
 from skfem_ml.hits.reduced import remainder_pairs
 from skfem_ml.hits.splitting import allen_cahn_reaction
@@ -244,3 +244,16 @@ def test_bad_arguments_of_a_splitting_net():
             SplittingNet(values, weights, np.eye(2), 0.5, 1, allen_cahn_reaction)
     with pytest.raises(ValueError, match=r"expected dt > 0 and blocks >= 1, got 0\.5, 0"):
         SplittingNet(np.ones((5, 2)), np.ones(5), np.eye(2), 0.5, 0, allen_cahn_reaction)
+
+
+def test_the_hybrid_fills_in_with_finite_elements():
+    semi = allen_cahn(BASIS, 0.2)
+    fine = IMEX(semi, 0.1)
+    pod = POD(M, 16).fit(waves(40, RNG(18)) / 2)
+    net = FlowMap(splitting(pod, 4, allen_cahn_reaction), 0.5)
+    u0 = waves(2, RNG(19), modes=3) / 2
+    result = hybrid([ReducedMap(pod, net)], fine).solve((0, 2), u0)
+    exact = evolve(fine, u0, 2.0).y
+    assert result.y.shape == exact.shape and result.success
+    assert result.y[..., :5] == pytest.approx(exact[..., :5], abs=1e-12)  # before the first knot
+    assert norms(result.y[..., -1] - exact[..., -1]).max() < 0.02 * norms(exact[..., -1]).min()
