@@ -141,7 +141,8 @@ def main(folder: str | None = None) -> None:
         f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}. "
         f"{demo.TEST} unseen starts (seed 0), relative L2 error at t = {demo.T_END:g} against ars443 with steps of "
         f"{demo.FINE / 4:g}. Networks: {demo.TRAIN} trajectories (seed 0), made with steps of {demo.FINE:g}; data "
-        f"{data_seconds:.0f} s; training {', '.join(f'{n} {s:.0f} s' for n, s in nets.seconds.items())}; initial "
+        f"{data_seconds:.0f} s; training (wall time, shared machine) "
+        f"{', '.join(f'{n} {s:.0f} s' for n, s in nets.seconds.items())}; initial "
         "weights of one seed. Simplified Newton is linearised once, at the constant state "
         f"{AT:g}, and stops at {TUNED['tol']:.0e}. The paper of the method has no figures on finite elements.",
     ]
