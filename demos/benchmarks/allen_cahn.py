@@ -23,8 +23,8 @@ from skfem_ml.hits import IMEX, Newton
 
 OUTPUT = Path(__file__).with_suffix(".md")
 TARGET, FASTER = 1e-3, 10.0
-# Simplified Newton: a state of intermediate size in the Jacobian, and a tolerance below the error that is aimed at.
-TUNED = {"tol": 1e-4}
+# Tuned by hand: a state of intermediate size in the frozen Jacobian (0.5: slower or none), a tolerance that is enough.
+TUNED = {"tol": 1e-3}
 AT = 0.7
 IMPLICIT, NETWORKS = "trapezoidal, Newton", ("POD network", "remainder", "splitting network")
 
