@@ -47,17 +47,38 @@ FINE = 0.1  # step of the classical stepper that makes the data, and of parareal
 
 
 class Setting:
-    """The equation, its symmetries, and trajectories of training, validation and test at multiples of DT."""
+    """The equation, its symmetries, and trajectories of training, validation and test at multiples of DT.
 
-    def __init__(self, level: int = LEVEL, counts: tuple[int, int, int] = (TRAIN, VALIDATION, TEST), seed: int = 0):
+    With ``cache``, a folder, trajectories are kept there and read again.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    exact: np.ndarray
+
+    def __init__(
+        self,
+        level: int = LEVEL,
+        counts: tuple[int, int, int] = (TRAIN, VALIDATION, TEST),
+        seed: int = 0,
+        cache: Path | None = None,
+    ):
         self.basis = Basis(MeshQuad().refined(level), ElementQuad1(), intorder=3)
         self.semi = allen_cahn(self.basis, EPS)
         self.images = symmetries(self.basis)
         rng = np.random.default_rng(seed)
-        self.train, self.validation = (self.trajectories(starts(self.basis, n, rng)) for n in counts[:2])
-        self.test = starts(self.basis, counts[2], rng)
-        # A quarter of the step that makes the data: its own error can be told from that of the networks.
-        self.exact = self.trajectories(self.test, FINE / 4)
+        first, second, self.test = (starts(self.basis, n, rng) for n in counts)
+        # The truth has a quarter of the step that makes the data: their error can be told from that of the networks.
+        jobs = {"train": (first, FINE), "validation": (second, FINE), "exact": (self.test, FINE / 4)}
+        for name, (u0, dt) in jobs.items():
+            file = None if cache is None else cache / f"{name}_{level}_{seed}_{len(u0)}_{dt:g}.npy"
+            if file is None or not file.exists():
+                states = self.trajectories(u0, dt)
+                if file is not None:
+                    np.save(file, states)
+            else:
+                states = np.load(file)
+            setattr(self, name, states)
 
     def trajectories(self, u0: np.ndarray, dt: float = FINE) -> np.ndarray:
         """States at multiples of DT, ``(starts, times, n)``."""
@@ -167,7 +188,7 @@ class Row:
 
 
 def measure(
-    setting: Setting, name: str, run: Callable[[np.ndarray], np.ndarray], count: int | None = None, repeats: int = 3
+    setting: Setting, name: str, run: Callable[[np.ndarray], np.ndarray], count: int | None = None, repeats: int = 2
 ) -> Row:
     """Run the first ``count`` test states at once (default all) and then one alone; the smallest of some times."""
     batch = setting.test[:count]
@@ -224,7 +245,7 @@ def train_networks(
     checkpoints: Path | None = None,
 ) -> Networks:
     """Train the three networks, on images of the training trajectories."""
-    steps = {"POD network": 1500, "remainder": 1500, "splitting network": 3000} if steps is None else steps
+    steps = {"POD network": 1200, "remainder": 1200, "splitting network": 3000} if steps is None else steps
     pod = setting.pod(modes)
     linear = ThetaMethod(setting.semi.M, setting.semi.K, DT, theta=1.0)
     plain, rest = [], []
