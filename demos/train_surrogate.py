@@ -61,7 +61,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "diffusion-q1-ell2-n8": Recipe(8, False, 1000, 400, 60, 3500),
     "diffusion-q1-ell2-n32": Recipe(32, False, 88, 60, 16, 800, 1e-3),
-    "wide-n8": Recipe(8, True, 400, 200, 40, 2000),  # the start of the next one
+    "wide-n8": Recipe(8, True, 400, 200, 40, 1800),  # the start of the next one
     "diffusion-wide-q1-ell2-n32": Recipe(32, True, 120, 60, 20, 1000, 1e-3),
 }
 
@@ -169,7 +169,7 @@ def train(
     counts = {"train": recipe.square, "corner": recipe.corner, "validation": recipe.held}
     tell = options.pop("tell", None)
     made = {part: labelled(recipe, part, count, folder, tell) for part, count in counts.items()}
-    net = FieldNetwork(CELLS, ELL, generator=torch.Generator().manual_seed(SEED))
+    net = FieldNetwork(CELLS, ELL, bounded=recipe.wide, generator=torch.Generator().manual_seed(SEED))
     if start is not None:
         net.load_state_dict(start.net.state_dict())
     parts = {part: fields for part, (_, fields) in made.items()}

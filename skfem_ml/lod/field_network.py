@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from .networks import check_sizes, conserve, extremes, stiffness
 from .place import Place
 from .symmetries import COUNT, permutation
 
+Gate = Callable[[Tensor], Tensor]
 WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones where there are fewer halvings
 
 
@@ -36,6 +38,8 @@ class FieldNetwork(nn.Module):
         Regular channels (eight values each) of the encodings of inner and outer elements.
     width, depth
         Regular channels and number of the residual blocks on the patch.
+    bounded
+        Gates sigmoid(x) y in place of silu(x) y: no products, for contrasts at which those grow without bound.
     generator
         Draws the weights; None leaves them unset, for weights that are loaded.
 
@@ -52,15 +56,16 @@ class FieldNetwork(nn.Module):
         outer: int = 4,
         width: int = 32,
         depth: int = 2,
+        bounded: bool = False,
         *,
         generator: torch.Generator | None,
     ):
         super().__init__()
         check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth)
         self.config: dict[str, Any] = {
-            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth
+            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "bounded": bounded
         }  # fmt: skip
-        self.m, self.ell = m, ell
+        self.m, self.ell, self.gate = m, ell, torch.sigmoid if bounded else silu
         strides = _strides(m)
         widths = [*WIDTHS[max(0, len(WIDTHS) - len(strides)) :], encoding]
         widths = [WIDTHS[0]] * (len(strides) + 1 - len(widths)) + widths
@@ -77,7 +82,7 @@ class FieldNetwork(nn.Module):
         inner = times(grid_actions(3 if ell > 1 else 1), channels(encoding))
         edge = times(_restricted(grid_actions(side), self.far), channels(outer))
         self.combine = Lift(joined(inner, edge, grid_actions(side), *marks), width)
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(width, self.gate) for _ in range(depth))
         out = times(grid_actions(nodes), grid_actions(2))
         self.head = Average(channels(width), out)
         self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, plain(1)), out)
@@ -155,22 +160,23 @@ class FieldNetwork(nn.Module):
         x = silu(self.first(field) + torch.addcmul(seen, field, sums, value=-1))
         for mix, halve in zip(self.mixes, self.halve, strict=True):
             x = x * interpolate(mask, x.shape[2:])
-            x = silu(halve(x + _gated(mix(x), dim=1)))
+            x = silu(halve(x + _gated(mix(x), 1, self.gate)))
         return x[:, :, lattice[:, 1], lattice[:, 0]].transpose(1, 2)
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, width: int, act: Gate):
         super().__init__()
+        self.act = act
         self.gate, self.project = Lift(channels(width), 2 * width), Lift(channels(width), width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(_gated(self.gate(silu(x)), dim=-1))
+        return self.project(_gated(self.gate(silu(x)), -1, self.act))
 
 
-def _gated(x: Tensor, dim: int) -> Tensor:
+def _gated(x: Tensor, dim: int, act: Gate) -> Tensor:
     gate, value = x.chunk(2, dim)
-    return silu(gate) * value
+    return act(gate) * value
 
 
 def _laid_out(logs: Tensor, lattice: Tensor, m: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,179 @@
+r"""A heat equation through rough material, stepped on the small matrix of the LOD.
+
+On the unit square, with a piecewise constant on 128 x 128 cells (random values from 1 to 50), and data that are hot on
+the left and cold on the right,
+
+    u_t = div(a grad u) + f,    u = 1 - x on the boundary and at t = 0,
+    f(x, t) = 3000 sin(40 t)^2 on a spot in the lower half, 3000 cos(40 t)^2 on one in the upper half.
+
+In space four ways, all ``M u' + K u = b(t)`` with lifted boundary data (`skfem_ml.hits.semidiscrete`):
+
+- fine FEM, 256 x 256 bilinear elements: what the others are measured against;
+- coarse FEM, 32 x 32, with the fine coefficient under the integral;
+- LOD: the matrix S with the plain coarse mass matrix and load, u_H on the coarse mesh; ``lod.prolong`` gives the fine
+  scale back at any time that one wants to see;
+- Galerkin LOD: everything restricted to the multiscale basis (1 - Q) lambda_j, mass and load as well.
+
+In time the same L-stable method of order 2 (the implicit part of ars222) with equal steps. LOD pays as soon as there
+are steps enough: its set-up costs about what the fine factorisation costs, its steps a hundredth.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
+
+from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.hits import IMEX
+from skfem_ml.hits.equations import heat
+from skfem_ml.hits.semidiscrete import SemiDiscrete, semidiscrete
+from skfem_ml.lod import LOD
+from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
+from skfem_ml.problems import diffusion, mass
+from skfem_ml.stepping import evolve
+
+LEVEL, REFINE, ELL = 5, 8, 2
+T_END, STEPS = 0.1, 100
+SHOWN = (0.0, 0.01, 0.04, 0.1)
+HIGH = 50.0
+BUMPS = ((0.3, 0.3), (0.65, 0.7))
+
+
+@LinearForm
+def bump(v, w):
+    """A source of strength 3000, about 0.1 wide."""
+    return 3000.0 * np.exp(-((w.x[0] - w.x0) ** 2 + (w.x[1] - w.y0) ** 2) / 0.01) * v
+
+
+def sources(basis: Basis) -> Callable[[float], np.ndarray]:
+    """The load ``b(t)`` on a basis, ``(basis.N,)``."""
+    lower, upper = (bump.assemble(basis, x0=x0, y0=y0) for x0, y0 in BUMPS)
+    return lambda t: np.sin(40 * t) ** 2 * lower + np.cos(40 * t) ** 2 * upper
+
+
+@dataclass
+class Result:
+    """States on the fine mesh ``(times, fine.N)`` and CPU seconds (set-up, all steps), by method."""
+
+    lod: LOD
+    a: np.ndarray
+    t: np.ndarray
+    states: dict[str, np.ndarray] = field(default_factory=dict)
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def errors(self, name: str) -> np.ndarray:
+        """Relative errors in L2 against the fine solution, ``(times,)``."""
+        M, exact = mass.assemble(self.lod.fine), self.states["fine FEM"]
+        norm = lambda u: np.sqrt(((M @ u.T).T * u).sum(axis=1))
+        return norm(self.states[name] - exact) / norm(exact)
+
+
+def hot_left(basis: Basis) -> np.ndarray:
+    """The start and the boundary data, ``(basis.N,)``."""
+    return 1 - basis.doflocs[0]
+
+
+def discretisations(lod: LOD, a: np.ndarray) -> dict[str, Callable[[], SemiDiscrete]]:
+    """The four semi-discretisations, boundary data lifted."""
+    fine, coarse, P = lod.fine, lod.coarse, lod.prolongation
+
+    def on_fine() -> SemiDiscrete:
+        return heat(fine, a, D=fine.get_dofs(), x=hot_left(fine), load=sources(fine))
+
+    def on_coarse(K) -> SemiDiscrete:
+        semi = semidiscrete(mass.assemble(coarse), K, load=sources(coarse))
+        return semi.lifted(coarse.get_dofs(), hot_left(coarse))
+
+    def galerkin() -> SemiDiscrete:
+        semi = heat(fine, a, load=sources(fine)).restrict(lod.basis(diffusion, a=a))
+        return semi.lifted(coarse.get_dofs(), hot_left(coarse))
+
+    return {
+        "fine FEM": on_fine,
+        "coarse FEM": lambda: on_coarse(P.T @ diffusion.assemble(fine, a=a[:, None]) @ P),
+        "LOD": lambda: on_coarse(lod.assemble(diffusion, a=a)),
+        "Galerkin LOD": galerkin,
+    }
+
+
+def compute(level: int = LEVEL, refine: int = REFINE, ell: int = ELL, steps: int = STEPS) -> Result:
+    lod = LOD(Basis(MeshQuad().refined(level), ElementQuad1()), refine=refine, ell=ell)
+    a = iid_multilevel(lod.fine.mesh, level + 2, 1.0, HIGH, rng=np.random.default_rng(1))
+    result = Result(lod, a, T_END / steps * np.arange(steps + 1))
+    lod.local(diffusion, np.arange(1), a=a)  # loads torch, which is not what we time
+    for name, way in discretisations(lod, a).items():
+        basis = lod.fine if name == "fine FEM" else lod.coarse
+        start = hot_left(basis)[basis.complement_dofs(basis.get_dofs())]
+        times = [time.process_time()]
+        semi = way()
+        stepper = IMEX(semi, T_END / steps, "ars222")
+        times.append(time.process_time())
+        y = evolve(stepper, start, T_END).y.T
+        times.append(time.process_time())
+        u = semi.full(y)
+        result.states[name] = u if u.shape[1] == lod.fine.N else (lod.prolongation @ u.T).T
+        result.seconds[name] = (times[1] - times[0], times[2] - times[1])
+        if name == "LOD":
+            result.states["LOD, prolonged"] = (lod.basis(diffusion, a=a) @ u.T).T
+    return result
+
+
+def visualize(result: Result | None = None):
+    """Coefficient, film strips of the fine solution and of the LOD, the error of the LOD; errors and seconds."""
+    from matplotlib.figure import Figure
+
+    result = compute() if result is None else result
+    fine = result.lod.fine
+    shown = np.rint(np.array(SHOWN) / T_END * (len(result.t) - 1)).astype(int)
+    exact, lod = result.states["fine FEM"], result.states["LOD, prolonged"]
+    errors = [abs(lod[k] - exact[k]) for k in shown[1:]]
+    scale, error_scale = shared_norm(exact[shown], lod[shown]), shared_norm(*errors, log=True, decades=3)
+    figure = Figure(figsize=(14, 10), layout="constrained")
+    grid = figure.add_gridspec(3, 4, height_ratios=(1, 1, 1.1))
+    top, middle = ([figure.add_subplot(grid[row, column]) for column in range(4)] for row in range(2))
+    for axes, k in zip(top, shown, strict=True):
+        drawn = plot_nodal(axes, fine, lod[k], norm=scale)
+        axes.set_title(f"LOD, prolonged, t = {result.t[k]:.2g}")
+    figure.colorbar(drawn, ax=top, label="u")
+    cells = plot_cells(middle[0], fine.mesh, result.a, norm=shared_norm(result.a))
+    middle[0].set_title("coefficient")
+    for axes, k in zip(middle[1:], shown[1:], strict=True):
+        drawn = plot_nodal(axes, fine, lod[k] - exact[k], norm=error_scale, transform=magnitude)
+        axes.set_title(f"error, t = {result.t[k]:.2g}")
+    figure.colorbar(drawn, ax=middle, label="|u - fine|")
+    figure.colorbar(cells, ax=middle[0], label="a", location="left")
+    left, right = (figure.add_subplot(grid[2, 2 * i : 2 * i + 2]) for i in range(2))
+    colours = {name: f"C{k}" for k, name in enumerate(result.states)}
+    for name, colour in colours.items():
+        if name != "fine FEM":
+            left.semilogy(result.t[1:], result.errors(name)[1:], color=colour, label=name)
+    left.set(title="error over time", xlabel="time t", ylabel="relative L2 error")
+    steps = np.arange(len(result.t))
+    for name, (setup, run) in result.seconds.items():
+        right.plot(steps, setup + run * steps / steps[-1], color=colours[name], label=name)
+    right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
+    for axes in (left, right):
+        axes.grid(True, alpha=0.3)
+    left.legend(ncols=2, loc=(0.25, 0.7))
+    right.legend(loc=(0.65, 0.2))
+    return figure
+
+
+def magnitude(u: np.ndarray) -> np.ndarray:
+    """A floor: zero has no place on a logarithmic scale."""
+    return np.maximum(abs(u), 1e-12)
+
+
+if __name__ == "__main__":
+    result = compute()
+    print("method, error at the end, largest error after the first tenth, CPU seconds of set-up and of all steps")
+    for name in result.states:
+        if name != "fine FEM":
+            errors = result.errors(name)
+            print(f"{name}: {errors[-1]:.2e}, {errors[len(errors) // 10 :].max():.2e}", end="")
+            setup, run = result.seconds.get(name, (np.nan, np.nan))
+            print(f", {setup:.2f} s, {run:.3f} s" if name in result.seconds else "")
+    print("fine FEM: {:.2f} s, {:.3f} s".format(*result.seconds["fine FEM"]))
+    visualize(result).savefig("heat_on_lod.png", dpi=120)

@@ -1,0 +1,75 @@
+"""Networks on POD coefficients as steppers of finite element states, and the remainder after a linear step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.hits.pod import POD
+from skfem_ml.hits.semidiscrete import check_rows
+
+Array = NDArray[np.float64]
+
+
+class ReducedMap:
+    """The stepper ``u -> decode(F(encode(u)))`` of states ``(n,)`` or ``(batch, n)``, by a map F of POD coefficients.
+
+    ``flow`` is a stepper of coefficients ``(batch, r)``: a `FlowMap`, a `Remainder`, or a classical one. What the modes
+    cannot hold is lost at the first step. For many steps encode once, step ``flow``, and decode what is wanted.
+    """
+
+    def __init__(self, pod: POD, flow: Any):
+        self.pod, self.flow, self.dt, self.size = pod, flow, flow.dt, pod.size
+
+    def step(self, u: ArrayLike) -> Array:
+        """Return the state or states one step later."""
+        return self.pod.decode(self.flow.step(self.pod.encode(u)))
+
+
+class Remainder:
+    """A linear implicit step, and a network for what it leaves: ``u -> L(u) + V N(V' M (u - lift))``.
+
+    ``linear`` is the stepper L, of the same dt as ``flow``. The network is given as a `FlowMap` of coefficients, so
+    ``N(c) = flow(c) - c``; train it on `remainder_pairs`. With ``pod`` the state is ``(n,)`` or ``(batch, n)``, and
+    what the modes V cannot hold is still carried by L; without, the states are the network's own.
+
+    Raises ValueError for steppers of different dt, and for a size that is not the POD's.
+    """
+
+    def __init__(self, linear: Any, flow: FlowMap, pod: POD | None = None):
+        if abs(linear.dt - flow.dt) > 1e-12 * flow.dt:
+            raise ValueError(f"linear: expected a stepper of the network's dt = {flow.dt!r}, got dt = {linear.dt!r}")
+        size = getattr(linear, "size", None)
+        if pod is not None and size is not None and size != pod.size:
+            raise ValueError(f"linear: expected a stepper of states ({pod.size},) as the POD has, got ({size},)")
+        self.linear, self.flow, self.pod, self.dt = linear, flow, pod, flow.dt
+        self.size = size if pod is None else pod.size
+
+    def step(self, u: ArrayLike) -> Array:
+        """Return the state or states one step later."""
+        u = np.asarray(u, dtype=float)
+        if self.pod is None:
+            return self.linear.step(u) + self.flow.step(u) - u
+        c = self.pod.encode(u)
+        return self.linear.step(u) + (self.flow.step(c) - c) @ self.pod.modes.T
+
+
+def remainder_pairs(linear: Any, before: ArrayLike, after: ArrayLike, pod: POD | None = None) -> tuple[Array, Array]:
+    """Return rows ``(c, c + V' M (after - L(before)))``, ``(batch, r)`` both: what the flow of a `Remainder` learns.
+
+    ``before`` and ``after`` are states ``(batch, n)`` a step apart. Raises ValueError for other shapes and values that
+    are not finite.
+    """
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if before.ndim != 2 or before.shape != after.shape:
+        raise ValueError(f"before, after: expected one shape (batch, n), got {before.shape} and {after.shape}")
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        raise ValueError("before, after: expected finite states, got NaN or infinity; cut diverged trajectories off")
+    rest = after - linear.step(before)
+    if pod is None:
+        return before, before + rest
+    c = pod.encode(check_rows(before, pod.size, "before"))
+    return c, c + pod.encode(rest + pod.lift)

@@ -1,0 +1,72 @@
+"""A network on POD coefficients with the shape, and at the start the weights, of an operator splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+ReactionFlow = Callable[[Tensor, float], Tensor]
+
+
+class SplittingNet(nn.Module):
+    """The increment of ``blocks`` substeps ``c -> L c + O (phi_h(I c + b) - I c - b)`` of coefficients ``(rows, r)``.
+
+    ``phi_h(u)`` is the flow of the reaction ``u' = f(u)`` over ``h = dt / blocks``, taken at sample points: the
+    activation. At the start the net is the Strang splitting of the projected equation ``c' + K c = V' M f(V c)``: with
+    ``D = exp(-h K / 2)``, ``L = D D``, ``I = values D``, ``O = D values' weights``, b = 0. Its order is 2 in h up to
+    what the modes cut off of f within a substep, which leaves an error of order 1 with a small constant. All matrices
+    of all blocks are then free, so training repairs splitting, quadrature and closure at once.
+
+    ``values`` ``(points, r)`` are the modes at the points, ``weights`` ``(points,)`` a quadrature there, ``K``
+    ``(r, r)`` the symmetric projected stiffness, without lifted data. Raises ValueError for other shapes, dt, blocks.
+    """
+
+    linear: nn.ParameterList
+    inner: nn.ParameterList
+    outer: nn.ParameterList
+    bias: nn.ParameterList
+
+    def __init__(
+        self,
+        values: ArrayLike,
+        weights: ArrayLike,
+        K: ArrayLike,
+        dt: float,
+        blocks: int,
+        flow: ReactionFlow,
+        dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        values, weights, K = (np.asarray(array, dtype=float) for array in (values, weights, K))
+        points, r = values.shape if values.ndim == 2 else (0, 0)
+        if not points or weights.shape != (points,) or K.shape != (r, r):
+            raise ValueError(
+                f"values, weights, K: expected (points, r), (points,), (r, r), got {values.shape}, {weights.shape}, "
+                f"{K.shape}"
+            )
+        if not (dt > 0 and blocks >= 1):
+            raise ValueError(f"dt, blocks: expected dt > 0 and blocks >= 1, got {dt}, {blocks}")
+        self.flow, self.h = flow, dt / blocks
+        rates, vectors = np.linalg.eigh(K)
+        half = (vectors * np.exp(-self.h / 2 * rates)) @ vectors.T
+        start = {"linear": half @ half, "inner": values @ half, "outer": half @ (values.T * weights)}
+        for name, matrix in {**start, "bias": np.zeros(points)}.items():
+            copies = [nn.Parameter(torch.tensor(matrix, dtype=dtype)) for _ in range(blocks)]
+            setattr(self, name, nn.ParameterList(copies))
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Return the increment ``(rows, r)`` of a `FlowMap`."""
+        new = c
+        for linear, inner, outer, bias in zip(self.linear, self.inner, self.outer, self.bias, strict=True):
+            u = new @ inner.T + bias
+            new = new @ linear.T + (self.flow(u, self.h) - u) @ outer.T
+        return new - c
+
+
+def allen_cahn_reaction(u: Tensor, h: float) -> Tensor:
+    """Return the exact flow of ``u' = u - u^3`` over a time h, ``u e^h / (1 + u^2 (e^{2h} - 1))^{1/2}``."""
+    return u * (np.exp(h) * torch.rsqrt(1 + np.expm1(2 * h) * u * u))
