@@ -126,7 +126,7 @@ def learn(net: FieldNetwork, parts: dict[str, Fields], recipe: Recipe, **options
     """Ridge for the affine part, then the training loop; ``options`` are those of `training.fit`."""
     squares, corners, held = parts["train"], parts["corner"], parts["validation"]
     some = [(a, exact, squares.place) for a, exact in zip(squares.a[:100], squares.exact[:100], strict=True)]
-    fit_affine(net, some)
+    fit_affine(net, some, relative=recipe.wide)
     net.affine.requires_grad_(False)
 
     def batch(step: int) -> list[Fields]:
@@ -169,7 +169,7 @@ def train(
     counts = {"train": recipe.square, "corner": recipe.corner, "validation": recipe.held}
     tell = options.pop("tell", None)
     made = {part: labelled(recipe, part, count, folder, tell) for part, count in counts.items()}
-    net = FieldNetwork(CELLS, ELL, bounded=recipe.wide, generator=torch.Generator().manual_seed(SEED))
+    net = FieldNetwork(CELLS, ELL, wide=recipe.wide, generator=torch.Generator().manual_seed(SEED))
     if start is not None:
         net.load_state_dict(start.net.state_dict())
     parts = {part: fields for part, (_, fields) in made.items()}
