@@ -53,7 +53,7 @@ NOTES = [
     "",
     "**Reproduced**: trained on a sequence, which is then generated from its first frame: the published protocol, a",
     "test of memory. The table of all frames passes it with error zero, and so does every map with more features than",
-    "pairs to learn, if states have dimensions for it. **Continued**: the frames after the sequence, from its",
+    "pairs to learn, if states have dimensions for it. **Continued**: the held-out frames after it, from its",
     "last. What memorised is no better there than the mean (1 in brackets), or far worse.",
     "",
     "HiTS: one hidden layer of random features beside a linear map for each of the strides 1, 4, 16, ...; outputs by",
