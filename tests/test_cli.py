@@ -290,7 +290,9 @@ def test_doctor_finds_everything_in_order():
     result = skfem_ml("doctor", "--json")
     content = json.loads(result.stdout)
     assert result.exit_code == 0 and content["problems"] == []
-    assert content["files"] == {"inclusions.npy": "ok"} and content["self-test"]["LOD engines"].startswith("agree")
+    assert content["files"] == {"inclusions.npy": "ok", "cylinder.npz": "ok"} and content["self-test"][
+        "LOD engines"
+    ].startswith("agree")
     assert "cpu" in content["devices"] and content["versions"]["skfem-ml"] == __version__
     assert "everything in order" in skfem_ml("doctor").stdout
 
