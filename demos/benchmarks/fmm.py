@@ -157,7 +157,7 @@ def visualize(rows: dict[str, list[Row]]):
     """Time, memory and error against N, with lines of slope one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 4.4), layout="constrained")
+    figure = Figure(figsize=(14, 5), layout="constrained")
     seconds, space, error = figure.subplots(1, 3)
     sizes = {name: np.array([row["N"] for row in found]) for name, found in rows.items()}
     shown = (
@@ -175,7 +175,7 @@ def visualize(rows: dict[str, list[Row]]):
     space.set(title="memory (dotted: like N)", xlabel="points N", ylabel="MiB")
     error.set(title="error of the operator", xlabel="points N", ylabel="relative error", ylim=(TOL / 100, 3 * TOL))
     for ax in (seconds, space, error):
-        ax.legend()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
