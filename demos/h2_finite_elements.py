@@ -17,10 +17,10 @@ to a relative Frobenius error tol, with never more than a few hundred columns of
   algebraic multigrid (pyamg), the diagonal and none; on the matrix it was made for, and on one with other jumps.
 
 What comes out: storage far below dense, and products 6 (64 loads) to 30 times (one) faster than the dense ones. But a
-sparse factorisation of this plane problem is made in a fraction of a second and solves faster still. Preconditioning,
-the operator needs half of pyamg's iterations and two thirds of its time, after a set-up that some two thousand loads pay
-back; for another coefficient it is worse than pyamg, and slower than none. The H2 operator pays where no sparse
-matrix is at hand (a black box, a kernel, data), not here. About two minutes.
+sparse factorisation of this plane problem is made in a fraction of a second and solves faster still. As a
+preconditioner the operator needs half of pyamg's iterations and two thirds of its time, after a set-up that some two
+thousand loads pay back. For another coefficient it is worse than pyamg, and slower than none. The H2 operator pays
+where no sparse matrix is at hand (a black box, a kernel, data), not here. About two minutes.
 """
 
 import time
