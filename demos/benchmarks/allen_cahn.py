@@ -102,7 +102,7 @@ def parareal_lines(p: Parallel) -> list[str]:
         "",
         f"Coarse: the splitting network, one step a slice of {demo.DT:g}. Fine: ars443 with steps of {demo.FINE:g}, "
         f"{r.fine_per_slice} a slice; its own error is {p.fine_error:.1e}. All {len(r.t) - 1} slices of all starts are "
-        "one batch of right-hand sides. Mean over the test starts, at the end.",
+        "one batch of right-hand sides. Mean over eight test starts, at the end.",
         "",
         "| iteration | distance to the fine stepper | error | ideal speed-up, one processor a slice |",
         "|---:|---:|---:|---:|",
@@ -170,7 +170,7 @@ def main(folder: str | None = None) -> None:
     names.insert(3, "splitting, untrained, 2 substeps")
     chosen = [next(row for row in rows if row.name == name) for name in names]
     figure = demo.visualize(Result(setting, nets, [*rows[:2], *chosen], parallel))
-    figure.savefig(OUTPUT.with_suffix(".png"), dpi=80)
+    figure.savefig(OUTPUT.with_suffix(".png"), dpi=60)
     OUTPUT.write_text(
         "\n".join([*text, "", "![film strip, energy, work, parareal](allen_cahn.png)"]) + "\n", encoding="utf-8"
     )
