@@ -376,7 +376,7 @@ def visualize(result: Result | None = None):
     floor = next(row.mean for row in result.rows if row.name.startswith("POD, best possible"))
     middle.axhline(floor, color="0.6", ls="--", label="POD, best possible")
     middle.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
-    middle.legend(fontsize=8)
+    middle.legend(fontsize=8, loc="center right")
     right.semilogy(np.maximum(result.parallel.to_fine, 1e-16), "o-")
     right.set(title="parareal: network and fine stepper", xlabel="iteration",
               ylabel="relative L2 distance to the fine stepper")  # fmt: skip
