@@ -179,7 +179,7 @@ def targets(rows: list[Row]) -> list[str]:
 
 
 def visualize(rows: list[Row]):
-    """Validation residual against iteration, regressions as lines, one panel a problem and size, a problem one scale."""
+    """Validation residual against iteration, a panel for each problem and size; regressions are lines."""
     from matplotlib.figure import Figure
 
     trained = [row for row in rows if "steps" in row and row["seed"] == 0 and row["name"] != LONG_NAME]
