@@ -186,7 +186,7 @@ def visualize(rows: list[Row]):
     names = list(dict.fromkeys(row["name"] for row in trained))
     problems = [problem for problem in (RTE, CUSTOM) if any(row["problem"] == problem for row in trained)]
     sizes = [N for N in SIZES if any(row["N"] == N for row in trained)]
-    figure = Figure(figsize=(2 + 3.8 * len(sizes), 1 + 3.3 * len(problems)), layout="constrained")
+    figure = Figure(figsize=(max(8.5, 2 + 3.8 * len(sizes)), 1.3 + 3.3 * len(problems)), layout="constrained")
     panels = figure.subplots(len(problems), len(sizes), sharex=True, sharey="row", squeeze=False)
     for line, problem in zip(panels, problems, strict=True):
         for axes, N in zip(line, sizes, strict=True):
@@ -200,7 +200,7 @@ def visualize(rows: list[Row]):
                     axes.axhline(row["test"], color="0.4", ls=style, lw=1, label=name)
             axes.set(title=f"{problem}, N = {N}", xlabel="iteration", ylabel="mean relative residual", yscale="log")
             axes.grid(True, alpha=0.3)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
