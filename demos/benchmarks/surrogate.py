@@ -47,14 +47,16 @@ Row = dict[str, Any]
 INTRODUCTION = """# The shipped surrogates
 
 Written by `python -m demos.benchmarks.surrogate`. 32 x 32 coarse elements, ell = 2, the coefficient on 256 x 256 cells;
-n fine cells along a coarse edge make the exact matrices that a surrogate is compared with. First number |S - S^|_2,
-second the L2 norm of u_h - u^_h; the largest of five seeds of coefficients (experiment 2 has one). No field was in the
-training. The geometric mean is coarse finite elements; the ridge is the affine part of the model alone."""
+n fine cells along a coarse edge make the exact matrices that a surrogate is compared with. No field was trained on.
+
+In the experiments, first |S - S^|_2, then the L2 norm of u_h - u^_h; the largest of five seeds of coefficients, of which
+experiment 2 has one. Null models: coarse finite elements with the geometric mean on each coarse element, and the affine
+part of the model, found by ridge regression, alone."""
 VERDICT = """CPU seconds on one thread, the fastest of several runs, all 1024 local matrices; the columns are of one run.
 
-A surrogate does not pay for one solve at n = 8: the exact engine takes a few times as long as the network, and a direct
-fine solve about as long as the exact engine. It pays where labels are made on a mesh well below the coefficient's cells,
-for many fields, and where derivatives are wanted."""
+A surrogate does not pay for one solve at n = 8: the exact engine takes a few times as long as the network, and a fine
+solve about as long as the exact engine. It pays where labels are made on a mesh well below the coefficient's cells, for
+many fields, and where derivatives are wanted."""
 
 
 def space(n: int) -> LOD:
@@ -317,8 +319,8 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
     """CPU seconds and ratios."""
     lines = [
         "\n## Seconds\n",
-        "| n | exact, fast engine | surrogate | ratio | surrogate in a batch of 64, a field | ratio | sum to a matrix | "
-        "one direct fine solve |",
+        "| n | exact, fast engine | surrogate | ratio | surrogate in a batch of 64, a field | ratio | sum to a matrix "
+        "| one direct fine solve |",
         "|---:|" + "---:|" * 7,
     ]
     for n in MODEL:

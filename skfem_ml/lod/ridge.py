@@ -20,8 +20,8 @@ def fit_affine(
 ) -> None:
     """Add to ``net.affine`` the affine map of least squared error of (S_T - S^_T) / s, s the network's `scale`.
 
-    With ``relative`` a patch counts s^2 / |S_T|^2. Added to the mean over patches is ``penalty`` times the mean square of
-    an input times |W|^2, W its matrix.
+    With ``relative`` a patch counts s^2 / |S_T|^2. Added to the mean over patches is ``penalty`` times the mean square
+    of an input times |W|^2, W its matrix.
 
     Inputs are `FieldNetwork.raw`. The normal equations are averaged over the eight symmetries: W commutes with them.
     A sample is one field by element ``(nelems, m**2)``, k of its local matrices ``(k, rows, 4)`` and their place. The
