@@ -49,10 +49,10 @@ INTRODUCTION = """# The shipped surrogates
 Written by `python -m demos.benchmarks.surrogate`. 32 x 32 coarse elements, ell = 2, the coefficient on 256 x 256 cells;
 n fine cells along a coarse edge make the exact matrices that a surrogate is compared with. No field was trained on.
 
-In the experiments, first |S - S^|_2, then the L2 norm of u_h - u^_h; the largest of five seeds of coefficients, of which
-experiment 2 has one. Null models: coarse finite elements with the geometric mean on each coarse element, and the affine
-part of the model, found by ridge regression, alone."""
-VERDICT = """CPU seconds on one thread, the fastest of several runs, all 1024 local matrices; the columns are of one run.
+In the experiments, first |S - S^|_2, then the L2 norm of u_h - u^_h, the largest of five seeds of coefficients; there
+is one coefficient in experiment 2. Null models: coarse finite elements with the geometric mean on each coarse element,
+and the affine part of the model, found by ridge regression, alone."""
+VERDICT = """CPU seconds on one thread, fastest of several runs, all 1024 local matrices; the columns are of one run.
 
 A surrogate does not pay for one solve at n = 8: the exact engine takes a few times as long as the network, and a fine
 solve about as long as the exact engine. It pays where labels are made on a mesh well below the coefficient's cells, for
