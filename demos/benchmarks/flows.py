@@ -38,7 +38,7 @@ PUBLISHED = {"hyperbolic": 5.1e-8, "cubic": 2e-4, "van-der-pol": 3.2e-3, "hopf":
 THEIR_TRUTH = {"hyperbolic": 1.6e-9, "cubic": 4.5e-5, "van-der-pol": 9.4e-3, "hopf": 6.7e-4, "lorenz": 1.55}
 TARGETS = {"hyperbolic": 1e-9, "cubic": 1e-6, "van-der-pol": 1e-6, "hopf": 1e-6, "lorenz": 1e-2}
 SHIP = "--ship"
-MODELS = Path(str(resources.files("skfem_ml") / "models"))
+MODELS = Path(str(resources.files("skfem_ml") / "models" / "hits"))
 RK4_LEVELS = (0, 2, 4)
 HYBRID_LEVEL = 2  # RK4 step of the hybrid, 2^k dt, with networks from 2^(k + 3) dt on
 

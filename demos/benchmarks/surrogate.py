@@ -2,8 +2,8 @@
 
 Run ``python -m demos.benchmarks.surrogate`` in the root of the source tree. Everything runs on one thread. Every row
 that is measured goes to ``surrogate.json`` beside this file at once, so a run that is stopped goes on where it was; at
-the end ``surrogate.md`` is written. ``mlp FOLDER STEPS`` as arguments trains the paper's network first, on labels of
-``demos.train_surrogate``, and adds its rows.
+the end ``surrogate.md`` and the README's table are written. ``mlp FOLDER STEPS`` as arguments first trains the paper's
+network, on labels of ``demos.train_surrogate``, and adds its rows.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from skfem_ml.problems import diffusion
 from skfem_ml.storage import write_whole
 
 OUTPUT = Path(__file__)
+README = OUTPUT.parents[2] / "README.md"
+MARKS = "<!-- python -m demos.benchmarks.surrogate -->", "<!-- end -->"
 MODEL = {8: "diffusion-q1-ell2-n8", 32: "diffusion-q1-ell2-n32"}
 WIDE_MODEL = "diffusion-wide-q1-ell2-n32"
 SEEDS, TOL = range(5), 0.02
@@ -333,6 +335,40 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
     return "\n".join([*lines, "", VERDICT, ""])
 
 
+def readme_table(rows: dict[str, list[Row]]) -> str:
+    """The lines of the README between its marks."""
+    lines = ["| | published | geometric mean | surrogate, n = 8 | surrogate, n = 32 |", "|---|---:|---:|---:|---:|"]
+    for number in (1, 2, 3):
+        cells = ["{:.1e} / {:.1e}".format(*PUBLISHED[number])]
+        for n, method in ((8, "null: geometric mean"), (8, "surrogate"), (32, "surrogate")):
+            own = [
+                row
+                for key, measured in rows.items()
+                for row in measured
+                if key.startswith(f"experiment {number}, n = {n}, ") and row["method"] == method
+            ]
+            cells.append(" / ".join(f"{max(row[key] for row in own):.1e}" for key in ("spectral", "l2")))
+        lines.append(f"| experiment {number}: S / u_h | " + " | ".join(cells) + " |")
+    times = [rows[f"seconds, n = {n}"][0] for n in MODEL]
+    cells = [f"{row['exact']:.2f} / {row['surrogate']:.3f} / {row['batch']:.3f}" for row in times]
+    lines.append("| seconds: exact engine / one field / of a batch | | | " + " | ".join(cells) + " |")
+    lines += ["", "| wide model, relative L² of u_h, mean (largest) | families in training | cracks, textures |"]
+    lines.append("|---|---:|---:|")
+    for low, high in DECADES:
+        cells = []
+        for group in (WIDE, UNSEEN):
+            own = [row["relative"] for family in group for row in rows[f"wide {family}, contrast {low} to {high}"]]
+            cells.append(f"{np.mean(own):.2%} ({max(own):.2%})")
+        lines.append(f"| contrast {low} to {high} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def into_readme(text: str, rows: dict[str, list[Row]]) -> str:
+    """The README with its table renewed."""
+    start, rest = text.split(MARKS[0])
+    return "\n".join([start + MARKS[0], "", readme_table(rows), "", MARKS[1] + rest.split(MARKS[1])[1]])
+
+
 def mean(rows: list[Row], key: str) -> float:
     """The mean of an entry."""
     return float(np.mean([row[key] for row in rows]))
@@ -350,6 +386,7 @@ def main(arguments: list[str]) -> None:
                 print(key, rows[key][0], flush=True)
                 write_whole(OUTPUT.with_suffix(".json"), json.dumps(rows, indent=1).encode())
     write_whole(OUTPUT.with_suffix(".md"), report(measured()).encode())
+    write_whole(README, into_readme(README.read_text(), measured()).encode())
 
 
 if __name__ == "__main__":
