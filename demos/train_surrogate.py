@@ -61,8 +61,8 @@ class Recipe(NamedTuple):
 RECIPES = {
     "diffusion-q1-ell2-n8": Recipe(8, False, 1000, 400, 60, 3500),
     "diffusion-q1-ell2-n32": Recipe(32, False, 88, 60, 16, 800, 1e-3),
-    "wide-n8": Recipe(8, True, 400, 200, 40, 1800),  # the start of the next one
-    "diffusion-wide-q1-ell2-n32": Recipe(32, True, 120, 60, 20, 1000, 1e-3),
+    "diffusion-wide-q1-ell2-n8": Recipe(8, True, 400, 200, 40, 1800),
+    "diffusion-wide-q1-ell2-n32": Recipe(32, True, 120, 60, 20, 1600, 2e-3),
 }
 
 
