@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from lod_cases import diffusion, graded, random_field
+from lod_cases import diffusion, graded, moved, random_field
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
@@ -95,16 +95,7 @@ def test_scaling_and_a_batch_of_fields(lod, a):
 @pytest.mark.parametrize("number", range(8))
 def test_symmetric_models_turn_with_the_field(lod, a, number):
     """The field moved by a symmetry of the square gives the matrix with the nodes moved."""
-
-    def moved(p):  # the point that comes to lie at p
-        p = np.flipud(p) if number & 4 else p
-        return np.stack([1 - x if number & 1 << axis else x for axis, x in enumerate(p)])
-
-    def places(x):
-        return np.array([np.flatnonzero(np.isclose(x.T, p).all(axis=1))[0] for p in moved(x).T])
-
-    mesh = lod.coefficient_mesh
-    cells, nodes = places(mesh.p[:, mesh.t].mean(axis=1)), places(lod.coarse.doflocs)
+    cells, nodes = moved(lod, number)
     for local_map, small in ((diffusion, 1e-12), (model(lod, symmetric=True), 1e-5)):
         there = lod.assemble(local_map, a=a[cells]).toarray()
         here = lod.assemble(local_map, a=a).toarray()
