@@ -191,7 +191,7 @@ def table(level: int = LEVEL, path: str | Path | None = None) -> list[Row]:
 def report(rows: list[Row]) -> str:
     """The table as text."""
     lines = [
-        f"{'relative L2 error of u_h':38s}  contrast  out of range  recomputed  above doubt  surrogate   hybrid     null"
+        f"{'relative L2 error of u_h':38s} contrast  out of range recomputed  above doubt  surrogate   hybrid     null"
     ]
     return "\n".join(
         lines
