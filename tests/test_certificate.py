@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 from lod_cases import diffusion, moved
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
-from skfem_ml.coefficients import cracks
+from demos.benchmarks import surrogate_features
+from skfem_ml.coefficients import checkerboard, cracks
 from skfem_ml.lod import LOD
+from skfem_ml.lod.doubt import beyond, feature_range
 from skfem_ml.lod.families import paper_field
 from skfem_ml.lod.hybrid import Hybrid
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.lod.surrogate import Surrogate, blocks, place_of
 from skfem_ml.metrics import l2_error
 from skfem_ml.storage import ModelMismatchError
 
@@ -93,6 +96,39 @@ def test_the_doubt_is_about_the_error(lod, surrogate):
     error = np.linalg.norm(got - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
     doubt = surrogate.doubt(lod, lod.space.all_elements, a=a)
     assert 0.6 < (error <= doubt).mean() <= 1 and 0.5 < np.median(error / doubt) < 1.2
+
+
+def test_a_pattern_like_nothing_in_training_is_caught(lod, a, surrogate):
+    """Values in range, but a checkerboard of the fine cells: the features of the network are far from those seen."""
+    cells = round(len(a) ** 0.5)
+    board = checkerboard(lod.coefficient_mesh, cells, 1.0, 4.99)
+    elements = lod.space.all_elements
+    assert surrogate.excess(lod, elements, a=board).max() == 0
+    assert np.isinf(surrogate.doubt(lod, elements, a=board)).all()
+    assert np.isfinite(surrogate.doubt(lod, elements, a=a)).all()
+    for family in ("iid-0", "iid-3", "iid-8", "multiscale"):
+        field = paper_field(lod.coefficient_mesh, family, 1000)
+        assert np.isfinite(surrogate.doubt(lod, elements, a=field)).all()
+    blind = Surrogate(surrogate.net, {key: value for key, value in surrogate.card.items() if key != "features"})
+    assert np.isfinite(blind.doubt(lod, elements, a=board)).all()
+
+
+def test_range_of_features(lod, a, surrogate, tmp_path):
+    place = place_of(lod, lod.space.all_elements)
+    seen = feature_range(surrogate.net, [(blocks(lod, np.stack([a, 2 * a])), place)])
+    features = surrogate.net.invariants(blocks(lod, a), place)[0].detach()
+    assert beyond(features, seen).max() < 1e-5
+    width = np.array(seen["high"]) - seen["low"]
+    outside = torch.tensor(seen["high"], dtype=torch.float64) + torch.from_numpy(
+        np.where(np.arange(64) == 5, width / 2, 0)
+    )
+    assert beyond(outside, seen) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="at least one"):
+        feature_range(surrogate.net, [])
+    surrogate.save(tmp_path / "m.safetensors")
+    surrogate_features.describe(MODEL, tmp_path / "m.safetensors", squares=2, corners=1, level=3)
+    written = Surrogate.load(tmp_path / "m.safetensors").card["features"]
+    assert len(written["low"]) == len(written["high"]) == 64 and written != surrogate.card["features"]
 
 
 def test_another_lod_is_refused(surrogate):
