@@ -72,8 +72,8 @@ def compute(refinements: int = 4, samples: int = SAMPLES, steps: int = STEPS, se
             KERNEL: solver_kernel_ridge(
                 components=(16, 32, 64), lengths=(1.0, 2.0, 4.0, 8.0), ridges=(1e-8, 1e-6, 1e-4, 1e-2)
             ),
-            NET: solver_linear_start(Recipe(steps, rate=2e-3, every=20), seed=seed),
-            DEEP: solver_deep(Recipe(steps, rate=5e-3, every=20), leaf=LEAF, rank=RANK, seed=seed),
+            NET: solver_linear_start(Recipe(steps, rate=5e-3, every=20), seed=seed),
+            DEEP: solver_deep(Recipe(steps, rate=1e-2, every=20), leaf=LEAF, rank=RANK, seed=seed),
         }
         result.data[domain] = data
         result.tables[domain] = compare(data, solvers)

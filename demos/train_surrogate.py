@@ -122,11 +122,29 @@ def chosen(fields: Fields, rows: ndarray) -> Fields:
     return fields._replace(a=fields.a[rows], exact=fields.exact[rows])
 
 
-def learn(net: FieldNetwork, parts: dict[str, Fields], recipe: Recipe, **options: Any) -> History:
+def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
+    """Muon for the matrices, Adam for the rest; the last layer five times slower, the affine part not at all."""
+    others = ("head", "affine", "doubt")
+    layers = [(name, p) for name, p in net.named_parameters() if not name.startswith(others)]
+    inner = [p for name, p in layers if p.dim() == 2 and not name.startswith("between")]
+    outer = [p for name, p in layers if p.dim() == 1 or name.startswith("between")]
+    return MuonAdam(inner, [{"params": outer}, {"params": [net.head.weight], "scale": 0.2}], lr=rate)
+
+
+def learn(
+    net: FieldNetwork,
+    parts: dict[str, Fields],
+    recipe: Recipe,
+    ridge: bool = True,
+    power: float = PER_FIELD,
+    optimiser: Callable[[FieldNetwork, float], torch.optim.Optimizer] = muon,
+    **options: Any,
+) -> History:
     """Ridge for the affine part, then the training loop; ``options`` are those of `training.fit`."""
     squares, corners, held = parts["train"], parts["corner"], parts["validation"]
-    some = [(a, exact, squares.place) for a, exact in zip(squares.a[:100], squares.exact[:100], strict=True)]
-    fit_affine(net, some)
+    if ridge:
+        some = [(a, exact, squares.place) for a, exact in zip(squares.a[:100], squares.exact[:100], strict=True)]
+        fit_affine(net, some, relative=recipe.wide)
     net.affine.requires_grad_(False)
 
     def batch(step: int) -> list[Fields]:
@@ -135,24 +153,18 @@ def learn(net: FieldNetwork, parts: dict[str, Fields], recipe: Recipe, **options
         return out if step % 4 else [*out, chosen(corners, rng.integers(len(corners.a), size=4))]
 
     def loss(net, parts):
-        return sum((field_errors(net, part, recipe.wide) + 1e-9).pow(PER_FIELD).mean() for part in parts)
+        return sum((field_errors(net, part, recipe.wide) + 1e-9).pow(power).mean() for part in parts)
 
     def validate(net):
         with torch.no_grad():
-            return float(
-                torch.cat([field_errors(net, chosen(held, [i]), recipe.wide) for i in range(len(held.a))]).mean()
-            )
+            errors = [field_errors(net, chosen(held, np.array([row])), recipe.wide) for row in range(len(held.a))]
+        return float(torch.cat(errors).mean())
 
-    inner = [
-        p for name, p in net.named_parameters() if p.dim() == 2 and not name.startswith(("head", "affine", "doubt"))
-    ]
-    outer = [p for name, p in net.named_parameters() if p.dim() == 1 and not name.startswith("doubt")]
-    slow = {"params": [net.head.weight], "scale": 0.2}
     return fit(
         net,
         loss,
         batch,
-        optimiser=MuonAdam(inner, [{"params": outer}, slow], lr=recipe.rate),
+        optimiser=optimiser(net, recipe.rate),
         steps=recipe.steps,
         schedule=cosine(recipe.rate, recipe.steps, warm=max(1, recipe.steps // 50)),
         validate=validate,
@@ -169,7 +181,7 @@ def train(
     counts = {"train": recipe.square, "corner": recipe.corner, "validation": recipe.held}
     tell = options.pop("tell", None)
     made = {part: labelled(recipe, part, count, folder, tell) for part, count in counts.items()}
-    net = FieldNetwork(CELLS, ELL, bounded=recipe.wide, generator=torch.Generator().manual_seed(SEED))
+    net = FieldNetwork(CELLS, ELL, wide=recipe.wide, generator=torch.Generator().manual_seed(SEED))
     if start is not None:
         net.load_state_dict(start.net.state_dict())
     parts = {part: fields for part, (_, fields) in made.items()}

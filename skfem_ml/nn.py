@@ -33,16 +33,11 @@ def _silu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return z * s, s + z * first, 2 * first + z * second
 
 
-def _relu(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.relu(z), (z > 0).to(z.dtype), torch.zeros_like(z)
-
-
 # Value, first and second derivative of each activation.
 ACTIVATIONS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]] = {
     "tanh": _tanh,
     "sigmoid": _sigmoid,
     "silu": _silu,
-    "relu": _relu,
 }
 VALUES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -57,7 +52,7 @@ class MLP(nn.Module):
 
     ``widths`` is ``(d, hidden, ..., k)``. Weights are drawn from the normal distribution with Glorot's variance
     ``2 / (fan in + fan out)``, biases are zero. Raises ValueError for fewer than two widths, a width below one, and an
-    unknown activation ("tanh", "sigmoid", "silu" or "relu").
+    unknown activation ("tanh", "sigmoid", "silu", or "relu", which has no `jet`).
     """
 
     def __init__(
@@ -71,8 +66,8 @@ class MLP(nn.Module):
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"widths: expected at least input and output, all positive, got {tuple(widths)}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        if activation not in VALUES:
+            raise ValueError(f"activation: expected one of {sorted(VALUES)}, got {activation!r}")
         self.widths, self.activation = tuple(widths), activation
         layers = [nn.Linear(m, n, dtype=dtype) for m, n in zip(self.widths, self.widths[1:], strict=False)]
         for layer in layers:
@@ -103,6 +98,10 @@ def mlp_jet(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return `MLP.jet` for explicit weights ``[(W, b), ...]``, W of shape ``(out, in)``."""
     n, d = x.shape
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation: expected a smooth one of {sorted(ACTIVATIONS)} for derivatives, got {activation!r}"
+        )
     act = ACTIVATIONS[activation]
     W, b = layers[0]
     value = x @ W.T + b

@@ -1,6 +1,7 @@
 """``skfem-ml compare heat`` and ``compare eigen``: files, numbers, bad input."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +54,9 @@ def test_compare_sequences(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {f"sequences.{s}" for s in ("png", "csv", "md", "json")}
 
 
-def test_bad_input_of_sequences():
+def test_bad_input_of_sequences(monkeypatch):
+    monkeypatch.setitem(sys.modules, "reservoirpy", None)
+    monkeypatch.setitem(sys.modules, "reservoirpy.nodes", None)
+    assert "pip install 'skfem-ml[esn]'" in refused("compare", "sequences", "--esn")
     assert "expected one of ['fluid', 'video', 'music', 'ks'], got 'fugue'" in refused("compare", "sequences", "fugue")
     assert "expected at least 1 and more than 0" in refused("compare", "sequences", "--seconds", 0)

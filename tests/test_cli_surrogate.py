@@ -10,6 +10,7 @@ from skfem.models import unit_load
 from typer.testing import CliRunner
 
 from skfem_ml.cli import app
+from skfem_ml.cli.doctor import shipped_models
 from skfem_ml.lod import LOD, surrogate
 from skfem_ml.lod.surrogate import Surrogate
 from skfem_ml.problems import diffusion
@@ -119,7 +120,7 @@ def test_solutions_with_scores(ships, field):
     model = Surrogate.load("toy")
     raster = a[::-1]  # the first row of a file is the top
     x, y = (middles(lod.coefficient_mesh) * 16).astype(int).T
-    scores = model.spread(lod, np.arange(16), a=raster[y, x]) + model.excess(lod, np.arange(16), a=raster[y, x])
+    scores = model.doubt(lod, np.arange(16), a=raster[y, x]) + model.excess(lod, np.arange(16), a=raster[y, x])
     of_cells = np.empty(256)
     of_cells[lod.space.coefficient_refinement.cells] = scores[:, None]
     assert np.allclose(score[at], of_cells, rtol=1e-4)
@@ -175,16 +176,16 @@ def test_bad_input(ships, field, tmp_path):
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
 
 
-def test_a_damaged_model_is_told(models, tmp_path, monkeypatch):
+def test_a_damaged_model_is_told(models, tmp_path):
     data = bytearray((models / "toy.safetensors").read_bytes())
     (tmp_path / "good.safetensors").write_bytes(data)
     data[-100] ^= 1
     (tmp_path / "bad.safetensors").write_bytes(data)
-    monkeypatch.setattr(surrogate, "MODELS", tmp_path)
-    result = skfem_ml("doctor", "--json")
-    content = json.loads(result.stdout)
-    assert result.exit_code == 1 and content["models"] == {"bad": "changed", "good": "ok"}
-    assert len(content["problems"]) == 1 and "expected the sha256" in content["problems"][0]
+    problems = []
+    assert shipped_models(problems, tmp_path) == {"bad": "changed", "good": "ok"}
+    assert len(problems) == 1 and "expected the sha256" in problems[0]
+    shipped = json.loads(skfem_ml("doctor", "--json").stdout)["models"]
+    assert {"diffusion-q1-ell2-n8", "van-der-pol"} <= set(shipped) and set(shipped.values()) == {"ok"}
     assert "expected the sha256" in refused("solve", "--method", "surrogate", "--model", tmp_path / "bad.safetensors")
 
 

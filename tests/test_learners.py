@@ -32,7 +32,7 @@ def error(u, problem=PROBLEM, basis=BASIS):
     return space_time_error(u, problem.exact, basis, problem.t_end, relative=True)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "silu"])
 @pytest.mark.parametrize("widths", [(2, 7, 1), (2, 5, 6, 1), (3, 4, 5, 6, 2)])
 def test_forward_derivatives_are_those_of_torch_func(widths, activation):
     net = network(*widths, activation=activation)
@@ -267,7 +267,8 @@ def test_the_crossing_turns_columns_into_rows():
         (lambda: solver_pinn(equation="as published")(heat_box(MeshQuad())), "for Heat on a segment"),
         (lambda: solver_vpinn(equation="as published"), "one of the strong form"),
         (lambda: network(2), "widths"),
-        (lambda: network(2, 3, 1, activation="relu"), "activation"),
+        (lambda: network(2, 3, 1, activation="step"), "activation"),
+        (lambda: network(2, 3, 1, activation="relu").jet(torch.zeros(1, 2)), "activation: expected a smooth one"),
     ],
 )
 def test_bad_input(call, message):

@@ -71,14 +71,27 @@ def test_the_papers_network_reads_patches_and_stacks_columns(lod, a):
 
 def test_untrained_it_is_coarse_fem_with_the_geometric_mean(lod, a):
     net = FieldNetwork(4, 1, generator=generator())
-    means = np.exp(np.log(a)[lod.space.coefficient_refinement.cells].mean(axis=1))
-    wanted = diffusion.assemble(lod.coarse, a=means[:, None])
-    got = lod._coo(evaluate(net, lod, a).numpy()).tocsr()
-    assert abs(wanted - got).max() < 1e-12 * abs(wanted).max()
+    values = a[lod.space.coefficient_refinement.cells]
+    between = np.sqrt(values.mean(axis=1) / (1 / values).mean(axis=1))
+    wide = FieldNetwork(4, 1, wide=True, generator=generator())
+    for chosen, means in ((net, np.exp(np.log(values).mean(axis=1))), (wide, between)):
+        wanted = diffusion.assemble(lod.coarse, a=means[:, None])
+        got = lod._coo(evaluate(chosen, lod, a).numpy()).tocsr()
+        assert abs(wanted - got).max() < 1e-12 * abs(wanted).max()
 
 
-def test_scale_equivariance_is_built_in(lod, a):
-    net = small()
+def test_the_scale_of_the_wide_network_lies_between_two_means(lod, a):
+    net, place = small(wide=True), place_of(lod, lod.space.all_elements)
+    values = torch.tensor(a)[torch.tensor(lod.space.coefficient_refinement.cells)]
+    with torch.no_grad():
+        scale = net.scale(blocks(lod, a[None]), place)[0]
+    low, high = 1 / values.reciprocal().mean(dim=1), values.mean(dim=1)
+    assert ((low < scale) & (scale < high)).all() and (scale / (low * high).sqrt()).std() > 1e-3
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_scale_equivariance_is_built_in(wide, lod, a):
+    net = small(wide=wide)
     once = evaluate(net, lod, a)
     for c in (1e-3, 7.0, 1e30):
         assert abs(evaluate(net, lod, c * a) / c - once).max() < 1e-5 * abs(once).max()
@@ -141,11 +154,11 @@ def test_exact_matrices_have_the_eight_symmetries():
 
 
 @pytest.mark.parametrize("mesh", [MeshQuad().refined(2).with_defaults(), l_shaped()], ids=["square", "L"])
-@pytest.mark.parametrize("m, ell", [(1, 1), (2, 2), (3, 1), (6, 2), (16, 1)])
-def test_the_eight_symmetries_are_built_in(mesh, m, ell):
+@pytest.mark.parametrize("m, ell, wide", [(1, 1, True), (2, 2, False), (3, 1, True), (6, 2, False), (16, 1, False)])
+def test_the_eight_symmetries_are_built_in(mesh, m, ell, wide):
     """For the field turned as a whole: the same as the matrices turned."""
     lod = LOD(mesh, refine=m, ell=ell)
-    net, a = small(m, ell).double(), random_field(lod.coefficient_mesh, RNG)
+    net, a = small(m, ell, wide=wide).double(), random_field(lod.coefficient_mesh, RNG)
     with torch.no_grad():
         out = images(net, blocks(lod, a[None]), place_of(lod, lod.space.all_elements))
     assert abs(out - out[0]).max() < 1e-10 * abs(out[0]).max()

@@ -26,8 +26,7 @@ def source(tmp_path_factory):
     shutil.copytree(ROOT / "skfem_ml", folder / "skfem_ml", ignore=shutil.ignore_patterns("__pycache__"))
     lod = LOD(MeshQuad().refined(1), refine=2, ell=1)
     net = FieldNetwork(2, 1, encoding=2, outer=1, width=2, generator=torch.Generator().manual_seed(0))
-    (folder / "skfem_ml" / "models").mkdir(exist_ok=True)
-    Surrogate(net, setting(lod)).save(folder / "skfem_ml" / "models" / "toy.safetensors")
+    Surrogate(net, setting(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
     return folder
 
 
@@ -53,9 +52,9 @@ def run(site, code, cwd):
 def test_files_in_the_wheel(installed, source):
     names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     assert {"skfem_ml/py.typed", "skfem_ml/fields/inclusions.npy", "skfem_ml/fields/manifest.json"} <= names
-    models = {path.relative_to(source).as_posix() for path in (source / "skfem_ml" / "models").iterdir()}
-    assert "skfem_ml/models/toy.safetensors" in models and models <= names
-    assert "skfem_ml/models/van-der-pol.safetensors" in names
+    models = {path.relative_to(source).as_posix() for path in (source / "skfem_ml" / "models").rglob("*.safetensors")}
+    assert "skfem_ml/models/lod/toy.safetensors" in models and models <= names
+    assert "skfem_ml/models/hits/van-der-pol.safetensors" in names
     assert not any(name.startswith(("tests/", "demos/", "data/")) for name in names)
 
 

@@ -35,15 +35,13 @@ def classical(setting: Setting) -> dict[str, tuple[Callable, int | None]]:
     """Steppers of all 4225 unknowns, with the number of starts each is measured on (None: all)."""
     semi, at = setting.semi, np.full(setting.semi.size, AT)
     rows: dict[str, tuple[Callable, int | None]] = {}
-    for dt in (1.0, 0.5, 0.25, 0.125):
+    for dt in (1.0, 0.5, 0.4, 0.25, 0.125):
         rows[f"{IMPLICIT}, one factorisation, dt = {dt:g}"] = (last(Newton(semi, dt, at=at, **TUNED)), None)
-    rows[f"{IMPLICIT}, factorised anew, dt = 0.5"] = (last(Newton(semi, 0.5, **TUNED)), 2)
-    rows[f"{IMPLICIT}, factorised anew, dt = 0.25"] = (last(Newton(semi, 0.25, **TUNED)), 2)
-    for dt in (0.125, 0.03125):
-        rows[f"IMEX Euler, dt = {dt:g}"] = (last(IMEX(semi, dt, "euler")), None)
-    for dt in (0.5, 0.25, 0.125):
+    rows[f"{IMPLICIT}, factorised anew, dt = 0.5 (2 starts only)"] = (last(Newton(semi, 0.5, **TUNED)), 2)
+    rows["IMEX Euler, dt = 0.125"] = (last(IMEX(semi, 0.125, "euler")), None)
+    for dt in (0.5, 0.25, 0.2, 0.125):
         rows[f"IMEX ars222, dt = {dt:g}"] = (last(IMEX(semi, dt, "ars222")), None)
-    for dt in (0.5, 0.25, 0.125, 0.0625):
+    for dt in (0.5, 0.4, 0.25, 0.125):
         rows[f"IMEX ars443, dt = {dt:g}"] = (last(IMEX(semi, dt)), None)
     return rows
 
@@ -104,7 +102,7 @@ def parareal_lines(p: Parallel) -> list[str]:
         "",
         f"Coarse: the splitting network, one step a slice of {demo.DT:g}. Fine: ars443 with steps of {demo.FINE:g}, "
         f"{r.fine_per_slice} a slice; its own error is {p.fine_error:.1e}. All {len(r.t) - 1} slices of all starts are "
-        "one batch of right-hand sides. Mean over the test starts, at the end.",
+        "one batch of right-hand sides. Mean over eight test starts, at the end.",
         "",
         "| iteration | distance to the fine stepper | error | ideal speed-up, one processor a slice |",
         "|---:|---:|---:|---:|",
@@ -172,7 +170,7 @@ def main(folder: str | None = None) -> None:
     names.insert(3, "splitting, untrained, 2 substeps")
     chosen = [next(row for row in rows if row.name == name) for name in names]
     figure = demo.visualize(Result(setting, nets, [*rows[:2], *chosen], parallel))
-    figure.savefig(OUTPUT.with_suffix(".png"), dpi=80)
+    figure.savefig(OUTPUT.with_suffix(".png"), dpi=60)
     OUTPUT.write_text(
         "\n".join([*text, "", "![film strip, energy, work, parareal](allen_cahn.png)"]) + "\n", encoding="utf-8"
     )

@@ -5,12 +5,13 @@ layers, leaves of 18 or 16 points, a batch of 4. Run in the root of the source t
 beside this file.
 
 Every case runs in a process of its own; its memory is the largest that it had (`ru_maxrss`) less what it had after the
-imports. CPU times, one thread: the least of 25 repeats, of 5 for 64 products, of one for tree and building. Three things bend such a
-curve. A tree has 4^k or 9 * 4^k leaves, so one doubling is not quite like the next: N = 9 * 2^k fills both without
-padding, and leaves near the size of least work, where close and far blocks cost the same, keep the difference small.
-Clusters on the boundary have fewer neighbours, so numbers per point grow towards a limit. And glibc gives arrays above
-32 MiB back to the system when they are freed: from some N on every gradient pays for its pages again. Times are
-measured with that switched off (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_); the network's last column is without.
+imports. CPU times, one thread: the least of 25 repeats, of 5 for 64 products, of one for tree and building. Three
+things bend such a curve. A tree has 4^k or 9 * 4^k leaves, so one doubling is not quite like the next: N = 9 * 2^k
+fills both without padding, and leaves near the size of least work, where close and far blocks cost the same, keep the
+difference small. Clusters on the boundary have fewer neighbours, so numbers per point grow towards a limit. And glibc
+gives arrays above 32 MiB back to the system when they are freed: from some N on every gradient pays for its pages
+again. Times are measured with that switched off (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_); the network's last
+column is without.
 """
 
 import json
@@ -156,7 +157,7 @@ def visualize(rows: dict[str, list[Row]]):
     """Time, memory and error against N, with lines of slope one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 4.4), layout="constrained")
+    figure = Figure(figsize=(14, 5), layout="constrained")
     seconds, space, error = figure.subplots(1, 3)
     sizes = {name: np.array([row["N"] for row in found]) for name, found in rows.items()}
     shown = (
@@ -174,7 +175,7 @@ def visualize(rows: dict[str, list[Row]]):
     space.set(title="memory (dotted: like N)", xlabel="points N", ylabel="MiB")
     error.set(title="error of the operator", xlabel="points N", ylabel="relative error", ylim=(TOL / 100, 3 * TOL))
     for ax in (seconds, space, error):
-        ax.legend()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 

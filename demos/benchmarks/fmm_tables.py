@@ -179,15 +179,17 @@ def targets(rows: list[Row]) -> list[str]:
 
 
 def visualize(rows: list[Row]):
-    """Validation residual against iteration, one panel a problem and size, a problem on one scale."""
+    """Validation residual against iteration, a panel for each problem and size; regressions are lines."""
     from matplotlib.figure import Figure
 
     trained = [row for row in rows if "steps" in row and row["seed"] == 0 and row["name"] != LONG_NAME]
     names = list(dict.fromkeys(row["name"] for row in trained))
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    panels = figure.subplots(2, len(SIZES), sharex=True, sharey="row", squeeze=False)
-    for line, problem in zip(panels, (RTE, CUSTOM), strict=True):
-        for axes, N in zip(line, SIZES, strict=True):
+    problems = [problem for problem in (RTE, CUSTOM) if any(row["problem"] == problem for row in trained)]
+    sizes = [N for N in SIZES if any(row["N"] == N for row in trained)]
+    figure = Figure(figsize=(max(8.5, 2 + 3.8 * len(sizes)), 1.3 + 3.3 * len(problems)), layout="constrained")
+    panels = figure.subplots(len(problems), len(sizes), sharex=True, sharey="row", squeeze=False)
+    for line, problem in zip(panels, problems, strict=True):
+        for axes, N in zip(line, sizes, strict=True):
             here = {row["name"]: row for row in trained if (row["problem"], row["N"]) == (problem, N)}
             for k, name in enumerate(names):
                 if name in here:
@@ -196,9 +198,9 @@ def visualize(rows: list[Row]):
                 row = _worst(rows, problem, N, name)
                 if row is not None:
                     axes.axhline(row["test"], color="0.4", ls=style, lw=1, label=name)
-            axes.set(title=f"{problem}, N = {N}", xlabel="iteration", ylabel="mean relative residual, validation")
+            axes.set(title=f"{problem}, N = {N}", xlabel="iteration", ylabel="mean relative residual", yscale="log")
             axes.grid(True, alpha=0.3)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -238,13 +240,13 @@ def report(rows: list[Row]) -> str:
         "",
         "## Parameters and seconds",
         "",
-        f"From the table of the {RTE} (the last row: {CUSTOM}). One thread, training included, on a machine that ran",
-        "other programs at the same time: take the seconds as orders of magnitude.",
+        f"Of the {RTE}; what was measured on the {CUSTOM} alone is of that. One thread, training included, on a",
+        "machine that ran other programs at the same time: take the seconds as orders of magnitude.",
         "",
         *costs(rows),
         "",
-        f"Kernel ridge: {'; '.join(sorted(chosen))}. The inputs have five parameters, which is why few principal",
-        "components and a kernel do so well.",
+        *(f"Kernel ridge, settings chosen: {words}." for words in sorted(chosen)),
+        "The inputs have five parameters, which suits principal components and a kernel.",
         "",
         "![validation residual against iteration](fmm_tables.png)",
         "",

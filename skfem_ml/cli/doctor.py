@@ -100,19 +100,19 @@ def shipped_files(problems: list[str], folder: Path | None = None) -> dict[str, 
     return found
 
 
-def shipped_models(problems: list[str]) -> dict[str, str]:
-    """Load the models in the package: each file has the sha256 of its own card and weights."""
+def shipped_models(problems: list[str], folder: Path | None = None) -> dict[str, str]:
+    """Read the models in the package: each file has the sha256 of its own card and weights."""
     try:
-        from skfem_ml.lod.surrogate import Surrogate, shipped
+        from skfem_ml.storage import load_model
     except Exception:  # torch is missing: already reported by `devices`
         return {}
     found = {}
-    for name, path in shipped().items():
+    for path in sorted((folder or Path(str(resources.files("skfem_ml") / "models"))).rglob("*.safetensors")):
         try:
-            Surrogate.load(path)
-            found[name] = "ok"
+            load_model(path)
+            found[path.stem] = "ok"
         except (ValueError, OSError) as error:
-            found[name] = "changed"
+            found[path.stem] = "changed"
             problems.append(f"{error}; install the package anew")
     return found
 

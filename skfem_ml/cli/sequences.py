@@ -40,6 +40,13 @@ def sequences(
         raise ValueError(f"name: expected one of {list(WIDTHS)}, got {name!r}")
     if (width is not None and width < 1) or not seconds > 0:
         raise ValueError(f"width, seconds: expected at least 1 and more than 0, got {width} and {seconds}")
+    if esn:
+        from skfem_ml.hits.reservoir import load_nodes
+
+        try:
+            load_nodes()
+        except ImportError as error:
+            raise ValueError(f"--esn: {error}") from error
     from skfem_ml.problems import Sequence, clip, cylinder, music
     from skfem_ml.reference import kuramoto_sivashinsky
 

@@ -75,7 +75,7 @@ def find_model(name_or_path: str | Path) -> Path:
     """Return the path of a model: a path (anything with a suffix, or a ``Path``), or a name in the package."""
     if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
         return Path(name_or_path)
-    folder = Path(str(resources.files("skfem_ml") / "models"))
+    folder = Path(str(resources.files("skfem_ml") / "models" / "hits"))
     known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
     if name_or_path not in known:
         raise FileNotFoundError(

@@ -38,8 +38,9 @@ class FieldNetwork(nn.Module):
         Regular channels (eight values each) of the encodings of inner and outer elements.
     width, depth
         Regular channels and number of the residual blocks on the patch.
-    bounded
-        Gates sigmoid(x) y in place of silu(x) y: no products, for contrasts at which those grow without bound.
+    wide
+        For high contrast: gates sigmoid(x) y, which do not grow like products, and in place of the geometric mean one
+        between the harmonic and the arithmetic mean on T, H^(1 - t) A^t, where the network says t (1/2 at first).
     generator
         Draws the weights; None leaves them unset, for weights that are loaded.
 
@@ -56,16 +57,16 @@ class FieldNetwork(nn.Module):
         outer: int = 4,
         width: int = 32,
         depth: int = 2,
-        bounded: bool = False,
+        wide: bool = False,
         *,
         generator: torch.Generator | None,
     ):
         super().__init__()
         check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth)
         self.config: dict[str, Any] = {
-            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "bounded": bounded
+            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "wide": wide
         }  # fmt: skip
-        self.m, self.ell, self.gate = m, ell, torch.sigmoid if bounded else silu
+        self.m, self.ell, self.gate = m, ell, torch.sigmoid if wide else silu
         strides = _strides(m)
         widths = [*WIDTHS[max(0, len(WIDTHS) - len(strides)) :], encoding]
         widths = [WIDTHS[0]] * (len(strides) + 1 - len(widths)) + widths
@@ -84,6 +85,7 @@ class FieldNetwork(nn.Module):
         self.combine = Lift(joined(inner, edge, grid_actions(side), *marks), width)
         self.blocks = nn.ModuleList(_Block(width, self.gate) for _ in range(depth))
         out = times(grid_actions(nodes), grid_actions(2))
+        self.between = nn.Linear(width, 1) if wide else None
         self.head = Average(channels(width), out)
         self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, plain(1)), out)
         self.doubt = nn.Sequential(nn.Linear(2 * width, 32), nn.SiLU(), nn.Linear(32, 1))
@@ -91,14 +93,26 @@ class FieldNetwork(nn.Module):
             initialise(self, generator)
             for parameter in self.doubt.parameters():
                 nn.init.normal_(parameter, std=0.1, generator=generator)
+            for parameter in self.between.parameters() if self.between is not None else ():
+                nn.init.zeros_(parameter)
 
     def forward(self, a: Tensor, place: Place) -> Tensor:
-        logs = a.log()
-        means = logs.mean(dim=2)
-        own = place.cells[:, place.cells.shape[1] // 2]
         raw = self.raw(a, place)
-        change = (self.head(silu(self.hidden(a, place, raw))) + self.affine(raw)).double().unflatten(2, (-1, 4))
-        return means[:, own].exp()[:, :, None, None] * conserve(stiffness(self.ell).to(a.device) + change, place.nodes)
+        x = silu(self.hidden(a, place, raw))
+        change = (self.head(x) + self.affine(raw)).double().unflatten(2, (-1, 4))
+        matrices = conserve(stiffness(self.ell).to(a.device) + change, place.nodes)
+        return self._scale(a, place, x)[:, :, None, None] * matrices
+
+    def scale(self, a: Tensor, place: Place) -> Tensor:
+        """The mean of a on T that the answer is a multiple of, ``(fields, k)``."""
+        return self._scale(a, place, silu(self.hidden(a, place, self.raw(a, place))))
+
+    def _scale(self, a: Tensor, place: Place, x: Tensor) -> Tensor:
+        own = a[:, place.cells[:, place.cells.shape[1] // 2]]
+        if self.between is None:
+            return own.log().mean(dim=2).exp()
+        t = torch.sigmoid(self.between(x.unflatten(2, (-1, COUNT)).mean(dim=3))[..., 0].double())
+        return torch.lerp(-own.reciprocal().mean(dim=2).log(), own.mean(dim=2).log(), t).exp()
 
     def hidden(self, a: Tensor, place: Place, raw: Tensor) -> Tensor:
         """What the patches look like to the network, ``(fields, k, 8 width)``."""

@@ -12,10 +12,16 @@ from .place import Place
 
 
 @torch.no_grad()
-def fit_affine(net: FieldNetwork, samples: Iterable[tuple[Tensor, Tensor, Place]], penalty: float = 1e-3) -> None:
-    """Add to ``net.affine`` the affine map of least squared error of (S_T - S^_T) / exp(mean_T log a).
+def fit_affine(
+    net: FieldNetwork,
+    samples: Iterable[tuple[Tensor, Tensor, Place]],
+    penalty: float = 1e-3,
+    relative: bool = False,
+) -> None:
+    """Add to ``net.affine`` the affine map of least squared error of (S_T - S^_T) / s, s the network's `scale`.
 
-    Added to the mean over patches is ``penalty`` times the mean square of an input times |W|^2, W its matrix.
+    With ``relative`` a patch counts s^2 / |S_T|^2. Added to the mean over patches is ``penalty`` times the mean square
+    of an input times |W|^2, W its matrix.
 
     Inputs are `FieldNetwork.raw`. The normal equations are averaged over the eight symmetries: W commutes with them.
     A sample is one field by element ``(nelems, m**2)``, k of its local matrices ``(k, rows, 4)`` and their place. The
@@ -23,10 +29,11 @@ def fit_affine(net: FieldNetwork, samples: Iterable[tuple[Tensor, Tensor, Place]
     """
     squares = products = torch.zeros(())
     for a, local, place in samples:
-        raw = net.raw(a[None], place)[0].double()
-        scale = a.log().mean(dim=1).exp()[place.cells[:, place.cells.shape[1] // 2]]
-        target = (local.double() - net(a[None], place)[0]) / scale[:, None, None]
-        squares, products = squares + raw.T @ raw, products + raw.T @ target.flatten(1)
+        raw, scale = net.raw(a[None], place)[0].double(), net.scale(a[None], place)[0]
+        target = ((local.double() - net(a[None], place)[0]) / scale[:, None, None]).flatten(1)
+        weights = scale / local.double().flatten(1).norm(dim=1) if relative else torch.ones_like(scale)
+        raw, target = raw * weights[:, None], target * weights[:, None]
+        squares, products = squares + raw.T @ raw, products + raw.T @ target
     if squares.dim() == 0:
         raise ValueError("samples: expected at least one field with its local matrices, got none")
     inputs, outputs = net.affine.actions, net.affine.rows

@@ -23,7 +23,7 @@ from .place import Place
 from .space import LOD
 from .symmetries import images
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[1] / "models" / "lod"
 NETWORKS: dict[str, type[nn.Module]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
 STRANGE = 0.1  # of the range of a feature
 SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")

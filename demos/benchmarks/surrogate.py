@@ -1,0 +1,393 @@
+"""What the shipped surrogates are worth: the paper's experiments, ten families, what users bring, and seconds.
+
+Run ``python -m demos.benchmarks.surrogate`` in the root of the source tree. Everything runs on one thread. Every row
+that is measured goes to ``surrogate.json`` beside this file at once, so a run that is stopped goes on where it was; at
+the end ``surrogate.md`` and the README's table are written. ``mlp FOLDER STEPS`` as arguments first trains the paper's
+network, on labels of ``demos.train_surrogate``, and adds its rows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from skfem import LinearForm, MeshQuad, condense, solve
+from skfem.models import unit_load
+from threadpoolctl import threadpool_limits
+
+from skfem_ml.coefficients import cracks
+from skfem_ml.lod import LOD
+from skfem_ml.lod.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
+from skfem_ml.lod.field_network import FieldNetwork
+from skfem_ml.lod.fitting import fit_surrogate, squared_error
+from skfem_ml.lod.judging import GeometricMean
+from skfem_ml.lod.networks import PatchMLP
+from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.metrics import l2_error, spectral_error
+from skfem_ml.problems import diffusion
+from skfem_ml.storage import write_whole
+
+OUTPUT = Path(__file__)
+README = OUTPUT.parents[2] / "README.md"
+MARKS = "<!-- python -m demos.benchmarks.surrogate -->", "<!-- end -->"
+MODEL = {8: "diffusion-q1-ell2-n8", 32: "diffusion-q1-ell2-n32"}
+WIDE_MODEL = "diffusion-wide-q1-ell2-n32"
+SEEDS, TOL = range(5), 0.02
+DECADES = ((2, 10), (10, 100), (100, 1000))
+PUBLISHED = {1: (6.58e-2, 2.13e-4), 2: (3.91e-2, 7.56e-5), 3: (2.81e-1, 2.72e-4)}  # |S - S^|_2, L2
+TARGETS = {1: (1e-3, 5e-7), 2: (1e-3, 7e-7), 3: (2e-2, 3e-6)}
+Row = dict[str, Any]
+INTRODUCTION = """# The shipped surrogates
+
+Written by `python -m demos.benchmarks.surrogate`. 32 x 32 coarse elements, ell = 2, the coefficient on 256 x 256 cells;
+n fine cells along a coarse edge make the exact matrices that a surrogate is compared with. No field was trained on.
+
+In the experiments, first |S - S^|_2, then the L2 norm of u_h - u^_h, the largest of five seeds of coefficients; there
+is one coefficient in experiment 2. Null models: coarse finite elements with the geometric mean on each coarse element,
+and the affine part of the model, found by ridge regression, alone."""
+VERDICT = """CPU seconds on one thread, fastest of several runs, all 1024 local matrices; the columns are of one run.
+
+A surrogate does not pay for one solve at n = 8: the exact engine takes a few times as long as the network, and a fine
+solve about as long as the exact engine. It pays where labels are made on a mesh well below the coefficient's cells, for
+many fields, and where derivatives are wanted."""
+
+
+def space(n: int) -> LOD:
+    """32 x 32 coarse elements, the coefficient on 256 x 256 cells, n fine cells along a coarse edge."""
+    return LOD(MeshQuad().refined(5), refine=n, cells=8, ell=2)
+
+
+@LinearForm
+def right_half(v, w):
+    return w.x[0] * (w.x[0] >= 0.5) * v
+
+
+@LinearForm
+def wave(v, w):
+    return np.cos(2 * np.pi * w.x[0]) * v
+
+
+def experiment(number: int, lod: LOD, seed: int) -> tuple[ndarray, ndarray]:
+    """Coefficient and load vector of an experiment of Kropfl, Maier, Peterseim (2022), section 4."""
+    mesh = lod.coefficient_mesh
+    if number == 1:
+        return paper_field(mesh, "multiscale", seed, seed=9), unit_load.assemble(lod.coarse)
+    if number == 2:
+        x = mesh.p[:, mesh.t].mean(axis=1)
+        return 2 + np.sin(2 * np.pi * x[0]) * np.sin(2 * np.pi * x[1]), right_half.assemble(lod.coarse)
+    return cracks(mesh, 60, 1 / 128, 0.2, np.random.default_rng([9, seed])), wave.assemble(lod.coarse)
+
+
+def errors(lod: LOD, local: ndarray, exact: ndarray, b: ndarray) -> Row:
+    """Squared error of a local matrix, ``|S - S^|_2``, and L2 errors of u_h, absolute and relative."""
+    S, R = (lod._coo(matrices).tocsr() for matrices in (local, exact))
+    u, v = (solve(*condense(matrix, b, D=lod.coarse.get_dofs())) for matrix in (S, R))
+    return {
+        "local": float(np.square(local - exact).sum(axis=(1, 2)).mean()),
+        "spectral": spectral_error(S, R),
+        "l2": l2_error(u, v, lod.coarse),
+        "relative": l2_error(u, v, lod.coarse, relative=True),
+    }
+
+
+def affine_part(model: Surrogate) -> Surrogate:
+    """The ridge regression alone: the model without its network."""
+    net = FieldNetwork(**model.net.config, generator=None)  # type: ignore[arg-type]
+    net.load_state_dict(model.net.state_dict())
+    torch.nn.init.zeros_(net.head.weight)
+    return Surrogate(net, model.card)
+
+
+def competitors(n: int, mlp: Surrogate | None) -> dict[str, Any]:
+    """Local maps by name; the paper's network where it was trained."""
+    model = Surrogate.load(MODEL[n])
+    others = {} if mlp is None else {"PatchMLP, trained here": mlp}
+    return {
+        "surrogate": model,
+        **others,
+        "null: affine ridge": affine_part(model),
+        "null: geometric mean": GeometricMean(),
+    }
+
+
+def experiments(n: int, mlp: Surrogate | None = None) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """One entry an experiment and seed; every method on the same exact matrices."""
+    for number in (1, 2, 3):
+        for seed in SEEDS if number != 2 else [0]:
+
+            def measure(number: int = number, seed: int = seed) -> list[Row]:
+                lod = space(n)
+                a, b = experiment(number, lod, seed)
+                exact = lod.local(diffusion, a=a)
+                rows = []
+                for name, local_map in competitors(n, mlp).items():
+                    rows.append({"method": name, "seed": seed, **errors(lod, quietly(lod, local_map, a), exact, b)})
+                return rows
+
+            yield f"experiment {number}, n = {n}, seed {seed}" + (" with PatchMLP" if mlp else ""), measure
+
+
+def families(n: int) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """Test fields of the ten families, load 1."""
+    for family in NAMES:
+
+        def measure(family: str = family) -> list[Row]:
+            lod, model, rows = space(n), Surrogate.load(MODEL[n]), []
+            b = unit_load.assemble(lod.coarse)
+            for name in [name for name in paper_split()["test"] if name[0] == family][:5]:
+                a = paper_field(lod.coefficient_mesh, *name)
+                exact = lod.local(diffusion, a=a)
+                for method, local_map in (("surrogate", model), ("null: geometric mean", GeometricMean())):
+                    rows.append({"method": method, **errors(lod, quietly(lod, local_map, a), exact, b)})
+            return rows
+
+        yield f"family {family}, n = {n}", measure
+
+
+def wide() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """Two unseen fields of every family in every decade of contrast."""
+    for family in WIDE + UNSEEN:
+        for low, high in DECADES:
+
+            def measure(family: str = family, low: int = low, high: int = high) -> list[Row]:
+                lod, model, rows, index = space(32), Surrogate.load(WIDE_MODEL), [], 2_000_000
+                b = unit_load.assemble(lod.coarse)
+                while len(rows) < 2:
+                    a, index = wide_field(lod.coefficient_mesh, family, index, contrast=high), index + 1
+                    if low <= a.max() / a.min() <= high:
+                        rows.append(judged(lod, model, a, b))
+                return rows
+
+            yield f"wide {family}, contrast {low} to {high}", measure
+
+
+def judged(lod: LOD, model: Surrogate, a: ndarray, b: ndarray) -> Row:
+    """Errors of the wide model, of the hybrid and of the null model, and what the certificate says."""
+    elements, exact = lod.space.all_elements, lod.local(diffusion, a=a)
+    local, doubt = quietly(lod, model, a), model.doubt(lod, elements, a=a)
+    true = np.linalg.norm(local - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    recomputed = doubt + model.excess(lod, elements, a=a) > TOL
+    mixed = np.where(recomputed[:, None, None], exact, local)
+    return {
+        "contrast": float(a.max() / a.min()),
+        **errors(lod, local, exact, b),
+        "hybrid": errors(lod, mixed, exact, b)["relative"],
+        "null": errors(lod, GeometricMean().local(lod, elements, a=a), exact, b)["relative"],
+        "recomputed": float(recomputed.mean()),
+        "covered": float((true <= doubt).mean()),
+        "true": float(np.quantile(true, 0.9)),
+        "said": float(np.quantile(doubt, 0.9)),
+    }
+
+
+def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """All local matrices by the exact engine and by the surrogate, alone and in a batch; one direct fine solve."""
+    for n in MODEL:
+
+        def measure(n: int = n) -> list[Row]:
+            lod, model = space(n), Surrogate.load(MODEL[n])
+            fields = np.stack([paper_field(lod.coefficient_mesh, NAMES[k % 10], k, seed=9) for k in range(64)])
+            fine = lod.fine.mesh
+            A = diffusion.assemble(lod.fine, a=fields[8][lod.coefficient_parent][:, None])
+            b = unit_load.assemble(lod.fine)
+            row = {
+                "exact": fastest(lambda: lod.local(diffusion, a=fields[8]), 3),
+                "surrogate": fastest(lambda: quietly(lod, model, fields[8]), 7),
+                "batch": fastest(lambda: quietly(lod, model, fields), 2) / 64,
+                "assembly": fastest(lambda: lod._coo(np.zeros((1024, 36, 4))).tocsr(), 5),
+                "fine": fastest(lambda: solve(*condense(A, b, D=fine.boundary_nodes())), 1),
+            }
+            return [row]
+
+        yield f"seconds, n = {n}", measure
+
+
+def quietly(lod: LOD, local_map: Any, a: ndarray) -> ndarray:
+    """Local matrices without warnings of inputs out of range."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return local_map.local(lod, lod.space.all_elements, a=a)
+
+
+def fastest(run: Callable[[], Any], repeats: int) -> float:
+    """CPU seconds of the fastest run."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def train_mlp(folder: str, steps: int) -> Surrogate:
+    """The paper's network and schedule, a small part of its 80,000 steps, on the labels of `demos.train_surrogate`."""
+    lod = space(8)
+    fields = np.stack([paper_field(lod.coefficient_mesh, *name) for name in paper_split()["validation"][:4]])
+    net = PatchMLP(generator=torch.Generator().manual_seed(0))
+    return fit_surrogate(
+        lod,
+        folder,
+        net,
+        validation=fields,
+        steps=steps,
+        fields=10,
+        elements=100,
+        loss=squared_error,
+        optimiser=torch.optim.Adam(net.parameters(), lr=1e-4),
+        schedule=lambda step: 1e-4 if step < 0.75 * steps else 1e-5,
+        average=None,
+        turns=False,
+        every=max(1, steps // 10),
+        progress=lambda step, steps, value: print(f"step {step} of {steps}: {value:.3e}", flush=True),
+    )[0]
+
+
+def measured() -> dict[str, list[Row]]:
+    """The rows so far."""
+    path = OUTPUT.with_suffix(".json")
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def report(rows: dict[str, list[Row]]) -> str:
+    """The Markdown of all rows."""
+    parts = [INTRODUCTION, *(experiment_table(rows, n) for n in MODEL), family_table(rows), wide_table(rows)]
+    return "\n".join([*parts, seconds_table(rows)])
+
+
+def experiment_table(rows: dict[str, list[Row]], n: int) -> str:
+    """Largest errors over the seeds, method by experiment."""
+    found: dict[str, dict[int, list[Row]]] = {}
+    for key, measured in rows.items():
+        for row in measured if key.startswith("experiment") and f"n = {n}, " in key else []:
+            found.setdefault(row["method"], {}).setdefault(int(key[11]), []).append(row)
+    lines = [f"\n## Experiments 1 to 3, n = {n}\n", "| | 1 | 2 | 3 |", "|---|---:|---:|---:|"]
+    pair = "{:.2e} / {:.2e}".format
+    lines.append("| published | " + " | ".join(pair(*PUBLISHED[k]) for k in (1, 2, 3)) + " |")
+    lines.append("| target | " + " | ".join(pair(*TARGETS[k]) for k in (1, 2, 3)) + " |")
+    for method, numbers in found.items():
+        cells = [pair(*(max(row[key] for row in numbers[k]) for key in ("spectral", "l2"))) for k in (1, 2, 3)]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def family_table(rows: dict[str, list[Row]]) -> str:
+    """Means over five test fields of each family."""
+    head = " | ".join(f"{what}, n = {n}" for n in MODEL for what in ("squared error", "relative L2"))
+    lines = ["\n## The ten families\n", f"| | {head} | null: relative L2 |", "|---|" + "---:|" * 5]
+    sums: dict[int, list[float]] = {n: [] for n in MODEL}
+    for family in NAMES:
+        cells = []
+        for n in MODEL:
+            own = [row for row in rows.get(f"family {family}, n = {n}", []) if row["method"] == "surrogate"]
+            if own:
+                sums[n].append(mean(own, "local"))
+                cells += [f"{mean(own, 'local'):.1e}", f"{mean(own, 'relative'):.1e}"]
+        null = [row for row in rows.get(f"family {family}, n = 8", []) if row["method"] != "surrogate"]
+        lines.append(f"| {family} | " + " | ".join(cells) + f" | {mean(null, 'relative'):.1e} |")
+    lines.append("| mean | " + " | ".join(f"{np.mean(part):.2e} | " for part in sums.values()) + " | |")
+    return "\n".join(lines)
+
+
+def wide_table(rows: dict[str, list[Row]]) -> str:
+    """The wide model by family and decade: means over two fields."""
+    lines = [
+        "\n## What users bring\n",
+        "| family | contrast | relative L2 | largest | null | error of S_T, 90 % below: true | said | covered | "
+        f"recomputed at {TOL} | hybrid: relative L2 |",
+        "|---|---|" + "---:|" * 8,
+    ]
+    for key, own in rows.items():
+        if key.startswith("wide"):
+            family, contrast = key[5:].split(", contrast ")
+            family += " (unseen)" if family in UNSEEN else ""
+            largest = max(row["relative"] for row in own)
+            cells = f"{mean(own, 'relative'):.2%} | {largest:.2%} | {mean(own, 'null'):.1%}"
+            cells += f" | {mean(own, 'true'):.1e} | {mean(own, 'said'):.1e} | {mean(own, 'covered'):.0%}"
+            cells += f" | {mean(own, 'recomputed'):.0%} | {mean(own, 'hybrid'):.2%}"
+            lines.append(f"| {family} | {contrast} | {cells} |")
+    return "\n".join(lines)
+
+
+def seconds_table(rows: dict[str, list[Row]]) -> str:
+    """CPU seconds and ratios."""
+    lines = [
+        "\n## Seconds\n",
+        "| n | exact, fast engine | surrogate | ratio | surrogate in a batch of 64, a field | ratio | sum to a matrix "
+        "| one direct fine solve |",
+        "|---:|" + "---:|" * 7,
+    ]
+    for n in MODEL:
+        for row in rows.get(f"seconds, n = {n}", []):
+            one, many = row["exact"] / row["surrogate"], row["exact"] / row["batch"]
+            lines.append(
+                f"| {n} | {row['exact']:.3f} | {row['surrogate']:.3f} | {one:.1f} | {row['batch']:.3f} | {many:.1f} | "
+                f"{row['assembly']:.3f} | {row['fine']:.2f} |"
+            )
+    return "\n".join([*lines, "", VERDICT, ""])
+
+
+def readme_table(rows: dict[str, list[Row]]) -> str:
+    """The lines of the README between its marks."""
+    lines = ["| | published | geometric mean | surrogate, n = 8 | surrogate, n = 32 |", "|---|---:|---:|---:|---:|"]
+    for number in (1, 2, 3):
+        cells = ["{:.1e} / {:.1e}".format(*PUBLISHED[number])]
+        for n, method in ((8, "null: geometric mean"), (8, "surrogate"), (32, "surrogate")):
+            own = [
+                row
+                for key, measured in rows.items()
+                for row in measured
+                if key.startswith(f"experiment {number}, n = {n}, ") and row["method"] == method
+            ]
+            cells.append(" / ".join(f"{max(row[key] for row in own):.1e}" for key in ("spectral", "l2")))
+        lines.append(f"| experiment {number}: S / u_h | " + " | ".join(cells) + " |")
+    times = [rows[f"seconds, n = {n}"][0] for n in MODEL]
+    cells = [f"{row['exact']:.2f} / {row['surrogate']:.3f} / {row['batch']:.3f}" for row in times]
+    lines.append("| seconds: exact engine / one field / of a batch | | | " + " | ".join(cells) + " |")
+    lines += ["", "| wide model, relative L² of u_h, mean (largest) | families in training | cracks, textures |"]
+    lines.append("|---|---:|---:|")
+    for low, high in DECADES:
+        cells = []
+        for group in (WIDE, UNSEEN):
+            own = [row["relative"] for family in group for row in rows[f"wide {family}, contrast {low} to {high}"]]
+            cells.append(f"{np.mean(own):.2%} ({max(own):.2%})")
+        lines.append(f"| contrast {low} to {high} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def into_readme(text: str, rows: dict[str, list[Row]]) -> str:
+    """The README with its table renewed."""
+    start, rest = text.split(MARKS[0])
+    return "\n".join([start + MARKS[0], "", readme_table(rows), "", MARKS[1] + rest.split(MARKS[1])[1]])
+
+
+def mean(rows: list[Row], key: str) -> float:
+    """The mean of an entry."""
+    return float(np.mean([row[key] for row in rows]))
+
+
+def main(arguments: list[str]) -> None:
+    """Measure what is missing and write the table."""
+    torch.set_num_threads(1)
+    mlp = train_mlp(arguments[1], int(arguments[2])) if arguments[:1] == ["mlp"] else None
+    with threadpool_limits(1):
+        for key, measure in chain(experiments(8, mlp), families(8), wide(), experiments(32), families(32), seconds()):
+            rows = measured()
+            if key not in rows:
+                rows[key] = measure()
+                print(key, rows[key][0], flush=True)
+                write_whole(OUTPUT.with_suffix(".json"), json.dumps(rows, indent=1).encode())
+    write_whole(OUTPUT.with_suffix(".md"), report(measured()).encode())
+    write_whole(README, into_readme(README.read_text(), measured()).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
