@@ -49,7 +49,7 @@ from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
 
 MODEL = "diffusion-q1-ell2-n8"
-LEVEL, REFINE = 5, 8
+LEVEL, REFINE = 4, 8
 TOL = 0.01
 CHECKED = 16  # elements of the spot check
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
