@@ -3,7 +3,8 @@
 The map of the package:
 
 ====================  ===========================================================
-``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``)
+``lod``               Petrov-Galerkin LOD as a drop-in assembler (class ``LOD``),
+                      surrogates, hybrids, gradients
 ``fmm``               H2-matrices on points and finite element nodes, and networks
 ``coefficients``      families of oscillating coefficients, fields from files
 ``problems``          problem statements shared by every solver
@@ -14,7 +15,7 @@ The map of the package:
 ``hits``              hierarchies of neural flow maps, hybrid, parareal
 ``nn``                networks and their derivatives in the inputs
 ``training``          ``fit(net, loss, data, ...)`` -> ``History``
-``optim``             SSBroyden, Levenberg-Marquardt, SOAP
+``optim``             SSBroyden, Levenberg-Marquardt, SOAP, Muon beside Adam
 ``stepping``          theta-method, Gauss-4, RK4, ``evolve`` -> ``OdeResult``
 ``solvers``           linear solvers in scikit-fem's idiom
 ``metrics``           L2, energy, spectral and eigenpair errors, observed rates

@@ -379,7 +379,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     mlp = train_mlp(arguments[1], int(arguments[2])) if arguments[:1] == ["mlp"] else None
     with threadpool_limits(1):
-        for key, measure in chain(experiments(8, mlp), families(8), wide(), experiments(32), families(32), seconds()):
+        for key, measure in chain(experiments(8, mlp), families(8), experiments(32), families(32), wide(), seconds()):
             rows = measured()
             if key not in rows:
                 rows[key] = measure()

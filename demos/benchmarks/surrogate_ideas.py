@@ -1,6 +1,6 @@
 """What each idea in the training of the surrogates gives, in small: ``python -m demos.benchmarks.surrogate_ideas``.
 
-16 x 16 coarse elements, n = 8, 80 fields of the paper's families, 20 unseen ones, 300 steps each, one thread, one seed.
+16 x 16 coarse elements, n = 8, 80 fields of the paper's families, 20 unseen ones, 150 steps each, one thread, one seed.
 The recipe is that of ``demos.train_surrogate``, in which one thing at a time is changed. Labels are kept in the folder
 given as argument, or a temporary one. Writes ``surrogate_ideas.md`` beside this file.
 """
@@ -21,7 +21,7 @@ from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.optim import SOAP
 from skfem_ml.storage import write_whole
 
-RECIPE = Recipe(8, False, square=80, corner=40, held=20, steps=300, level=4)
+RECIPE = Recipe(8, False, square=80, corner=40, held=20, steps=150, level=4)
 OUTPUT = Path(__file__)
 
 
