@@ -129,12 +129,13 @@ def recover(
     return theta.detach().numpy()
 
 
-def visualize(result: Recovered):
+def visualize(result: Recovered | None = None):
     """The coefficient, the sought numbers and those found, on one scale."""
     from matplotlib.figure import Figure
 
     from skfem_ml.pictures import plot_cells, shared_norm
 
+    result = compute() if result is None else result
     figure = Figure(figsize=(13, 3.6), layout="constrained")
     panels = figure.subplots(1, 4)
     a = field(result.lod, result.texture, torch.from_numpy(result.theta)).numpy()

@@ -28,7 +28,7 @@ from skfem import Mesh, MeshQuad
 from torch import Tensor
 
 from skfem_ml.lod import LOD
-from skfem_ml.lod.doubt import fit_doubt
+from skfem_ml.lod.doubt import feature_range, fit_doubt
 from skfem_ml.lod.families import WIDE, paper_field, paper_split, wide_field
 from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.fitting import cosine
@@ -202,6 +202,7 @@ def finish(
     card = {
         **setting(lod),
         "extent": [float(inputs.min()), float(inputs.max())],
+        "features": feature_range(net, [(fields.a, fields.place) for _, fields in made.values()]),
         "shapes": sorted({shape for _, fields in made.values() for shape in shapes_of(fields.place)}),
         "family": ", ".join(WIDE) + "; contrast 2 to 1000" if recipe.wide else "iid-0 to iid-8, multiscale; U[1, 5]",
         "seed": SEED,

@@ -107,3 +107,17 @@ def quasi_interpolation(lod):
 def both_engines(mesh, **options):
     """The same space with each engine."""
     return LOD(mesh, engine="reference", **options), LOD(mesh, engine="condensation", **options)
+
+
+def moved(lod, number):
+    """Which cell and which coarse node come to lie at each, when symmetry ``number`` (0 to 7) moves the unit square."""
+
+    def origin(p):
+        p = np.flipud(p) if number & 4 else p
+        return np.stack([1 - x if number & 1 << axis else x for axis, x in enumerate(p)])
+
+    def places(x):
+        return np.array([np.flatnonzero(np.isclose(x.T, p).all(axis=1))[0] for p in origin(x).T])
+
+    mesh = lod.coefficient_mesh
+    return places(mesh.p[:, mesh.t].mean(axis=1)), places(lod.coarse.doflocs)

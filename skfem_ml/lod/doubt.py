@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,33 @@ def relative_error(net: FieldNetwork, a: Tensor, local: Tensor, place: Place) ->
     with torch.no_grad():
         gap = net(a, place) - local
     return gap.square().sum(dim=(2, 3)).sqrt() / local.double().square().sum(dim=(2, 3)).sqrt()
+
+
+def feature_range(net: FieldNetwork, fields: Iterable[tuple[Tensor, Place]]) -> dict[str, list[float]]:
+    """Smallest and largest value of each of `FieldNetwork.invariants` on some fields: a card's "features".
+
+    Fields are ``(count, nelems, m**2)`` with their place. Raises ValueError for none.
+    """
+    lows, highs = [], []
+    for a, place in fields:
+        for one in a:
+            with torch.no_grad():
+                features = net.invariants(one[None], place)[0]
+            lows.append(features.amin(dim=0))
+            highs.append(features.amax(dim=0))
+    if not lows:
+        raise ValueError("fields: expected at least one, got none")
+    return {"low": torch.stack(lows).amin(dim=0).tolist(), "high": torch.stack(highs).amax(dim=0).tolist()}
+
+
+def beyond(features: Tensor, seen: Mapping[str, list[float]]) -> Tensor:
+    """How far features ``(..., count)`` lie outside their range on the fields of training, ``(...)``.
+
+    The largest over the features of max(low - x, x - high, 0) / (high - low), for what `feature_range` gives.
+    """
+    low, high = (torch.tensor(seen[side], dtype=torch.float64, device=features.device) for side in ("low", "high"))
+    gap = torch.maximum(low - features, features - high).clamp(min=0)
+    return (gap / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).amax(dim=-1)
 
 
 def fit_doubt(

@@ -139,7 +139,11 @@ class FieldNetwork(nn.Module):
 
     def error(self, a: Tensor, place: Place) -> Tensor:
         """The relative error |S^_T - S_T|_F / |S_T|_F to be expected, ``(fields, k)``; see `doubt.fit_doubt`."""
-        return self.doubt(self.invariants(a, place))[..., 0].double().exp()
+        return self.error_from(self.invariants(a, place))
+
+    def error_from(self, features: Tensor) -> Tensor:
+        """`error` where `invariants` are known."""
+        return self.doubt(features)[..., 0].double().exp()
 
     def raw(self, a: Tensor, place: Place) -> Tensor:
         """Inputs of the affine map, ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements

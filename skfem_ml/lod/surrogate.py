@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from ..storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from .doubt import beyond
 from .field_network import FieldNetwork
 from .forms import check_coefficients
 from .labels import setting
@@ -24,6 +25,7 @@ from .symmetries import images
 
 MODELS = Path(__file__).parents[1] / "models" / "lod"
 NETWORKS: dict[str, type[nn.Module]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
+STRANGE = 0.1  # of the range of a feature
 SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")
 
 
@@ -36,8 +38,9 @@ class Surrogate:
         A network of `networks`: single precision inside, double precision out.
     card
         What `labels.setting` gives for the LOD of the labels, and optionally "extent" ``[low, high]``, the range of
-        the network's inputs in training (see `extent_of`), "shapes", the patches seen there (see `shapes_of`), and
-        anything else that is JSON (seed, errors, family).
+        the network's inputs in training (see `extent_of`), "shapes", the patches seen there (see `shapes_of`),
+        "features", the range of what the network made of them (see `doubt.feature_range`), and anything else that is
+        JSON (seed, errors, family).
         "boundary": "mixed" takes Gamma_D of any kind, "dirichlet" the whole boundary only.
     symmetric
         Whether to average over the eight symmetries of the square: equivariant, for eight times the work.
@@ -108,13 +111,20 @@ class Surrogate:
     def doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
 
-        It is what the network says of itself (see `FieldNetwork.error`), or `spread` for one that says nothing.
+        It is what the network says of itself (see `FieldNetwork.error`), and infinite where its features lie further
+        outside the card's "features" than a tenth of their range (see `doubt.beyond`): what it says there means
+        nothing. For a network that says nothing it is `spread`.
         """
         if not hasattr(self.net, "error"):
             return self.spread(lod, elements, **coefficients)
         self.check(lod)
         with torch.no_grad():
-            return self.net.error(*self._inputs(lod, elements, coefficients))[0].cpu().numpy()  # type: ignore[operator]
+            features = self.net.invariants(*self._inputs(lod, elements, coefficients))[0]  # type: ignore[operator]
+            doubt = self.net.error_from(features)  # type: ignore[operator]
+            if self.card.get("features") is not None:
+                # NaN as well: products of features may overflow far outside.
+                doubt[~(beyond(features, self.card["features"]) <= STRANGE)] = torch.inf
+        return doubt.cpu().numpy()
 
     def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
