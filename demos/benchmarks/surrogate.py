@@ -197,7 +197,7 @@ def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
             lod, model = space(n), Surrogate.load(MODEL[n])
             fields = np.stack([paper_field(lod.coefficient_mesh, NAMES[k % 10], k, seed=9) for k in range(64)])
             fine = lod.fine.mesh
-            A = diffusion.assemble(lod.fine, a=fields[8][lod.coefficient_parent][:, None])
+            A = diffusion.assemble(lod.fine, a=fields[8][lod.space.coefficient_cell][:, None])
             b = unit_load.assemble(lod.fine)
             row = {
                 "exact": fastest(lambda: lod.local(diffusion, a=fields[8]), 3),

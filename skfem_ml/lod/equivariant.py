@@ -62,7 +62,28 @@ def channels(count: int) -> Tensor:
     return times(plain(count), products())
 
 
-class Lift(nn.Module):
+class Expanded(nn.Module):
+    """A linear map whose matrix is made of fewer weights; kept from call to call while no gradient is wanted."""
+
+    weight: nn.Parameter
+    _kept: tuple[Tensor, int, Tensor] | None = None
+
+    def expanded(self) -> Tensor:
+        """The matrix, ``(out, in)``."""
+        raise NotImplementedError
+
+    def matrix(self) -> Tensor:
+        """`expanded`, made anew where the weights have changed."""
+        weight = self.weight
+        if torch.is_grad_enabled() and weight.requires_grad:
+            return self.expanded()
+        if self._kept is None or self._kept[0] is not weight or self._kept[1] != weight._version:
+            with torch.no_grad():
+                self._kept = (weight, weight._version, self.expanded())
+        return self._kept[2]
+
+
+class Lift(Expanded):
     """A linear map from any input into regular channels: ``(..., in)`` to ``(..., 8 out)``."""
 
     actions: Tensor
@@ -73,7 +94,7 @@ class Lift(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, actions.shape[1]))
         self.bias = nn.Parameter(torch.empty(out))
 
-    def matrix(self) -> Tensor:
+    def expanded(self) -> Tensor:
         """All rows, ``(8 out, in)``."""
         return self.weight[:, self.actions].flatten(0, 1)
 
@@ -97,7 +118,7 @@ class LiftConv(Lift):
         return nn.functional.conv2d(x, self.kernels(), bias, self.stride, padding)
 
 
-class Average(nn.Module):
+class Average(Expanded):
     """A linear map without bias between any two actions: the mean of a free matrix over the group."""
 
     actions: Tensor
@@ -109,7 +130,7 @@ class Average(nn.Module):
         self.register_buffer("rows", rows, persistent=False)
         self.weight = nn.Parameter(torch.empty(rows.shape[1], actions.shape[1]))
 
-    def matrix(self) -> Tensor:
+    def expanded(self) -> Tensor:
         """The map, ``(out, in)``."""
         moved = [self.weight[rows][:, columns] for rows, columns in zip(self.rows, self.actions, strict=True)]
         return torch.stack(moved).mean(dim=0)

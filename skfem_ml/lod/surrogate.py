@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class Surrogate:
                 raise ValueError(f"card: expected {name} = {size}, which is the network's, got {card[name]!r}")
         self.net, self.card = net.to(device).eval(), dict(card)
         self.symmetric, self.device = symmetric, device
+        self._fits: weakref.ref[LOD] | None = None
         self._shapes = frozenset(self.card.get("shapes") or ())
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
@@ -86,9 +88,9 @@ class Surrogate:
                 UserWarning,
                 stacklevel=3,
             )
-        with torch.no_grad():
-            local = self.predict(a, place)
-        result = local.cpu().numpy()
+        with torch.no_grad():  # field by field where a batch would only fall out of the cache
+            parts = [self.predict(part, place).cpu() for part in a.split(1 if self.device == "cpu" else 16)]
+        result = torch.cat(parts).numpy()
         return result if np.ndim(coefficients["a"]) == 2 else result[0]
 
     def predict(self, a: Tensor, place: Place) -> Tensor:
@@ -141,6 +143,8 @@ class Surrogate:
 
     def check(self, lod: LOD) -> None:
         """Raise ModelMismatchError, listing wanted and got, unless the model is for an LOD of this setting."""
+        if self._fits is not None and self._fits() is lod:
+            return
         wanted = setting(lod)
         wrong = [key for key in SETTING if self.card[key] != wanted[key]]
         if self.card["boundary"] == "mixed" and "boundary" in wrong:
@@ -152,6 +156,7 @@ class Surrogate:
                 self.card,
                 "wanted is the LOD at hand, got the model; change the LOD or load another model",
             )
+        self._fits = weakref.ref(lod)
 
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
