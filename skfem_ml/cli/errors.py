@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -98,3 +101,19 @@ def _warning_once() -> Callable[..., None]:
 
 def _say(text: str) -> None:
     typer.echo(" ".join(text.split()), err=True)
+
+
+@contextmanager
+def held_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block: the process aborts where it arrives while torch is imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from skfem_ml.cli.errors import held_interrupt
+
 
 def load_surrogate(model: str | None) -> Any:
     """Load a model by the name of a shipped one or by its file; ValueError that lists the names where none is given."""
-    from skfem_ml.lod.surrogate import Surrogate, shipped
+    with held_interrupt():
+        from skfem_ml.lod.surrogate import Surrogate, shipped
 
     if model is None:
         known = ", ".join(shipped()) or "none is shipped; train one by skfem-ml train surrogate"
@@ -59,7 +62,8 @@ def learned_rows(case: Any, models: list[str] | None, tol: float, engine: str) -
 
     ``models`` are names or files, which must fit the case (None: the shipped ones that do).
     """
-    from skfem_ml.lod.surrogate import shipped
+    with held_interrupt():
+        from skfem_ml.lod.surrogate import shipped
 
     names = list(models or shipped())
     if not names:
