@@ -7,12 +7,12 @@ from lod_cases import diffusion, l_shaped, random_field
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD
-from skfem_ml.lod.doubt import fit_doubt, relative_error
+from skfem_ml.lod.doubt import fit_doubt, relative_errors
 from skfem_ml.lod.equivariant import Average, Lift, channels, grid_actions, joined, products, times
 from skfem_ml.lod.field_network import FieldNetwork
+from skfem_ml.lod.inputs import blocks, place_of
 from skfem_ml.lod.networks import PatchMLP, conserve
 from skfem_ml.lod.ridge import fit_affine
-from skfem_ml.lod.surrogate import blocks, place_of
 from skfem_ml.lod.symmetries import COUNT, images, move, move_matrices, permutation
 
 RNG = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_the_scale_of_the_wide_network_lies_between_two_means(lod, a):
     net, place = small(wide=True), place_of(lod, lod.space.all_elements)
     values = torch.tensor(a)[torch.tensor(lod.space.coefficient_refinement.cells)]
     with torch.no_grad():
-        scale = net.scale(blocks(lod, a[None]), place)[0]
+        scale = net.look(blocks(lod, a[None]), place).scale[0]
     low, high = 1 / values.reciprocal().mean(dim=1), values.mean(dim=1)
     assert ((low < scale) & (scale < high)).all() and (scale / (low * high).sqrt()).std() > 1e-3
 
@@ -232,8 +232,9 @@ def test_doubt_covers_the_quantile_and_ranks_errors(lod):
     expected, true = [], []
     for a, local, _ in samples[40:]:
         with torch.no_grad():
-            expected.append(net.error(a[None], place)[0])
-        true.append(relative_error(net, a[None], local[None], place)[0])
+            view = net.look(a[None], place)
+            expected.append(net.error(view)[0])
+            true.append(relative_errors(net.matrices(view, place), local[None])[0])
     expected, true = torch.cat(expected), torch.cat(true)
     assert 0.75 < (true <= expected).double().mean() < 1
     ranks = [x.argsort().argsort().double() for x in (expected, true)]

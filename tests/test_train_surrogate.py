@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from demos import train_surrogate
 from demos.train_surrogate import Recipe
@@ -16,17 +17,24 @@ from skfem_ml.problems import diffusion
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
-    recipe = Recipe(8, True, square=6, corner=4, held=4, steps=12, level=3)
+    recipe = Recipe(16, True, square=10, corner=4, held=4, steps=16, rate=1e-4, level=3, base=8, power=0.5)
     model, history = train_surrogate.train(recipe, folder, test=2)
     return folder, recipe, model, history
 
 
-def test_a_few_steps_beat_the_null_model(trained):
+class Coarser:
+    """Exact matrices of the mesh n = 8 as a local map."""
+
+    def local(self, lod, elements, a):
+        return LOD(lod.coarse, refine=8, ell=2).local(diffusion, elements, a=a)
+
+
+def test_a_few_steps_beat_what_is_corrected(trained):
     _, _, model, history = trained
-    lod = LOD(train_surrogate.square(3), refine=8, ell=2)
+    lod = LOD(train_surrogate.square(3), refine=16, cells=8, ell=2)
     fields = np.stack([wide_field(lod.coefficient_mesh, "log-normal", 77 + k, contrast=10) for k in range(2)])
-    got, null = (errors_of(local_map, lod, fields) for local_map in (model, GeometricMean()))
-    assert got["local"] < null["local"] / 2 and got["spectral"] < null["spectral"] / 1.5
+    got, base, null = (errors_of(local_map, lod, fields) for local_map in (model, Coarser(), GeometricMean()))
+    assert got["local"] < base["local"] / 4 < null["local"] / 100 and got["spectral"] < base["spectral"] / 1.5
     assert model.card["errors"]["l2"] > 0 and model.card["extent"][1] > 1 and len(model.card["shapes"]) > 30
     assert train_surrogate.visualize(history).axes[0].get_xlabel() == "step"
 
@@ -37,9 +45,21 @@ def test_a_second_run_starts_from_the_labels_and_the_end_of_the_first(trained):
     assert record.steps == history.steps and record.losses == history.losses
     state = model.net.state_dict()
     assert all((state[key] == value).all() for key, value in again.net.state_dict().items())
-    finer = recipe._replace(n=16, square=2, corner=1, held=1, steps=2)
-    start, _ = train_surrogate.train(finer, folder / "finer", start=model, test=1)
-    assert start.card["n"] == 16
+
+
+def test_a_finer_model_starts_from_a_coarser_one(tmp_path):
+    recipe = Recipe(8, False, square=10, corner=1, held=1, steps=1, level=3)
+    model, _ = train_surrogate.train(recipe, tmp_path / "8", test=1)
+    finer, _ = train_surrogate.train(recipe._replace(n=16), tmp_path / "16", start=model, test=1)
+    assert finer.card["n"] == 16
+
+
+def test_conductivities_of_linear_functions():
+    """Of S_T with a constant coefficient: a times the area, for both coordinates."""
+    lod = LOD(train_surrogate.square(3), refine=4, ell=2)
+    middle = np.flatnonzero((lod.patches.cells >= 0).all(axis=1))
+    local = torch.tensor(lod.local(diffusion, middle, a=np.full(32**2, 3.0)))
+    assert torch.allclose(train_surrogate.on_linear(local), 3.0 * torch.eye(2, dtype=local.dtype), atol=1e-10)
 
 
 def test_the_file_holds_all_and_the_hybrid_knows_strange_patches(trained, tmp_path):
@@ -47,7 +67,7 @@ def test_the_file_holds_all_and_the_hybrid_knows_strange_patches(trained, tmp_pa
     model.save(tmp_path / "m.safetensors")
     loaded = Surrogate.load(tmp_path / "m.safetensors")
     mesh = train_surrogate.square(3).restrict(lambda x: x[0] + x[1] < 1.8)  # a corner cut off in steps
-    lod = LOD(mesh, refine=8, ell=2)
+    lod = LOD(mesh, refine=16, cells=8, ell=2)
     a = np.random.default_rng(0).uniform(1, 3, lod.coefficient_mesh.t.shape[1])
     with pytest.warns(UserWarning, match="patches are outside the range of training"):
         lod.assemble(loaded, a=a)

@@ -10,9 +10,11 @@ from numpy import ndarray
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
+from .exact_gradient import exact_matrices
+from .inputs import place_of
 from .place import Place
 from .space import LOD
-from .surrogate import Surrogate, place_of
+from .surrogate import Surrogate
 
 
 def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:
@@ -45,9 +47,12 @@ def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
         raise ValueError(
             f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
         )
+    field = a[torch.from_numpy(cells)][None]
+    coarser = surrogate.coarser(lod)
+    base = [] if coarser is None else [exact_matrices(coarser.lod, coarser.field(field))[None]]
     place = Place(*(tensor.to(surrogate.device) for tensor in place_of(lod, lod.space.all_elements)))
-    field = a[torch.from_numpy(cells)][None].to(surrogate.device)
-    return surrogate.predict(field, place)[0].to(a.device)
+    known = (tensor.to(surrogate.device) for tensor in base)
+    return surrogate.predict(field.to(surrogate.device), place, *known)[0].to(a.device)
 
 
 class _Solve(torch.autograd.Function):

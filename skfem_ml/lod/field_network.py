@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,17 @@ from .symmetries import COUNT, permutation
 
 Gate = Callable[[Tensor], Tensor]
 WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones where there are fewer halvings
+
+
+class View(NamedTuple):
+    """What a network makes of patches: inputs of its affine part ``(fields, k, ...)``, features ``(fields, k, 8
+    width)``, the scale that its answers are multiples of ``(fields, k)``, and the matrices that it corrects.
+    """
+
+    raw: Tensor
+    hidden: Tensor
+    scale: Tensor
+    base: Tensor | None
 
 
 class FieldNetwork(nn.Module):
@@ -41,6 +52,9 @@ class FieldNetwork(nn.Module):
     wide
         For high contrast: gates sigmoid(x) y, which do not grow like products, and in place of the geometric mean one
         between the harmonic and the arithmetic mean on T, H^(1 - t) A^t, where the network says t (1/2 at first).
+    base
+        Not zero: the network corrects the exact matrices B_T of a fine mesh with only ``base`` cells along a coarse
+        edge, a multiple of m, which it is given and sees as well: S_T = B_T + |B_T|_F Pi(N(z)).
     generator
         Draws the weights; None leaves them unset, for weights that are loaded.
 
@@ -48,6 +62,7 @@ class FieldNetwork(nn.Module):
     """
 
     doubt: nn.Sequential
+    _kept: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __init__(
         self,
@@ -58,15 +73,19 @@ class FieldNetwork(nn.Module):
         width: int = 32,
         depth: int = 2,
         wide: bool = False,
+        base: int = 0,
         *,
         generator: torch.Generator | None,
     ):
         super().__init__()
-        check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth)
+        check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth, base=base or 1)
+        if base % m:
+            raise ValueError(f"base: expected a multiple of m = {m}, got {base}")
         self.config: dict[str, Any] = {
-            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "wide": wide
+            "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "wide": wide,
+            "base": base,
         }  # fmt: skip
-        self.m, self.ell, self.gate = m, ell, torch.sigmoid if wide else silu
+        self.m, self.ell, self.base, self.gate = m, ell, base, torch.sigmoid if wide else silu
         strides = _strides(m)
         widths = [*WIDTHS[max(0, len(WIDTHS) - len(strides)) :], encoding]
         widths = [WIDTHS[0]] * (len(strides) + 1 - len(widths)) + widths
@@ -82,12 +101,13 @@ class FieldNetwork(nn.Module):
         marks = grid_actions(side), grid_actions(nodes)
         inner = times(grid_actions(3 if ell > 1 else 1), channels(encoding))
         edge = times(_restricted(grid_actions(side), self.far), channels(outer))
-        self.combine = Lift(joined(inner, edge, grid_actions(side), *marks), width)
-        self.blocks = nn.ModuleList(_Block(width, self.gate) for _ in range(depth))
         out = times(grid_actions(nodes), grid_actions(2))
-        self.between = nn.Linear(width, 1) if wide else None
+        known = [out] if base else []
+        self.combine = Lift(joined(inner, edge, grid_actions(side), *marks, *known), width)
+        self.blocks = nn.ModuleList(_Block(width, self.gate) for _ in range(depth))
+        self.between = nn.Linear(width, 1) if wide and not base else None
         self.head = Average(channels(width), out)
-        self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, plain(1)), out)
+        self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, *known, plain(1)), out)
         self.doubt = nn.Sequential(nn.Linear(2 * width, 32), nn.SiLU(), nn.Linear(32, 1))
         if generator is not None:
             initialise(self, generator)
@@ -96,16 +116,41 @@ class FieldNetwork(nn.Module):
             for parameter in self.between.parameters() if self.between is not None else ():
                 nn.init.zeros_(parameter)
 
-    def forward(self, a: Tensor, place: Place) -> Tensor:
-        raw = self.raw(a, place)
-        x = silu(self.hidden(a, place, raw))
-        change = (self.head(x) + self.affine(raw)).double().unflatten(2, (-1, 4))
-        matrices = conserve(stiffness(self.ell).to(a.device) + change, place.nodes)
-        return self._scale(a, place, x)[:, :, None, None] * matrices
+    def forward(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
+        return self.matrices(self.look(a, place, base), place)
 
-    def scale(self, a: Tensor, place: Place) -> Tensor:
-        """The mean of a on T that the answer is a multiple of, ``(fields, k)``."""
-        return self._scale(a, place, silu(self.hidden(a, place, self.raw(a, place))))
+    def look(self, a: Tensor, place: Place, base: Tensor | None = None) -> View:
+        """All that the network makes of the patches before its last layers."""
+        if (base is None) == bool(self.base):
+            wanted, got = ("matrices", "none") if self.base else ("none", "some")
+            raise ValueError(f"base: expected {wanted} of a coarser fine mesh, got {got}")
+        logs = a.log()
+        means = logs.mean(dim=2)
+        kind = self.head.weight.dtype
+        steps = self._steps(means, place).to(kind)
+        index = place.cells.where(place.cells >= 0, a.shape[1])  # the last row, added below, is zero
+        known = [torch.cat([place.cells >= 0, place.dirichlet], dim=1).to(kind).expand(len(a), -1, -1)]
+        if base is not None:
+            known.append((base / _norms(base)[:, :, None, None]).flatten(2).to(kind))
+        alone = (logs - means[:, :, None]).to(kind)
+        patch = (pad(alone, (0, 0, 0, 1))[:, index] + steps[..., None]).flatten(2)
+        # The shift is for single precision only: what follows sees differences.
+        encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
+        near = pad(encoded, (0, 0, 0, 1))[:, index[:, self.near]]
+        far = pad(silu(self.own(alone)), (0, 0, 0, 1))[:, index[:, self.far]]
+        x = self.combine(torch.cat([near.flatten(2), far.flatten(2), steps, *known], dim=2))
+        for block in self.blocks:
+            x = x + block(x)
+        raw = torch.cat([patch, *known, torch.ones_like(patch[:, :, :1])], dim=2)
+        return View(raw, silu(x), self._scale(a, place, silu(x)) if base is None else _norms(base), base)
+
+    def matrices(self, view: View, place: Place) -> Tensor:
+        """Local matrices ``(fields, k, rows, 4)``."""
+        change = (self.head(view.hidden) + self.affine(view.raw)).double().unflatten(2, (-1, 4))
+        scale = view.scale[:, :, None, None]
+        if view.base is not None:
+            return view.base + scale * conserve(change, place.nodes)
+        return scale * conserve(stiffness(self.ell).to(change.device) + change, place.nodes)
 
     def _scale(self, a: Tensor, place: Place, x: Tensor) -> Tensor:
         own = a[:, place.cells[:, place.cells.shape[1] // 2]]
@@ -114,50 +159,14 @@ class FieldNetwork(nn.Module):
         t = torch.sigmoid(self.between(x.unflatten(2, (-1, COUNT)).mean(dim=3))[..., 0].double())
         return torch.lerp(-own.reciprocal().mean(dim=2).log(), own.mean(dim=2).log(), t).exp()
 
-    def hidden(self, a: Tensor, place: Place, raw: Tensor) -> Tensor:
-        """What the patches look like to the network, ``(fields, k, 8 width)``."""
-        logs = a.log()
-        means = logs.mean(dim=2)
-        kind = raw.dtype
-        # The shift is for single precision only: what follows sees differences.
-        encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
-        alone = silu(self.own((logs - means[:, :, None]).to(kind)))
-        index = place.cells.where(place.cells >= 0, a.shape[1])  # the last row, added below, is zero
-        near = pad(encoded, (0, 0, 0, 1))[:, index[:, self.near]]
-        far = pad(alone, (0, 0, 0, 1))[:, index[:, self.far]]
-        steps = self._steps(means, place).to(kind)
-        marks = raw[:, :, -1 - place.cells.shape[1] - place.nodes.shape[1] : -1]
-        x = self.combine(torch.cat([near.flatten(2), far.flatten(2), steps, marks], dim=2))
-        for block in self.blocks:
-            x = x + block(x)
-        return x
-
-    def invariants(self, a: Tensor, place: Place) -> Tensor:
-        """What no symmetry changes of `hidden`: mean and deviation of every channel, ``(fields, k, 2 width)``."""
-        x = silu(self.hidden(a, place, self.raw(a, place))).unflatten(2, (-1, COUNT))
+    def invariants(self, view: View) -> Tensor:
+        """What no symmetry changes of `View.hidden`: mean and deviation of every channel, ``(fields, k, 2 width)``."""
+        x = view.hidden.unflatten(2, (-1, COUNT))
         return torch.cat([x.mean(dim=3), x.std(dim=3)], dim=2)
 
-    def error(self, a: Tensor, place: Place) -> Tensor:
+    def error(self, view: View) -> Tensor:
         """The relative error |S^_T - S_T|_F / |S_T|_F to be expected, ``(fields, k)``; see `doubt.fit_doubt`."""
-        return self.error_from(self.invariants(a, place))
-
-    def error_from(self, features: Tensor) -> Tensor:
-        """`error` where `invariants` are known."""
-        return self.doubt(features)[..., 0].double().exp()
-
-    def raw(self, a: Tensor, place: Place) -> Tensor:
-        """Inputs of the affine map, ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements
-        inside and of nodes on Gamma_D, and 1.
-        """
-        logs = a.log()
-        means = logs.mean(dim=2)
-        kind = self.head.weight.dtype
-        index = place.cells.where(place.cells >= 0, a.shape[1])
-        relative = pad((logs - means[:, :, None]).to(kind), (0, 0, 0, 1))[:, index]
-        patch = (relative + self._steps(means, place).to(kind)[..., None]).flatten(2)
-        one = torch.ones_like(place.cells[:, :1])
-        marks = torch.cat([place.cells >= 0, place.dirichlet, one], dim=1).to(kind)
-        return torch.cat([patch, marks.expand(len(a), -1, -1)], dim=2)
+        return self.doubt(self.invariants(view))[..., 0].double().exp()
 
     def extent(self, a: Tensor, place: Place) -> Tensor:
         """Smallest and largest input of every patch, ``(fields, k, 2)``: log a - mean_T log a."""
@@ -172,14 +181,22 @@ class FieldNetwork(nn.Module):
     def _encode(self, logs: Tensor, lattice: Tensor) -> Tensor:
         """One vector for every coarse element, ``(fields, nelems, 8 encoding)``."""
         field, mask = _laid_out(logs, lattice, self.m)
-        kernels = self.first.kernels()
-        both = conv2d(mask, torch.cat([kernels, self.inside.kernels()]), padding=1)
-        sums, seen = both.chunk(2, dim=1)
+        sums, seen = self._at_boundary(mask)
         x = silu(self.first(field) + torch.addcmul(seen, field, sums, value=-1))
         for mix, halve in zip(self.mixes, self.halve, strict=True):
             x = x * interpolate(mask, x.shape[2:])
             x = silu(halve(x + _gated(mix(x), 1, self.gate)))
         return x[:, :, lattice[:, 1], lattice[:, 0]].transpose(1, 2)
+
+    def _at_boundary(self, mask: Tensor) -> tuple[Tensor, ...]:
+        """The two convolutions of the mask, kept from call to call while no gradient is wanted."""
+        kernels = torch.cat([self.first.kernels(), self.inside.kernels()])
+        if torch.is_grad_enabled():
+            return conv2d(mask, kernels, padding=1).chunk(2, dim=1)
+        kept = self._kept
+        if kept is None or kept[0].device != mask.device or not (torch.equal(kept[0], mask) and kernels.equal(kept[1])):
+            self._kept = kept = mask, kernels, conv2d(mask, kernels, padding=1)
+        return kept[2].chunk(2, dim=1)
 
 
 class _Block(nn.Module):
@@ -228,3 +245,8 @@ def _restricted(actions: Tensor, kept: list[int]) -> Tensor:
     """The actions on a part of the inputs that they map to itself."""
     number = {index: i for i, index in enumerate(kept)}
     return torch.tensor([[number[i] for i in row] for row in actions[:, kept].tolist()], device="cpu")
+
+
+def _norms(matrices: Tensor) -> Tensor:
+    """|S_T|_F, ``(fields, k)``."""
+    return matrices.square().sum(dim=(2, 3)).sqrt()

@@ -18,12 +18,12 @@ from ..storage import ModelMismatchError
 from ..training import History, fit
 from .judging import errors_of
 from .labels import Draw, read_labels, setting
-from .place import Place
 from .space import LOD
-from .surrogate import SETTING, Surrogate, blocks, extent_of, place_of
+from .surrogate import SETTING, Surrogate, extent_of
 from .symmetries import COUNT, move, move_matrices
 
 MatrixLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Batch = tuple[tuple[Any, ...], Tensor, Tensor]
 EXTENT_FIELDS = 256  # fields drawn again for the range of training, where there is no end of them
 
 
@@ -32,7 +32,7 @@ def squared_error(got: Tensor, exact: Tensor, scale: Tensor) -> Tensor:
     return (got - exact).square().sum(dim=(2, 3)).mean()
 
 
-def relative_error(got: Tensor, exact: Tensor, scale: Tensor) -> Tensor:
+def scaled_error(got: Tensor, exact: Tensor, scale: Tensor) -> Tensor:
     """Mean over patches of |S - S^|_F^2 / g^2, g the geometric mean of the coefficient on T ``(fields, k)``."""
     return ((got - exact) / scale[:, :, None, None]).square().sum(dim=(2, 3)).mean()
 
@@ -51,7 +51,7 @@ def fit_surrogate(
     steps: int,
     fields: int = 1,
     elements: int | None = None,
-    loss: MatrixLoss = relative_error,
+    loss: MatrixLoss = scaled_error,
     rate: float = 3e-3,
     optimiser: torch.optim.Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
@@ -103,17 +103,17 @@ def fit_surrogate(
     FileNotFoundError
         For a folder without labels.
     """
-    Surrogate(net, setting(lod), device=device)  # refuses a network of another size before any work
-    batches = Batches(lod, source, fields=fields, elements=elements, turns=turns, seed=seed, device=device)
+    untrained = Surrogate(net, setting(lod), device=device)  # refuses a network of another size before any work
+    batches = Batches(untrained, lod, source, fields=fields, elements=elements, turns=turns, seed=seed)
     held = [batches.labelled(field[None], lod.space.all_elements) for field in _rows(validation)]
 
     def validate(net: nn.Module) -> float:
         with torch.no_grad():
             return float(np.mean([float(_loss(net, batch)) for batch in held]))
 
-    def _loss(net: nn.Module, batch: tuple[Tensor, Place, Tensor, Tensor]) -> Tensor:
-        a, place, exact, scale = batch
-        return loss(net(a, place), exact, scale)
+    def _loss(net: nn.Module, batch: Batch) -> Tensor:
+        inputs, exact, scale = batch
+        return loss(net(*inputs), exact, scale)
 
     history = fit(
         net,
@@ -172,10 +172,11 @@ def fit_as_published(
 
 
 class Batches:
-    """What a step sees, ``batches(step) -> (fields by element, place, exact matrices, scale)``; see `fit_surrogate`."""
+    """What a step sees, ``batches(step) -> (inputs of the network, exact matrices, scale)``; see `fit_surrogate`."""
 
     def __init__(
         self,
+        surrogate: Surrogate,
         lod: LOD,
         source: Draw | str | Path,
         *,
@@ -183,9 +184,8 @@ class Batches:
         elements: int | None,
         turns: bool,
         seed: int,
-        device: str,
     ):
-        self.lod, self.fields, self.turns, self.seed, self.device = lod, fields, turns, seed, device
+        self.surrogate, self.lod, self.fields, self.turns, self.seed = surrogate, lod, fields, turns, seed
         self.draw = source if callable(source) else None
         self.stored = None if callable(source) else _stored(lod, source)
         most, patches = math.inf if self.stored is None else len(self.stored[0]), len(lod.space.grid.corners)
@@ -196,7 +196,7 @@ class Batches:
                 f"{elements}"
             )
 
-    def __call__(self, step: int) -> tuple[Tensor, Place, Tensor, Tensor]:
+    def __call__(self, step: int) -> Batch:
         """The batch of a step."""
         rng, chosen = np.random.default_rng([self.seed, step]), self.lod.space.all_elements
         if self.elements < len(chosen):
@@ -212,18 +212,14 @@ class Batches:
         rows = np.sort(order[step % per_pass * self.fields :][: self.fields])
         return self.labelled(self.stored[0][rows], chosen, self.stored[1][rows][:, chosen], turn)
 
-    def labelled(
-        self, fields: ndarray, elements: ndarray, exact: ndarray | None = None, turn: int = 0
-    ) -> tuple[Tensor, Place, Tensor, Tensor]:
+    def labelled(self, fields: ndarray, elements: ndarray, exact: ndarray | None = None, turn: int = 0) -> Batch:
         """Fields ``(f, nelems)`` with their exact matrices on some elements, in symmetric position ``turn``."""
-        a, place = blocks(self.lod, fields), place_of(self.lod, elements)
+        inputs = self.surrogate.inputs(self.lod, elements, a=fields)
         if exact is None:
             exact = np.stack([self.lod.local(diffusion, elements, a=field) for field in fields])
-        scale = a[:, torch.from_numpy(elements)].log().mean(dim=2).exp()
-        a, place = move(turn, a, place)
-        matrices = move_matrices(turn, torch.from_numpy(exact).double())
-        device = self.device
-        return a.to(device), Place(*(part.to(device) for part in place)), matrices.to(device), scale.to(device)
+        scale = inputs[0][:, torch.from_numpy(elements)].log().mean(dim=2).exp()
+        matrices = torch.from_numpy(exact).double().to(self.surrogate.device)
+        return move(turn, *inputs), move_matrices(turn, matrices), scale
 
     def seen(self, steps: int) -> int:
         """How many different fields a run of so many steps sees."""

@@ -50,7 +50,7 @@ class Hybrid:
         if not tol >= 0:
             raise ValueError(f"tol: expected a number of at least 0, got {tol}")
         self.surrogate, self.form, self.tol = surrogate, form, tol
-        self.score = score if score is not None else self._doubt
+        self.score = score
         self.scores = np.zeros(0)
         self.fraction = 0.0
 
@@ -58,7 +58,12 @@ class Hybrid:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``."""
         if np.ndim(coefficients.get("a", 1.0)) == 2:
             raise ValueError("a: expected one field (nelems,), got several; call once for each")
-        scores = np.asarray(self.score(lod, elements, **coefficients), dtype=float)
+        local = None
+        if self.score is None:
+            local, doubt = self.surrogate.with_doubt(lod, elements, **coefficients)
+            scores = doubt + self.surrogate.excess(lod, elements, **coefficients)
+        else:
+            scores = np.asarray(self.score(lod, elements, **coefficients), dtype=float)
         if scores.shape != elements.shape:
             raise ValueError(f"score: expected one value an element, ({len(elements)},), got shape {scores.shape}")
         # Nothing passes a tolerance of zero, not even a score that happens to vanish.
@@ -67,11 +72,7 @@ class Hybrid:
         if exact.any():
             out[exact] = lod.local(self.form, elements[exact], **coefficients)
         if not exact.all():
-            out[~exact] = self.surrogate.local(lod, elements[~exact], **coefficients)
+            trusted = elements[~exact]
+            out[~exact] = self.surrogate.local(lod, trusted, **coefficients) if local is None else local[~exact]
         self.scores, self.fraction = scores, float(exact.mean()) if len(exact) else 0.0
         return out
-
-    def _doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
-        return self.surrogate.doubt(lod, elements, **coefficients) + self.surrogate.excess(
-            lod, elements, **coefficients
-        )

@@ -109,7 +109,16 @@ class LOD:
         )
         self.coarse, self.ell, self.patches = self.space.coarse, self.space.ell, self.space.patches
         self.engine, self.progress = find_engine(engine, self.space), progress
+        self._choices = {"dirichlet": dirichlet, "interpolation": interpolation, "device": device, "workers": workers}
         self._assembled: tuple[BilinearForm, dict[str, Any]] | None = None
+
+    def with_fine(self, refine: int) -> LOD:
+        """The same coarse space, patches and boundary with ``refine`` fine cells along a coarse edge.
+
+        Its coefficient mesh has the cells of this one; they are in the same order where both are built by ``LOD``.
+        Raises ValueError where ``refine`` is no multiple of the coefficient cells along a coarse edge.
+        """
+        return LOD(self.coarse, refine, self.space.m, self.ell, **self._choices)
 
     @cached_property
     def fine(self) -> Basis:

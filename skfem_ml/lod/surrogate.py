@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from .doubt import beyond
-from .field_network import FieldNetwork
-from .forms import check_coefficients
+from .field_network import FieldNetwork, View
+from .inputs import CoarserFine, blocks, place_of, shapes_of
 from .labels import setting
 from .networks import PatchMLP
 from .place import Place
@@ -66,6 +66,7 @@ class Surrogate:
         self.net, self.card = net.to(device).eval(), dict(card)
         self.symmetric, self.device = symmetric, device
         self._fits: weakref.ref[LOD] | None = None
+        self._coarser: CoarserFine | None = None
         self._shapes = frozenset(self.card.get("shapes") or ())
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
@@ -76,29 +77,55 @@ class Surrogate:
         LOD of another setting, ValueError for a coefficient that is not positive, and TypeError for other coefficients.
         """
         self.check(lod)
-        a, place = self._inputs(lod, elements, coefficients)
         if not len(elements):
             shape = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
             return np.zeros(np.shape(coefficients["a"])[:-1] + (0, *shape))
+        a, place, *base = self.inputs(lod, elements, **coefficients)
         outside = int((self._excess(a, place) > 0).sum())
         if outside:
             warnings.warn(
                 f"a: {outside} of {len(a) * len(place.cells)} patches are outside the range of training "
-                f"{self.card['extent']}; their local matrices are extrapolated, Hybrid recomputes them",
+                f"{self.card.get('extent', '')}; their local matrices are extrapolated, Hybrid recomputes them",
                 UserWarning,
                 stacklevel=3,
             )
-        with torch.no_grad():  # field by field where a batch would only fall out of the cache
-            parts = [self.predict(part, place).cpu() for part in a.split(1 if self.device == "cpu" else 16)]
-        result = torch.cat(parts).numpy()
+        few = 1 if self.device == "cpu" else 16  # a larger batch would only fall out of the cache
+        parts = zip(*(tensor.split(few) for tensor in (a, *base)), strict=True)
+        with torch.no_grad():
+            result = torch.cat([self.predict(part, place, *more).cpu() for part, *more in parts]).numpy()
         return result if np.ndim(coefficients["a"]) == 2 else result[0]
 
-    def predict(self, a: Tensor, place: Place) -> Tensor:
-        """Local matrices ``(fields, k, rows, 4)`` in torch, differentiable, for inputs of `blocks` and `place_of`."""
-        return images(self.net, a, place).mean(dim=0) if self.symmetric else self.net(a, place)
+    def predict(self, *inputs: Any) -> Tensor:
+        """Local matrices ``(fields, k, rows, 4)`` in torch, differentiable, for what `inputs` gives."""
+        return images(self.net, *inputs).mean(dim=0) if self.symmetric else self.net(*inputs)
+
+    def inputs(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[Any, ...]:
+        """What the network takes: fields by element, where the patches of the elements lie, and, where it corrects
+        exact matrices of a coarser fine mesh, those: `blocks`, `place_of` and `CoarserFine`, on its device.
+        """
+        self.check(lod)
+        if set(coefficients) != {"a"}:
+            raise TypeError(
+                f"surrogate: expected the coefficient a alone, got {sorted(coefficients)}; other terms of a form are "
+                "not in the model"
+            )
+        a = blocks(lod, coefficients["a"])
+        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
+        coarser = self.coarser(lod)
+        known = [] if coarser is None else [coarser.matrices(a, elements).to(self.device)]
+        return a.to(self.device), place, *known
+
+    def coarser(self, lod: LOD) -> CoarserFine | None:
+        """The LOD whose matrices the network corrects, if it does."""
+        base = getattr(self.net, "base", 0)
+        if not base:
+            return None
+        if self._coarser is None or self._coarser.of() is not lod:
+            self._coarser = CoarserFine(lod, base)
+        return self._coarser
 
     def assemble_batch(self, lod: LOD, a: ndarray) -> list[csr_matrix]:
-        """The matrices of several fields ``(fields, nelems)`` from one forward pass."""
+        """The matrices of several fields ``(fields, nelems)``; errors as for `local`."""
         if np.ndim(a) != 2:
             raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
         return [lod.assemble(_Given(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
@@ -108,7 +135,8 @@ class Surrogate:
         the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
-        return self._excess(*self._inputs(lod, elements, coefficients))[0].cpu().numpy()
+        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
+        return self._excess(blocks(lod, coefficients["a"]).to(self.device), place)[0].cpu().numpy()
 
     def doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
@@ -117,16 +145,7 @@ class Surrogate:
         outside the card's "features" than a tenth of their range (see `doubt.beyond`): what it says there means
         nothing. For a network that says nothing it is `spread`.
         """
-        if not hasattr(self.net, "error"):
-            return self.spread(lod, elements, **coefficients)
-        self.check(lod)
-        with torch.no_grad():
-            features = self.net.invariants(*self._inputs(lod, elements, coefficients))[0]  # type: ignore[operator]
-            doubt = self.net.error_from(features)  # type: ignore[operator]
-            if self.card.get("features") is not None:
-                # NaN as well: products of features may overflow far outside.
-                doubt[~(beyond(features, self.card["features"]) <= STRANGE)] = torch.inf
-        return doubt.cpu().numpy()
+        return self.with_doubt(lod, elements, **coefficients)[1]
 
     def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
@@ -134,12 +153,29 @@ class Surrogate:
         ``(1/8 sum_g |S_g - mean|_F^2)^(1/2) / |mean|_F`` with S_g moved back: zero for exact matrices, so what there is
         of it is error. No bound: an error that all images share is not seen.
         """
-        self.check(lod)
         with torch.no_grad():
-            members = images(self.net, *self._inputs(lod, elements, coefficients))[:, 0]
-        mean = members.mean(dim=0)
-        gap = (members - mean).square().sum(dim=(2, 3)).mean(dim=0).sqrt()
-        return (gap / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny)).cpu().numpy()
+            return _spread(images(self.net, *self.inputs(lod, elements, **coefficients))[:, 0]).cpu().numpy()
+
+    def with_doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[ndarray, ndarray]:
+        """Local matrices of one field ``(k, (2 ell + 2)**2, 4)`` and their `doubt`, for little more than the work of
+        the former; no warnings.
+        """
+        inputs = self.inputs(lod, elements, **coefficients)
+        with torch.no_grad():
+            if hasattr(self.net, "look"):
+                view = self.net.look(*inputs)  # type: ignore[operator]
+                local, doubt = self.net.matrices(view, inputs[1])[0], self._doubt(view)  # type: ignore[operator]
+            else:
+                members = images(self.net, *inputs)[:, 0]
+                local, doubt = members.mean(dim=0) if self.symmetric else members[0], _spread(members)
+        return local.cpu().numpy(), doubt.cpu().numpy()
+
+    def _doubt(self, view: View) -> Tensor:
+        doubt, features = self.net.error(view)[0], self.net.invariants(view)[0]  # type: ignore[operator]
+        if self.card.get("features") is not None:
+            # NaN as well: products of features may overflow far outside.
+            doubt[~(beyond(features, self.card["features"]) <= STRANGE)] = torch.inf
+        return doubt
 
     def check(self, lod: LOD) -> None:
         """Raise ModelMismatchError, listing wanted and got, unless the model is for an LOD of this setting."""
@@ -184,15 +220,6 @@ class Surrogate:
                 "it is another kind of file, or of another version"
             ) from error
 
-    def _inputs(self, lod: LOD, elements: ndarray, coefficients: dict[str, Any]) -> tuple[Tensor, Place]:
-        if set(coefficients) != {"a"}:
-            raise TypeError(
-                f"surrogate: expected the coefficient a alone, got {sorted(coefficients)}; other terms of a form are "
-                "not in the model"
-            )
-        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
-        return blocks(lod, coefficients["a"]).to(self.device), place
-
     def _excess(self, a: Tensor, place: Place) -> Tensor:
         extent = self.net.extent(a, place)  # type: ignore[operator]
         excess = torch.zeros_like(extent[:, :, 0])
@@ -207,6 +234,12 @@ class Surrogate:
         return excess
 
 
+def _spread(members: Tensor) -> Tensor:
+    mean = members.mean(dim=0)
+    gap = (members - mean).square().sum(dim=(2, 3)).mean(dim=0).sqrt()
+    return gap / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+
+
 class _Given:
     """A local map whose matrices are known."""
 
@@ -215,31 +248,6 @@ class _Given:
 
     def local(self, lod: LOD, elements: ndarray) -> ndarray:
         return self.matrices
-
-
-def blocks(lod: LOD, a: Any) -> Tensor:
-    """Fields by coarse element, ``(fields, nelems, m**2)``, from ``a`` of shape ``(cells,)``, ``(fields, cells)``, or a
-    number. Raises ValueError for values that are not positive or a wrong length.
-    """
-    cells = lod.space.coefficient_refinement.cells
-    fields = np.full([1, cells.size], a, dtype=float) if np.isscalar(a) else np.atleast_2d(np.asarray(a))
-    if fields.ndim != 2:
-        raise ValueError(f"a: expected one value a cell, ({cells.size},) or (fields, {cells.size}), got {fields.shape}")
-    checked = [check_coefficients({"a": field}, cells.size, -1)["a"] for field in fields]
-    return torch.from_numpy(np.stack(checked)[:, cells])
-
-
-def place_of(lod: LOD, elements: ndarray) -> Place:
-    """Where the patches of some elements lie; see `place.Place`."""
-    arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
-    cells, nodes, dirichlet = (torch.from_numpy(array[elements]) for array in arrays)
-    return Place(cells, nodes, dirichlet, torch.from_numpy(lod.space.grid.cells.T.copy()))
-
-
-def shapes_of(place: Place) -> list[str]:
-    """What patches look like apart from the coefficient, k hexadecimal numbers: elements inside, nodes on Gamma_D."""
-    bits = torch.cat([place.cells >= 0, place.dirichlet], dim=1).cpu().numpy()
-    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
 def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,9 @@ def permutation(number: int, size: int) -> Tensor:
     return (grid.flip(1) if number & 1 else grid).reshape(-1)
 
 
-def move(number: int, a: Tensor, place: Place) -> tuple[Tensor, Place]:
-    """The patches moved about their middles, and the mesh as a whole: fields by element ``(fields, nelems, m**2)`` and
-    their places.
+def move(number: int, a: Tensor, place: Place, *base: Tensor) -> tuple[Any, ...]:
+    """The patches moved about their middles, and the mesh as a whole: fields by element ``(fields, nelems, m**2)``,
+    their places, and local matrices where there are any.
     """
     side = round(a.shape[2] ** 0.5)
     cells, nodes = (round(x.shape[1] ** 0.5) for x in (place.cells, place.nodes))
@@ -35,7 +36,8 @@ def move(number: int, a: Tensor, place: Place) -> tuple[Tensor, Place]:
     mirrored = torch.tensor([number & 1, number & 2], device=a.device) > 0
     lattice = torch.where(mirrored, lattice.amax(dim=0) - lattice, lattice)
     cells, nodes, dirichlet = place.cells[:, blocks], place.nodes[:, corners], place.dirichlet[:, corners]
-    return a[:, :, within], Place(cells, nodes, dirichlet, lattice)
+    moved = [move_matrices(number, matrices) for matrices in base]
+    return a[:, :, within], Place(cells, nodes, dirichlet, lattice), *moved
 
 
 def move_matrices(number: int, local: Tensor, back: bool = False) -> Tensor:
@@ -47,9 +49,9 @@ def move_matrices(number: int, local: Tensor, back: bool = False) -> Tensor:
     return local[..., rows.to(local.device), :][..., columns.to(local.device)]
 
 
-def images(net: nn.Module, a: Tensor, place: Place) -> Tensor:
+def images(net: nn.Module, *inputs: Any) -> Tensor:
     """What a network says of the eight moved patches, moved back: ``(8, fields, k, rows, 4)``; equal if exact.
 
     Their mean is equivariant under the eight symmetries; their spread is an error that needs no label.
     """
-    return torch.stack([move_matrices(g, net(*move(g, a, place)), back=True) for g in range(COUNT)])
+    return torch.stack([move_matrices(g, net(*move(g, *inputs)), back=True) for g in range(COUNT)])
