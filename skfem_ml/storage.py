@@ -24,6 +24,7 @@ from torch import Tensor
 MAX_HEADER = 2**20  # bytes: cards are small, and the header is parsed before anything can be verified
 MAX_FILE = 2**30
 ENTRY = "skfem_ml"
+MODELS = Path(__file__).parent / "models"
 
 
 class CorruptModelError(ValueError):
@@ -59,6 +60,27 @@ def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[st
             f"{len(data)}; such a file would not load again, so split it"
         )
     write_whole(path, data)
+
+
+def shipped(room: str) -> dict[str, Path]:
+    """The models of the package in a folder of its models, "lod" or "hits": name -> file."""
+    return {path.stem: path for path in sorted((MODELS / room).glob("*.safetensors"))}
+
+
+def find_model(room: str, name_or_path: str | Path) -> Path:
+    """The file of a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+    Raises FileNotFoundError with the names there are.
+    """
+    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
+        return Path(name_or_path)
+    known = shipped(room)
+    if name_or_path not in known:
+        raise FileNotFoundError(
+            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
+            "a path with its suffix, got neither"
+        )
+    return known[name_or_path]
 
 
 def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

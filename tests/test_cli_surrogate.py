@@ -9,9 +9,10 @@ from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 from typer.testing import CliRunner
 
+from skfem_ml import storage
 from skfem_ml.cli import app
 from skfem_ml.cli.doctor import shipped_models
-from skfem_ml.lod import LOD, surrogate
+from skfem_ml.lod import LOD
 from skfem_ml.lod.surrogate import Surrogate
 from skfem_ml.problems import diffusion
 from skfem_ml.storage import load_model
@@ -31,7 +32,8 @@ def refused(*arguments):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A folder with a trained toy for n = 4, and one whose coefficient is coarser than its fine mesh."""
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp("models") / "lod"
+    folder.mkdir()
     small = ["--coarse", "4", "--refine", "4", "--ell", "1", "--quiet"]
     for name, more in (("toy", ["--steps", "60"]), ("coarser", ["--steps", "2", "--cells", "2"])):
         result = skfem_ml("train", "surrogate", folder / f"{name}.safetensors", *small, *more)
@@ -41,7 +43,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def ships(models, monkeypatch):
-    monkeypatch.setattr(surrogate, "MODELS", models)
+    monkeypatch.setattr(storage, "MODELS", models.parent)
 
 
 @pytest.fixture

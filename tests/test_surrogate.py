@@ -11,8 +11,8 @@ from lod_cases import diffusion, graded, moved, random_field
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
+from skfem_ml import storage
 from skfem_ml.lod import LOD
-from skfem_ml.lod import surrogate as surrogate_room
 from skfem_ml.lod.field_network import FieldNetwork
 from skfem_ml.lod.hybrid import Hybrid
 from skfem_ml.lod.labels import setting
@@ -204,13 +204,14 @@ def test_a_damaged_file_is_refused(lod, tmp_path):
 
 
 def test_models_of_the_package_load_by_name(lod, a, tmp_path, monkeypatch):
-    monkeypatch.setattr(surrogate_room, "MODELS", tmp_path)
-    assert surrogate_room.shipped() == {}
+    monkeypatch.setattr(storage, "MODELS", tmp_path)
+    assert storage.shipped("lod") == {}
     with pytest.raises(FileNotFoundError, match="there is none"):
         Surrogate.load("toy")
-    model(lod).save(tmp_path / "toy.safetensors")
-    model(lod).save(tmp_path / "other.safetensors")
-    assert list(surrogate_room.shipped()) == ["other", "toy"]
+    (tmp_path / "lod").mkdir()
+    model(lod).save(tmp_path / "lod" / "toy.safetensors")
+    model(lod).save(tmp_path / "lod" / "other.safetensors")
+    assert list(storage.shipped("lod")) == ["other", "toy"]
     assert abs(lod.assemble(Surrogate.load("toy"), a=a) - lod.assemble(model(lod), a=a)).max() == 0
     for name in ("../toy", "toi", ""):
         with pytest.raises(FileNotFoundError, match=r"name of a model of the package \(other, toy\)"):

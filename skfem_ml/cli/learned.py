@@ -14,10 +14,11 @@ from skfem_ml.cli.errors import held_interrupt
 def load_surrogate(model: str | None) -> Any:
     """Load a model by the name of a shipped one or by its file; ValueError that lists the names where none is given."""
     with held_interrupt():
-        from skfem_ml.lod.surrogate import Surrogate, shipped
+        from skfem_ml.lod.surrogate import Surrogate
+        from skfem_ml.storage import shipped
 
     if model is None:
-        known = ", ".join(shipped()) or "none is shipped; train one by skfem-ml train surrogate"
+        known = ", ".join(shipped("lod")) or "none is shipped; train one by skfem-ml train surrogate"
         raise ValueError(f"model: expected the name of a model or its file, got none; give --model ({known})")
     return Surrogate.load(Path(model) if Path(model).is_file() else model)
 
@@ -63,9 +64,9 @@ def learned_rows(case: Any, models: list[str] | None, tol: float, engine: str) -
     ``models`` are names or files, which must fit the case (None: the shipped ones that do).
     """
     with held_interrupt():
-        from skfem_ml.lod.surrogate import shipped
+        from skfem_ml.storage import shipped
 
-    names = list(models or shipped())
+    names = list(models or shipped("lod"))
     if not names:
         return {}
     from skfem_ml.lod import LOD

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.nn import MLP
-from skfem_ml.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
 
 KIND = "hits"
 
@@ -35,7 +34,7 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, Any]) -> tuple[list
     Raises FileNotFoundError with the names there are, CorruptModelError for what `save_maps` did not write, and
     ModelMismatchError where the card has other entries than ``wanted``.
     """
-    path = find_model(name_or_path)
+    path = find_model("hits", name_or_path)
     tensors, card = load_model(path)
     try:
         described = card.pop("maps")
@@ -69,17 +68,3 @@ def _built(k: int, entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
         setattr(flow_map, name, mine[name])
     flow_map.load_state_dict(mine, assign=True)
     return flow_map.double()
-
-
-def find_model(name_or_path: str | Path) -> Path:
-    """Return the path of a model: a path (anything with a suffix, or a ``Path``), or a name in the package."""
-    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
-        return Path(name_or_path)
-    folder = Path(str(resources.files("skfem_ml") / "models" / "hits"))
-    known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-    if name_or_path not in known:
-        raise FileNotFoundError(
-            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
-            "a path with its suffix, got neither"
-        )
-    return known[name_or_path]

@@ -183,6 +183,7 @@ class FieldNetwork(nn.Module):
         field, mask = _laid_out(logs, lattice, self.m)
         sums, seen = self._at_boundary(mask)
         x = silu(self.first(field) + torch.addcmul(seen, field, sums, value=-1))
+        x = x.contiguous(memory_format=torch.channels_last)  # convolutions of few channels are up to 3 times as fast
         for mix, halve in zip(self.mixes, self.halve, strict=True):
             x = x * interpolate(mask, x.shape[2:])
             x = silu(halve(x + _gated(mix(x), 1, self.gate)))

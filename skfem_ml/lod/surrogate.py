@@ -14,7 +14,7 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from ..storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from ..storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
 from .doubt import beyond
 from .field_network import FieldNetwork, View
 from .inputs import CoarserFine, blocks, place_of, shapes_of
@@ -24,7 +24,6 @@ from .place import Place
 from .space import LOD
 from .symmetries import images
 
-MODELS = Path(__file__).parents[1] / "models" / "lod"
 NETWORKS: dict[str, type[nn.Module]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
 STRANGE = 0.1  # of the range of a feature
 SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")
@@ -205,7 +204,7 @@ class Surrogate:
 
         Raises FileNotFoundError with the names there are, and CorruptModelError for what `save` did not write.
         """
-        path = _find(name_or_path)
+        path = find_model("lod", name_or_path)
         tensors, card = load_model(path)
         try:
             described = dict(card.pop("network"))
@@ -254,20 +253,3 @@ def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:
     """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
     both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))  # type: ignore[operator]
     return [float(both.amin()), float(both.amax())]
-
-
-def shipped() -> dict[str, Path]:
-    """The models of the package: name -> file."""
-    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
-
-
-def _find(name_or_path: str | Path) -> Path:
-    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
-        return Path(name_or_path)
-    known = shipped()
-    if name_or_path not in known:
-        raise FileNotFoundError(
-            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
-            "a path with its suffix, got neither"
-        )
-    return known[name_or_path]
