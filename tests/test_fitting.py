@@ -98,6 +98,13 @@ def test_it_learns_and_the_card_says_from_what(tmp_path):
     assert abs(LOD_4.assemble(loaded, a=draw(0)) - LOD_4.assemble(surrogate, a=draw(0))).max() == 0
 
 
+def test_fit_with_the_network_that_is_the_default():
+    lod = LOD(MeshQuad().refined(2), refine=4, ell=1)
+    surrogate = Surrogate.fit(lod, draw, validation=VALIDATION, steps=30, every=10, seed=2)
+    null = errors_of(GeometricMean(), lod, VALIDATION[:2])
+    assert surrogate.card["seed"] == 2 and errors_of(surrogate, lod, VALIDATION[:2])["local"] < null["local"]
+
+
 @pytest.mark.parametrize("stored", [False, True], ids=["drawn", "stored"])
 def test_resume_is_bit_identical(stored, folder, tmp_path):
     def run(path=None, broken=None):

@@ -18,7 +18,7 @@ from ..storage import CorruptModelError, ModelMismatchError, find_model, load_mo
 from .doubt import beyond
 from .field_network import FieldNetwork, View
 from .inputs import CoarserFine, blocks, place_of, shapes_of
-from .labels import setting
+from .labels import Draw, setting
 from .networks import PatchMLP
 from .place import Place
 from .space import LOD
@@ -192,6 +192,22 @@ class Surrogate:
                 "wanted is the LOD at hand, got the model; change the LOD or load another model",
             )
         self._fits = weakref.ref(lod)
+
+    @classmethod
+    def fit(
+        cls, lod: LOD, source: Draw | str | Path, net: nn.Module | None = None, *, seed: int = 0, **options: Any
+    ) -> Surrogate:
+        """Train a network for an LOD on exact labels, and return it with its card.
+
+        ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``, or a folder of labels. Default
+        network: a `FieldNetwork` with weights of ``seed``. Arguments (``validation`` and ``steps`` are needed) and
+        errors as for `fitting.fit_surrogate`, which returns the history as well.
+        """
+        from .fitting import fit_surrogate
+
+        if net is None:
+            net = FieldNetwork(lod.space.m, lod.ell, generator=torch.Generator().manual_seed(seed))
+        return fit_surrogate(lod, source, net, seed=seed, **options)[0]
 
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
