@@ -187,3 +187,14 @@ def test_files_that_are_no_hierarchy_are_refused(tmp_path):
     (tmp_path / "c.safetensors").write_bytes(data)
     with pytest.raises(CorruptModelError, match="sha256"):
         HiTS.load(tmp_path / "c.safetensors")
+
+
+def test_a_single_window_is_learnt():
+    """One pair of states: the map's step is their difference, whatever the network."""
+    t, y = np.array([0.0, 0.1]), np.array([[[1.0, 0.9], [0.0, 0.1]]])
+    learnt = flow_map()
+    assert fit_map(learnt, t, y, steps=3).status >= 0
+    with torch.no_grad():
+        assert torch.allclose(
+            learnt(torch.tensor([[1.0, 0.0]]).to(learnt.center)), torch.tensor([[0.9, 0.1]]).to(learnt.center)
+        )

@@ -64,14 +64,15 @@ def fit_map(
     starts = draw_starts(states, stride * window, sampling, generator)
     if normalise:
         flat = states.reshape(-1, states.shape[-1])
-        flow_map.normalise(flat[starts], flat[starts + stride])
+        rows = starts.numpy()  # numpy reads a tensor of one index as a number
+        flow_map.normalise(flat[rows], flat[rows + stride])
     loss = recurrent_loss(states, stride, window, flow_map.center)
-    checked, rows = loss, starts
+    checked, seen = loss, starts
     if validation is not None:
         valid_stride, valid = windows(*validation, flow_map, window)
-        rows = draw_starts(valid, valid_stride * window, sampling, generator)
+        seen = draw_starts(valid, valid_stride * window, sampling, generator)
         checked = recurrent_loss(valid, valid_stride, window, flow_map.center)
-    guard = _Guard(checked, rows[torch.randperm(len(rows), generator=generator)[:CHECKED]])
+    guard = _Guard(checked, seen[torch.randperm(len(seen), generator=generator)[:CHECKED]])
     for attempt in range(RESTARTS):
         rate = lr / 3**attempt
         method = (SOAP if optimiser == "soap" else torch.optim.Adam)(flow_map.parameters(), lr=rate)
