@@ -21,11 +21,11 @@ class CoarserFine:
 
     def __init__(self, lod: LOD, refine: int):
         self.of, self.lod = weakref.ref(lod), lod.with_fine(refine)
+        self._order = torch.from_numpy(self.lod.space.coefficient_refinement.cells.ravel()).argsort()
 
     def field(self, a: Tensor) -> Tensor:
         """A field by element ``(nelems, m**2)`` in the order of its own coefficient mesh, ``(cells,)``."""
-        order = torch.from_numpy(self.lod.space.coefficient_refinement.cells.ravel()).argsort()
-        return a.flatten()[order.to(a.device)]
+        return a.flatten()[self._order.to(a.device)]
 
     def matrices(self, a: Tensor, elements: ndarray) -> Tensor:
         """Local matrices of elements, ``(fields, k, rows, 4)``, for fields by element ``(fields, nelems, m**2)``."""
