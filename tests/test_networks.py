@@ -215,6 +215,22 @@ def test_the_affine_part_by_ridge_finds_an_affine_map():
         fit_affine(net, [])
 
 
+def test_the_last_layers_by_ridge_are_better_than_the_affine_part_alone():
+    lod = LOD(MeshQuad.init_tensor(np.arange(7.0), np.arange(7.0)), refine=2, ell=1)
+    place = place_of(lod, lod.space.all_elements)
+    fields = [random_field(lod.coefficient_mesh, RNG) for _ in range(20)]
+    samples = [(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
+    errors = []
+    for head in (False, True):
+        net = FieldNetwork(2, 1, generator=generator())
+        fit_affine(net, samples, penalty=1e-6, head=head)
+        with torch.no_grad():
+            errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, _ in samples))
+            out = images(net, samples[0][0][None], place)
+        assert abs(out - out[0]).max() < 1e-4 * abs(out[0]).max()
+    assert errors[1] < 0.8 * errors[0]
+
+
 @pytest.mark.parametrize("sizes", [{"m": 0}, {"m": 4, "width": 10**9}, {"m": 4, "depth": True}])
 def test_sizes_out_of_range(sizes):
     with pytest.raises(ValueError, match="expected a"):
