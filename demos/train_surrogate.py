@@ -50,6 +50,7 @@ from skfem_ml.training import History, fit
 SEED, ELL, CELLS = 0, 2, 8
 REFIT = 200  # fields of the last ridge regression
 ROUGHNESS = {"iid-0": 0.1, "iid-1": 0.1, "iid-2": 0.15, "iid-3": 0.2, "iid-4": 0.35, "iid-5": 0.7}  # others: 1
+ROUGHNESS |= {"log-normal": 0.5, "discs": 2.0}
 
 CORNER = ("iid-4", "iid-5", "iid-6", "iid-7", "multiscale")  # families of the L-shapes
 
