@@ -137,7 +137,7 @@ def competitors(n: int, mlp: Surrogate | None) -> dict[str, Any]:
     model = Surrogate.load(MODEL[n])
     others: dict[str, Any] = {} if mlp is None else {"PatchMLP, trained here": mlp}
     if n > 8:
-        others["exact, n = 8"] = ExactOn(8)
+        others |= {"wide surrogate": Surrogate.load(WIDE_MODEL), "exact, n = 8": ExactOn(8)}
     return {
         "surrogate": model,
         **others,
