@@ -9,7 +9,7 @@ the roughest families rule alone, and one in which all weigh the same. A model o
 of n = 8, whose labels cost a tenth.
 
 The wide family is too wide for that: its network corrects exact matrices of the mesh n = 8, which cost a tenth of those
-of n = 32, and is off by their error at worst. There the loss is the root of the mean squared relative error, to which
+of n = 32 and are never far off. There the loss is the root of the mean squared relative error, to which
 that of the matrix x^T S_T x of linear functions is added: what u_h sees most of.
 
 Last, the layers that the answer is linear in are fitted by ridge, and on fields that were not trained on the network

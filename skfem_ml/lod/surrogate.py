@@ -50,7 +50,7 @@ class Surrogate:
     Raises
     ------
     ValueError
-        For a card without one of these entries, or a network of another n or ell.
+        For a card without one of these entries, or a network of another n or ell, or that corrects a finer mesh.
     """
 
     def __init__(self, net: nn.Module, card: Mapping[str, Any], *, symmetric: bool = False, device: str = "cpu"):
@@ -62,6 +62,8 @@ class Surrogate:
         for name, size in (("cells", net.m), ("ell", net.ell)):
             if card[name] != size:
                 raise ValueError(f"card: expected {name} = {size}, which is the network's, got {card[name]!r}")
+        if getattr(net, "base", 0) >= card["n"]:
+            raise ValueError(f"card: expected n above {net.base}, whose matrices are corrected, got {card['n']!r}")
         self.net, self.card = net.to(device).eval(), dict(card)
         self.symmetric, self.device = symmetric, device
         self._fits: weakref.ref[LOD] | None = None
