@@ -216,8 +216,13 @@ def judged(lod: LOD, model: Surrogate, a: ndarray, b: ndarray) -> Row:
         "recomputed": float(recomputed.mean()),
         "covered": float((true <= doubt).mean()),
         "true": float(np.quantile(true, 0.9)),
-        "said": float(np.quantile(doubt, 0.9)),
+        "said": finite(float(np.quantile(doubt, 0.9, method="inverted_cdf"))),
     }
+
+
+def finite(value: float) -> float | None:
+    """The number, or None for an infinite one, as JSON has it."""
+    return value if np.isfinite(value) else None
 
 
 def own_error(lod: LOD, a: ndarray) -> float:
@@ -356,7 +361,8 @@ def wide_table(rows: dict[str, list[Row]]) -> str:
             largest = max(row["relative"] for row in own)
             cells = f"{mean(own, 'relative'):.2%} | {largest:.2%} | {mean(own, 'exact, n = 8'):.2%}"
             cells += f" | {mean(own, 'null'):.1%} | {mean(own, 'of LOD'):.1%}"
-            cells += f" | {mean(own, 'true'):.1e} | {mean(own, 'said'):.1e} | {mean(own, 'covered'):.0%}"
+            said = "infinite" if None in [row["said"] for row in own] else f"{mean(own, 'said'):.1e}"
+            cells += f" | {mean(own, 'true'):.1e} | {said} | {mean(own, 'covered'):.0%}"
             cells += f" | {mean(own, 'recomputed'):.0%} | {mean(own, 'hybrid'):.2%}"
             lines.append(f"| {family} | {contrast} | {cells} |")
     return "\n".join(lines)
