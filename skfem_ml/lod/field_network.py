@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, pad, silu
+from torch.nn.functional import conv2d, interpolate, linear, pad, silu
 
 from .equivariant import Average, Lift, LiftConv, channels, grid_actions, initialise, joined, plain, times
 from .networks import check_sizes, conserve, extremes, stiffness
@@ -136,9 +136,8 @@ class FieldNetwork(nn.Module):
         patch = (pad(alone, (0, 0, 0, 1))[:, index] + steps[..., None]).flatten(2)
         # The shift is for single precision only: what follows sees differences.
         encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
-        near = pad(encoded, (0, 0, 0, 1))[:, index[:, self.near]]
         far = pad(silu(self.own(alone)), (0, 0, 0, 1))[:, index[:, self.far]]
-        x = self.combine(torch.cat([near.flatten(2), far.flatten(2), steps, *known], dim=2))
+        x = self._combined(encoded, place, torch.cat([far.flatten(2), steps, *known], dim=2))
         for block in self.blocks:
             x = x + block(x)
         raw = torch.cat([patch, *known, torch.ones_like(patch[:, :, :1])], dim=2)
@@ -179,15 +178,27 @@ class FieldNetwork(nn.Module):
         return (means[:, place.cells.clamp(min=0)] - means[:, own, None]) * (place.cells >= 0)
 
     def _encode(self, logs: Tensor, lattice: Tensor) -> Tensor:
-        """One vector for every coarse element, ``(fields, nelems, 8 encoding)``."""
-        field, mask = _laid_out(logs, lattice, self.m)
+        """One vector for every coarse element, as images ``(fields, 8 encoding, rows, columns)``, zero outside."""
+        # Convolutions of few channels are up to three times as fast with the channels last.
+        field, mask = (image.to(memory_format=torch.channels_last) for image in _laid_out(logs, lattice, self.m))
         sums, seen = self._at_boundary(mask)
-        x = silu(self.first(field) + torch.addcmul(seen, field, sums, value=-1))
-        x = x.contiguous(memory_format=torch.channels_last)  # convolutions of few channels are up to 3 times as fast
+        x = _silu(self.first(field).add_(seen).addcmul_(field, sums, value=-1))
         for mix, halve in zip(self.mixes, self.halve, strict=True):
-            x = x * interpolate(mask, x.shape[2:])
-            x = silu(halve(x + _gated(mix(x), 1, self.gate)))
-        return x[:, :, lattice[:, 1], lattice[:, 0]].transpose(1, 2)
+            x *= interpolate(mask, x.shape[2:])
+            x = _silu(halve(_gated(mix(x), 1, self.gate).add_(x)))
+        return x * interpolate(mask, x.shape[2:])
+
+    def _combined(self, encoded: Tensor, place: Place, others: Tensor) -> Tensor:
+        """`combine` of the encodings of T and its neighbours, and what else there is, ``(fields, k, 8 width)``.
+
+        The former as a convolution over the mesh: faster than to gather them first.
+        """
+        matrix, channels, side = self.combine.matrix(), encoded.shape[1], round(len(self.near) ** 0.5)
+        kernel = matrix[:, : channels * len(self.near)].reshape(-1, side, side, channels).permute(0, 3, 1, 2)
+        columns, rows = place.lattice[place.cells[:, place.cells.shape[1] // 2]].T
+        near = conv2d(encoded, kernel, padding=side // 2)[:, :, rows, columns].transpose(1, 2)
+        bias = self.combine.bias.repeat_interleave(COUNT)
+        return near + linear(others, matrix[:, channels * len(self.near) :], bias)
 
     def _at_boundary(self, mask: Tensor) -> tuple[Tensor, ...]:
         """The two convolutions of the mask, kept from call to call while no gradient is wanted."""
@@ -212,7 +223,12 @@ class _Block(nn.Module):
 
 def _gated(x: Tensor, dim: int, act: Gate) -> Tensor:
     gate, value = x.chunk(2, dim)
-    return act(gate) * value
+    return act(gate) * value if torch.is_grad_enabled() else act(gate).mul_(value)
+
+
+def _silu(x: Tensor) -> Tensor:
+    """silu of what nobody else needs: on the same memory where no gradient is wanted, as fresh pages cost time."""
+    return silu(x, inplace=not torch.is_grad_enabled())
 
 
 def _laid_out(logs: Tensor, lattice: Tensor, m: int) -> tuple[Tensor, Tensor]:
