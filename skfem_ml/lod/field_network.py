@@ -19,11 +19,11 @@ WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones
 
 
 class View(NamedTuple):
-    """What a network makes of patches: inputs of its affine part ``(fields, k, ...)``, features ``(fields, k, 8
-    width)``, the scale that its answers are multiples of ``(fields, k)``, and the matrices that it corrects.
+    """What a network makes of patches: its affine part ``(fields, k, 4 rows)``, features ``(fields, k, 8 width)``, the
+    scale that its answers are multiples of ``(fields, k)``, and the matrices that it corrects.
     """
 
-    raw: Tensor
+    affine: Tensor
     hidden: Tensor
     scale: Tensor
     base: Tensor | None
@@ -129,32 +129,42 @@ class FieldNetwork(nn.Module):
         kind = self.head.weight.dtype
         steps = self._steps(means, place).to(kind)
         index = place.cells.where(place.cells >= 0, a.shape[1])  # the last row, added below, is zero
-        known = [torch.cat([place.cells >= 0, place.dirichlet], dim=1).to(kind).expand(len(a), -1, -1)]
-        if base is not None:
-            known.append((base / _norms(base)[:, :, None, None]).flatten(2).to(kind))
+        known = self._known(place, base, len(a))
         alone = (logs - means[:, :, None]).to(kind)
-        patch = (pad(alone, (0, 0, 0, 1))[:, index] + steps[..., None]).flatten(2)
         # The shift is for single precision only: what follows sees differences.
         encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
         far = pad(silu(self.own(alone)), (0, 0, 0, 1))[:, index[:, self.far]]
         x = self._combined(encoded, place, torch.cat([far.flatten(2), steps, *known], dim=2))
         for block in self.blocks:
             x = x + block(x)
-        raw = torch.cat([patch, *known, torch.ones_like(patch[:, :, :1])], dim=2)
-        return View(raw, silu(x), self._scale(a, place, silu(x)) if base is None else _norms(base), base)
+        x = silu(x)
+        scale = self._scale(a, means, place, x) if base is None else _norms(base)
+        return View(self._affine(alone, place, steps, known), x, scale, base)
+
+    def raw(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
+        """Inputs of the affine part ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements inside
+        and of nodes on Gamma_D, B_T / |B_T|_F where there is one, and 1.
+        """
+        logs, kind = a.log(), self.head.weight.dtype
+        means = logs.mean(dim=2)
+        index = place.cells.where(place.cells >= 0, a.shape[1])
+        relative = pad((logs - means[:, :, None]).to(kind), (0, 0, 0, 1))[:, index]
+        patch = (relative + self._steps(means, place).to(kind)[..., None]).flatten(2)
+        return torch.cat([patch, *self._known(place, base, len(a)), torch.ones_like(patch[:, :, :1])], dim=2)
 
     def matrices(self, view: View, place: Place) -> Tensor:
         """Local matrices ``(fields, k, rows, 4)``."""
-        change = (self.head(view.hidden) + self.affine(view.raw)).double().unflatten(2, (-1, 4))
+        change = (self.head(view.hidden) + view.affine).double().unflatten(2, (-1, 4))
         scale = view.scale[:, :, None, None]
         if view.base is not None:
             return view.base + scale * conserve(change, place.nodes)
         return scale * conserve(stiffness(self.ell).to(change.device) + change, place.nodes)
 
-    def _scale(self, a: Tensor, place: Place, x: Tensor) -> Tensor:
-        own = a[:, place.cells[:, place.cells.shape[1] // 2]]
+    def _scale(self, a: Tensor, means: Tensor, place: Place, x: Tensor) -> Tensor:
+        middle = place.cells[:, place.cells.shape[1] // 2]
         if self.between is None:
-            return own.log().mean(dim=2).exp()
+            return means[:, middle].exp()
+        own = a[:, middle]
         t = torch.sigmoid(self.between(x.unflatten(2, (-1, COUNT)).mean(dim=3))[..., 0].double())
         return torch.lerp(-own.reciprocal().mean(dim=2).log(), own.mean(dim=2).log(), t).exp()
 
@@ -187,6 +197,24 @@ class FieldNetwork(nn.Module):
             x *= interpolate(mask, x.shape[2:])
             x = _silu(halve(_gated(mix(x), 1, self.gate).add_(x)))
         return x * interpolate(mask, x.shape[2:])
+
+    def _known(self, place: Place, base: Tensor | None, fields: int) -> list[Tensor]:
+        kind = self.head.weight.dtype
+        known = [torch.cat([place.cells >= 0, place.dirichlet], dim=1).to(kind).expand(fields, -1, -1)]
+        return known if base is None else [*known, (base / _norms(base)[:, :, None, None]).flatten(2).to(kind)]
+
+    def _affine(self, alone: Tensor, place: Place, steps: Tensor, known: list[Tensor]) -> Tensor:
+        """``affine(raw)``, as a convolution over the mesh of log-ratios to the mean of each element."""
+        columns, rows = place.lattice.T
+        image = alone.new_zeros(len(alone), int(rows.max()) + 1, int(columns.max()) + 1, alone.shape[2])
+        image[:, rows, columns] = alone
+        matrix, side = self.affine.matrix(), 2 * self.ell + 1
+        kernel = matrix[:, : side**2 * alone.shape[2]].reshape(-1, side, side, alone.shape[2])
+        columns, rows = place.lattice[place.cells[:, side**2 // 2]].T
+        patch = conv2d(image.permute(0, 3, 1, 2), kernel.permute(0, 3, 1, 2), padding=self.ell)[:, :, rows, columns]
+        others = torch.cat([steps, *known, torch.ones_like(steps[:, :, :1])], dim=2)
+        rest = torch.cat([kernel.sum(dim=3).flatten(1), matrix[:, side**2 * alone.shape[2] :]], dim=1)
+        return patch.transpose(1, 2) + linear(others, rest)
 
     def _combined(self, encoded: Tensor, place: Place, others: Tensor) -> Tensor:
         """`combine` of the encodings of T and its neighbours, and what else there is, ``(fields, k, 8 width)``.

@@ -55,4 +55,7 @@ def place_of(lod: LOD, elements: ndarray) -> Place:
 def shapes_of(place: Place) -> list[str]:
     """What patches look like apart from the coefficient, k hexadecimal numbers: elements inside, nodes on Gamma_D."""
     bits = torch.cat([place.cells >= 0, place.dirichlet], dim=1).cpu().numpy()
-    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
+    packed = np.packbits(bits, axis=1)
+    rows, which = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_inverse=True)
+    names = [row.tobytes().hex() for row in rows]
+    return [names[number] for number in which.tolist()]

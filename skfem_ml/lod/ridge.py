@@ -27,7 +27,7 @@ def fit_affine(
     mean over patches is ``penalty`` times the mean square of an input times |W|^2, W its matrix. With ``head`` the
     last layer of the rest is fitted as well: of a trained network, for what its training left.
 
-    Inputs are `field_network.View.raw` (and ``View.hidden``). The normal equations are averaged over the eight
+    Inputs are `FieldNetwork.raw` (and ``View.hidden``). The normal equations are averaged over the eight
     symmetries: W commutes with them. A sample is one field by element ``(nelems, m**2)``, k of its local matrices ``(k,
     rows, 4)``, their place and, where the network corrects others, those. The other layers are left as they are. Raises
     ValueError for no samples.
@@ -35,10 +35,11 @@ def fit_affine(
     layers: list[Average] = [net.head, net.affine] if head else [net.affine]
     squares = products = torch.zeros(())
     for a, local, place, *base in samples:
-        view = net.look(a[None], place, *(part[None] for part in base))
+        given = (a[None], place, *(part[None] for part in base))
+        view, raw = net.look(*given), net.raw(*given)
         target = ((local.double() - net.matrices(view, place)[0]) / view.scale[0][:, None, None]).flatten(1)
         weights = _weights(view, local.double(), target, relative)[:, None]
-        inputs = torch.cat([view.hidden, view.raw] if head else [view.raw], dim=2)[0].double() * weights
+        inputs = torch.cat([view.hidden, raw] if head else [raw], dim=2)[0].double() * weights
         squares, products = squares + inputs.T @ inputs, products + inputs.T @ (target * weights)
     if squares.dim() == 0:
         raise ValueError("samples: expected at least one field with its local matrices, got none")
