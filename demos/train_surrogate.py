@@ -76,7 +76,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "diffusion-q1-ell2-n8": Recipe(8, False, 1000, 400, 60, 3500),
     "diffusion-q1-ell2-n32": Recipe(32, False, 88, 60, 16, 800, 1e-3),
-    "diffusion-wide-q1-ell2-n32": Recipe(32, True, 120, 60, 20, 9000, 1.7e-3, base=8, fields=1, power=0.5),
+    "diffusion-wide-q1-ell2-n32": Recipe(32, True, 120, 60, 20, 8000, 1.7e-3, base=8, fields=1, power=0.5),
 }
 
 
