@@ -65,7 +65,7 @@ At n = 8 a surrogate does not pay for one solve: the exact engine takes a few ti
 solve about as long as the exact engine. At n = 32 its rival is exact LOD at n = 8, which costs a tenth and is good
 enough wherever the coefficient is smooth; the exact LOD that all are compared with is itself off by more than that. It
 pays for labels well below the cells of a rough coefficient, for many fields, and for derivatives. The wide surrogate
-takes as long as what it corrects and a little more, and is three to eighty times closer in most rows; not for channels,
+takes as long as what it corrects and a little more, and is two to eighty times closer in most rows; not for channels,
 where the correction does more harm than good, nor for discs and cracks beyond a contrast of 100: there its doubt is to
 be heeded, and the hybrid recomputes most. Where exact LOD at ell = 2 is itself off by ten per cent nobody needs it.
 
