@@ -28,7 +28,7 @@ from skfem_ml.coefficients import cracks
 from skfem_ml.lod import LOD
 from skfem_ml.lod.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
 from skfem_ml.lod.field_network import FieldNetwork
-from skfem_ml.lod.fitting import fit_surrogate, squared_error
+from skfem_ml.lod.fitting import fit_as_published
 from skfem_ml.lod.judging import GeometricMean
 from skfem_ml.lod.labels import setting
 from skfem_ml.lod.networks import PatchMLP
@@ -302,19 +302,12 @@ def train_mlp(folder: str, steps: int) -> Surrogate:
     lod = space(8)
     fields = np.stack([paper_field(lod.coefficient_mesh, *name) for name in paper_split()["validation"][:4]])
     net = PatchMLP(generator=torch.Generator().manual_seed(0))
-    return fit_surrogate(
+    return fit_as_published(
         lod,
         folder,
         net,
         validation=fields,
-        steps=steps,
-        fields=10,
-        elements=100,
-        loss=squared_error,
-        optimiser=torch.optim.Adam(net.parameters(), lr=1e-4),
-        schedule=lambda step: 1e-4 if step < 0.75 * steps else 1e-5,
-        average=None,
-        turns=False,
+        steps=(3 * steps // 4, steps - 3 * steps // 4),
         every=max(1, steps // 10),
         progress=lambda step, steps, value: print(f"step {step} of {steps}: {value:.3e}", flush=True),
     )[0]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .exact_gradient import exact_matrices
 from .inputs import place_of
-from .place import Place
 from .space import LOD
 from .surrogate import Surrogate
 
@@ -50,7 +49,7 @@ def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
     field = a[torch.from_numpy(cells)][None]
     coarser = surrogate.coarser(lod)
     base = [] if coarser is None else [exact_matrices(coarser.lod, coarser.field(field))[None]]
-    place = Place(*(tensor.to(surrogate.device) for tensor in place_of(lod, lod.space.all_elements)))
+    place = place_of(lod, lod.space.all_elements, surrogate.device)
     known = (tensor.to(surrogate.device) for tensor in base)
     return surrogate.predict(field.to(surrogate.device), place, *known)[0].to(a.device)
 

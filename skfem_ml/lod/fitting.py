@@ -141,30 +141,32 @@ def fit_as_published(
     *,
     validation: ndarray,
     epochs: tuple[int, int] = (5, 15),
+    steps: tuple[int, int] | None = None,
     batch: int = 1000,
     **options: Any,
 ) -> tuple[Surrogate, History]:
     """The schedule of Kropfl, Maier, Peterseim (2022), section 4: Adam, 1e-4 for 5 epochs and 1e-5 for 15, loss (2.9).
 
     A batch of 1000 patches is a tenth each of ten fields of the folder (the paper does not say how it draws them); an
-    epoch is as many batches as there are patches over 1000. No symmetries, no averages. Arguments and errors as for
-    `fit_surrogate`.
+    epoch is as many batches as there are patches over 1000. ``steps``, where given, are the batches at either rate in
+    the place of ``epochs``. No symmetries, no averages. Arguments and errors as for `fit_surrogate`.
     """
     count = sum(len(block) for block, _, _ in read_labels(folder))
     fields = min(10, count)
     elements = min(max(1, batch // fields), len(lod.space.grid.corners))
     epoch = max(1, count * len(lod.space.grid.corners) // (fields * elements))
+    first, second = steps if steps is not None else (epoch * number for number in epochs)
     return fit_surrogate(
         lod,
         folder,
         net,
         validation=validation,
-        steps=epoch * sum(epochs),
+        steps=first + second,
         fields=fields,
         elements=elements,
         loss=squared_error,
         optimiser=torch.optim.Adam(net.parameters(), lr=1e-4),
-        schedule=lambda step: 1e-4 if step < epoch * epochs[0] else 1e-5,
+        schedule=lambda step: 1e-4 if step < first else 1e-5,
         average=None,
         turns=False,
         **options,

@@ -60,8 +60,7 @@ class Hybrid:
             raise ValueError("a: expected one field (nelems,), got several; call once for each")
         local = None
         if self.score is None:
-            local, doubt = self.surrogate.with_doubt(lod, elements, **coefficients)
-            scores = doubt + self.surrogate.excess(lod, elements, **coefficients)
+            local, scores = self.surrogate.with_score(lod, elements, **coefficients)
         else:
             scores = np.asarray(self.score(lod, elements, **coefficients), dtype=float)
         if scores.shape != elements.shape:

@@ -45,11 +45,11 @@ def blocks(lod: LOD, a: Any) -> Tensor:
     return torch.from_numpy(np.stack(checked)[:, cells])
 
 
-def place_of(lod: LOD, elements: ndarray) -> Place:
-    """Where the patches of some elements lie; see `place.Place`."""
+def place_of(lod: LOD, elements: ndarray, device: str = "cpu") -> Place:
+    """Where the patches of some elements lie, on a device; see `place.Place`."""
     arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
-    cells, nodes, dirichlet = (torch.from_numpy(array[elements]) for array in arrays)
-    return Place(cells, nodes, dirichlet, torch.from_numpy(lod.space.grid.cells.T.copy()))
+    chosen = [array[elements] for array in arrays]
+    return Place(*(torch.from_numpy(array).to(device) for array in (*chosen, lod.space.grid.cells.T.copy())))
 
 
 def shapes_of(place: Place) -> list[str]:

@@ -111,7 +111,7 @@ class Surrogate:
                 "not in the model"
             )
         a = blocks(lod, coefficients["a"])
-        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
+        place = place_of(lod, elements, self.device)
         coarser = self.coarser(lod)
         known = [] if coarser is None else [coarser.matrices(a, elements).to(self.device)]
         return a.to(self.device), place, *known
@@ -136,8 +136,8 @@ class Surrogate:
         the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
-        place = Place(*(tensor.to(self.device) for tensor in place_of(lod, elements)))
-        return self._excess(blocks(lod, coefficients["a"]).to(self.device), place)[0].cpu().numpy()
+        a = blocks(lod, coefficients["a"]).to(self.device)
+        return self._excess(a, place_of(lod, elements, self.device))[0].cpu().numpy()
 
     def doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
@@ -146,7 +146,7 @@ class Surrogate:
         outside the card's "features" than a tenth of their range (see `doubt.beyond`): what it says there means
         nothing. For a network that says nothing it is `spread`.
         """
-        return self.with_doubt(lod, elements, **coefficients)[1]
+        return self._judged(self.inputs(lod, elements, **coefficients))[1].cpu().numpy()
 
     def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
@@ -157,19 +157,21 @@ class Surrogate:
         with torch.no_grad():
             return _spread(images(self.net, *self.inputs(lod, elements, **coefficients))[:, 0]).cpu().numpy()
 
-    def with_doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[ndarray, ndarray]:
-        """Local matrices of one field ``(k, (2 ell + 2)**2, 4)`` and their `doubt`, for little more than the work of
-        the former; no warnings.
+    def with_score(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[ndarray, ndarray]:
+        """Local matrices of one field ``(k, (2 ell + 2)**2, 4)`` and their `doubt` plus `excess`, for little more than
+        the work of the former; no warnings.
         """
         inputs = self.inputs(lod, elements, **coefficients)
+        local, doubt = self._judged(inputs)
+        return local.cpu().numpy(), (doubt + self._excess(*inputs[:2])[0]).cpu().numpy()
+
+    def _judged(self, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             if hasattr(self.net, "look"):
                 view = self.net.look(*inputs)  # type: ignore[operator]
-                local, doubt = self.net.matrices(view, inputs[1])[0], self._doubt(view)  # type: ignore[operator]
-            else:
-                members = images(self.net, *inputs)[:, 0]
-                local, doubt = members.mean(dim=0) if self.symmetric else members[0], _spread(members)
-        return local.cpu().numpy(), doubt.cpu().numpy()
+                return self.net.matrices(view, inputs[1])[0], self._doubt(view)  # type: ignore[operator]
+            members = images(self.net, *inputs)[:, 0]
+            return members.mean(dim=0) if self.symmetric else members[0], _spread(members)
 
     def _doubt(self, view: View) -> Tensor:
         doubt, features = self.net.error(view)[0], self.net.invariants(view)[0]  # type: ignore[operator]
