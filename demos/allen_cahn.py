@@ -30,15 +30,10 @@ import numpy as np
 import torch
 from skfem import Basis, ElementQuad1, MeshQuad
 
-from skfem_ml.hits import IMEX, POD, FlowMap, PararealResult, ReducedMap, Remainder, SplittingNet, parareal
-from skfem_ml.hits.equations import allen_cahn, allen_cahn_energy
-from skfem_ml.hits.reduced import remainder_pairs
-from skfem_ml.hits.splitting import allen_cahn_reaction
-from skfem_ml.nn import MLP
-from skfem_ml.optim import SOAP
+from skfem_ml.hits import FlowMap, ReducedMap, Remainder, SplittingNet, allen_cahn_reaction, remainder_pairs
+from skfem_ml.learning import MLP, SOAP, History, fit
 from skfem_ml.pictures import plot_nodal, shared_norm
-from skfem_ml.stepping import ThetaMethod, evolve
-from skfem_ml.training import History, fit
+from skfem_ml.stepping import IMEX, POD, PararealResult, ThetaMethod, allen_cahn, allen_cahn_energy, evolve, parareal
 
 EPS, T_END, DT = 0.1, 4.0, 0.5
 LEVEL, MODES, POINTS, BLOCKS = 6, 80, 12, 2

@@ -42,10 +42,7 @@ from skfem import Mesh, MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.coefficients import channels, checkerboard, cracks, from_file, iid_multilevel
-from skfem_ml.lod import LOD
-from skfem_ml.lod.hybrid import Hybrid
-from skfem_ml.lod.judging import GeometricMean
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.lod import LOD, GeometricMean, Hybrid, Surrogate
 from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
 

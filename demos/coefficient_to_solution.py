@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from skfem import Basis, ElementTriP1, MeshTri
 
+from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_kernel_ridge
 from skfem_ml.compare import Table, compare
-from skfem_ml.fmm import H2Skeleton
-from skfem_ml.fmm.learning import Recipe, learn, solver_deep
-from skfem_ml.fmm.network import FMMNet
-from skfem_ml.fmm.regression import solver_affine_ridge, solver_constant, solver_kernel_ridge
+from skfem_ml.fmm import FMMNet, H2Skeleton, Recipe, solver_deep
+from skfem_ml.fmm.networks import learn
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import coefficient_samples
 

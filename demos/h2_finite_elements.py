@@ -33,7 +33,7 @@ from skfem import Basis, ElementTriP1, MeshTri, condense, solve
 from skfem.utils import build_pc_diag, solver_iter_pcg
 
 from skfem_ml.fmm import H2Operator, H2Skeleton, Storage
-from skfem_ml.problems.diffusion import diffusion, load
+from skfem_ml.problems import diffusion, load
 from skfem_ml.solvers import preconditioner_pyamg
 
 REFINEMENTS, LEAF = 6, 32

@@ -6,7 +6,7 @@ the left and cold on the right,
     u_t = div(a grad u) + f,    u = 1 - x on the boundary and at t = 0,
     f(x, t) = 3000 sin(40 t)^2 on a spot in the lower half, 3000 cos(40 t)^2 on one in the upper half.
 
-In space four ways, all ``M u' + K u = b(t)`` with lifted boundary data (`skfem_ml.hits.semidiscrete`):
+In space four ways, all ``M u' + K u = b(t)`` with lifted boundary data (`skfem_ml.stepping.semidiscrete`):
 
 - fine FEM, 256 x 256 bilinear elements: what the others are measured against;
 - coarse FEM, 32 x 32, with the fine coefficient under the integral;
@@ -26,13 +26,10 @@ import numpy as np
 from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
-from skfem_ml.hits import IMEX
-from skfem_ml.hits.equations import heat
-from skfem_ml.hits.semidiscrete import SemiDiscrete, semidiscrete
 from skfem_ml.lod import LOD
 from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
 from skfem_ml.problems import diffusion, mass
-from skfem_ml.stepping import evolve
+from skfem_ml.stepping import IMEX, SemiDiscrete, evolve, heat, semidiscrete
 
 LEVEL, REFINE, ELL = 5, 8, 2
 T_END, STEPS = 0.1, 100

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from skfem_ml.learning import MLP
 from skfem_ml.metrics import observed_rates
-from skfem_ml.nn import MLP
 from skfem_ml.pinn.residuals import LinearResidual
 from skfem_ml.pinn.solver import network_jet, train
 

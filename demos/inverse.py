@@ -29,10 +29,7 @@ from torch import Tensor
 
 from demos.recover_coefficient import bump, field, measurements, null_model, recover, smooth
 from skfem_ml.coefficients import iid_multilevel
-from skfem_ml.lod import LOD
-from skfem_ml.lod.adjoint import coarse_solution, surrogate_matrices
-from skfem_ml.lod.exact_gradient import exact_matrices
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.lod import LOD, Surrogate, coarse_solution, exact_matrices, surrogate_matrices
 
 MODEL = "diffusion-q1-ell2-n8"
 LEVEL, REFINE, ELL = 4, 8, 2

@@ -29,7 +29,7 @@ from skfem.models.poisson import unit_load
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
-from skfem_ml.reference.fem import coarse_coefficient
+from skfem_ml.reference import coarse_coefficient
 
 LEVEL, REFINE, ELL = 4, 8, 2
 LOW, HIGH = 1.0, 20.0

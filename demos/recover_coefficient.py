@@ -28,10 +28,7 @@ from skfem import LinearForm, MeshQuad, condense, solve
 from torch import Tensor
 
 from skfem_ml.coefficients import inclusions
-from skfem_ml.lod import LOD
-from skfem_ml.lod.adjoint import coarse_solution
-from skfem_ml.lod.exact_gradient import exact_matrices
-from skfem_ml.lod.judging import GeometricMean
+from skfem_ml.lod import LOD, GeometricMean, coarse_solution, exact_matrices
 from skfem_ml.problems import diffusion
 
 LEVEL, REFINE, ELL = 3, 8, 2

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_kernel_ridge
 from skfem_ml.compare import Table, compare
-from skfem_ml.fmm.learning import Recipe, solver_deep, solver_fmmnet
-from skfem_ml.fmm.regression import solver_affine_ridge, solver_constant, solver_kernel_ridge
+from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import transfer_samples
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skfem_ml.compare import Table, compare
-from skfem_ml.hits.generation import solver_chosen, solver_hits
+from skfem_ml.hits import solver_chosen, solver_hits
 from skfem_ml.problems import Sequence, clip, cylinder, music
 from skfem_ml.problems.sequences import RATE, cylinder_file
 from skfem_ml.reference import kuramoto_sivashinsky, solver_linear, solver_mean

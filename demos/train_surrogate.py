@@ -33,19 +33,13 @@ from numpy import ndarray
 from skfem import Mesh, MeshQuad
 from torch import Tensor
 
-from skfem_ml.lod import LOD
-from skfem_ml.lod.doubt import feature_range, fit_doubt
-from skfem_ml.lod.families import WIDE, paper_field, paper_split, wide_field
-from skfem_ml.lod.field_network import FieldNetwork
-from skfem_ml.lod.fitting import cosine
-from skfem_ml.lod.inputs import CoarserFine, blocks, place_of, shapes_of
-from skfem_ml.lod.judging import errors_of
-from skfem_ml.lod.labels import read_labels, setting, write_labels
-from skfem_ml.lod.place import Place
-from skfem_ml.lod.ridge import fit_affine
-from skfem_ml.lod.surrogate import Surrogate
-from skfem_ml.optim import MuonAdam
-from skfem_ml.training import History, fit
+from skfem_ml.coefficients.families import WIDE, paper_field, paper_split, wide_field
+from skfem_ml.learning import History, MuonAdam, fit
+from skfem_ml.lod import LOD, FieldNetwork, Surrogate, errors_of
+from skfem_ml.lod.surrogate import feature_range, fit_doubt, read_labels, setting, write_labels
+from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
+from skfem_ml.lod.surrogate.networks import Place, fit_affine
+from skfem_ml.lod.surrogate.training import cosine
 
 SEED, ELL, CELLS = 0, 2, 8
 REFIT = 200  # fields of the last ridge regression

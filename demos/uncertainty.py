@@ -29,9 +29,8 @@ from scipy.sparse import csr_matrix
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
-from skfem_ml.lod import LOD
-from skfem_ml.lod.families import paper_field
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.coefficients.families import paper_field
+from skfem_ml.lod import LOD, Surrogate
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import diffusion
 

@@ -27,10 +27,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skfem_ml.hits import HiTS, PararealResult, hybrid, parareal
+from skfem_ml.hits import HiTS, hybrid
 from skfem_ml.problems import van_der_pol
 from skfem_ml.reference import dop853, trajectories
-from skfem_ml.stepping import RK4, OdeResult, evolve
+from skfem_ml.stepping import RK4, OdeResult, PararealResult, evolve, parareal
 
 STARTS, SLICES, ITERATIONS = 100, 80, 4
 RK4_STEPS = (0.02, 0.04, 0.08, 0.16)

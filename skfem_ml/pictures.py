@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skfem import CellBasis, Mesh, MeshQuad, MeshTri
 
-from skfem_ml.cells import Lattice, cell_finder, mesh_lattice
+from skfem_ml.meshes.cells import cell_finder
+from skfem_ml.meshes.lattice import Lattice, mesh_lattice
 from skfem_ml.solutions import FEFunction
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from skfem import CellBasis
 
-from skfem_ml.cells import cell_finder, reference_coordinates
+from skfem_ml.meshes.cells import cell_finder, reference_coordinates
 
 Array = NDArray[np.float64]
 CHUNK = 2**17

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meshes import l_shape, shuffled
 from scipy.sparse import random as random_matrix
 from skfem import Basis, ElementQuad1, ElementQuad2, MeshLine, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.metrics import energy_error, l2_error, observed_rates, spectral_error, spectral_norm
 from skfem_ml.solutions import Analytic, FEFunction
+from tests.gallery import l_shape, shuffled
 
 BASIS = Basis(MeshQuad().refined(3), ElementQuad1())
 LINEAR = Analytic(lambda x: 1 + 2 * x[0] - 3 * x[1], lambda x: np.stack([2 + 0 * x[0], -3 + 0 * x[0]]))

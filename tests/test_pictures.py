@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from meshes import all_kinds, l_shape, shuffled, stretched
 from skfem import Basis, MeshLine, MeshQuad, MeshTet, MeshTri
 
-from skfem_ml.cells import midpoints
+from skfem_ml.meshes import midpoints
 from skfem_ml.pictures import comparison_figure, plot_cells, plot_nodal, shared_norm
 from skfem_ml.problems import Diffusion
 from skfem_ml.reference import solver_fem
+from tests.gallery import all_kinds, l_shape, shuffled, stretched
 
 
 def axes():

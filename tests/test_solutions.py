@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from meshes import all_kinds, l_shape, shuffled, stretched
 from skfem import (
     Basis,
     ElementQuad1,
@@ -15,8 +14,9 @@ from skfem import (
     MeshTri,
 )
 
-from skfem_ml.cells import locate, mesh_lattice, midpoints
+from skfem_ml.meshes import locate, mesh_lattice, midpoints
 from skfem_ml.solutions import FEFunction, probes
+from tests.gallery import all_kinds, l_shape, shuffled, stretched
 
 
 @pytest.mark.parametrize("mesh", [*all_kinds().values(), MeshTri().refined(3), MeshTet().refined(2)])

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import pytest
-from meshes import random_problem
 from scipy.sparse import csr_matrix
 from skfem import (
     Basis,
@@ -18,6 +17,7 @@ from skfem_ml.coefficients import channels
 from skfem_ml.problems import Diffusion, diffusion, load
 from skfem_ml.reference import solver_fem
 from skfem_ml.solvers import relative_residual, solver_direct, solver_pyamg
+from tests.gallery import random_problem
 
 
 @pytest.mark.parametrize("hierarchy", ["smoothed aggregation", "ruge-stuben"])

@@ -9,10 +9,8 @@ import pytest
 import torch
 from skfem import MeshQuad
 
-from skfem_ml.lod import LOD
-from skfem_ml.lod.field_network import FieldNetwork
-from skfem_ml.lod.labels import setting
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.lod import LOD, FieldNetwork, Surrogate
+from skfem_ml.lod.surrogate import setting
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +69,7 @@ def test_runs_from_the_wheel_alone(installed, tmp_path, command):
 def test_a_model_of_the_wheel_loads_by_its_name(installed, tmp_path):
     done = run(
         installed,
-        "from skfem_ml.lod.surrogate import Surrogate\nfrom skfem_ml.storage import shipped\n"
+        "from skfem_ml.lod.surrogate.model import Surrogate\nfrom skfem_ml.learning.storage import shipped\n"
         "assert Surrogate.load('toy').card['n'] == 2\n"
         f"assert all(str(path).startswith({str(installed)!r}) for path in shipped('lod').values())",
         tmp_path,

@@ -20,8 +20,8 @@ import torch
 
 from demos import allen_cahn as demo
 from demos.allen_cahn import Networks, Parallel, Result, Row, Setting, last, last_reduced
-from skfem_ml.hits import IMEX, Newton
-from skfem_ml.storage import write_whole
+from skfem_ml.learning.storage import write_whole
+from skfem_ml.stepping import IMEX, Newton
 
 OUTPUT = Path(__file__).with_suffix(".md")
 TARGET, FASTER = 1e-3, 10.0

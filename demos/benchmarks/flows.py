@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skfem_ml.hits import HiTS, discrepancy, hybrid, mean_squared_error, parareal, solve_adaptive
+from skfem_ml.hits import HiTS, discrepancy, hybrid, mean_squared_error, solve_adaptive
 from skfem_ml.hits.recipe import new_maps, train_map
 from skfem_ml.problems import OdeSystem, ode_systems
 from skfem_ml.reference import dop853, trajectories
-from skfem_ml.stepping import RK4, evolve
+from skfem_ml.stepping import RK4, evolve, parareal
 
 SEED = 0
 FOLDER = Path("skfem_ml_output/flows")

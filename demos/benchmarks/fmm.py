@@ -86,8 +86,7 @@ def operator(N: int) -> Row:
 def network(N: int) -> Row:
     import torch
 
-    from skfem_ml.fmm import H2Skeleton
-    from skfem_ml.fmm.network import FMMNet
+    from skfem_ml.fmm import FMMNet, H2Skeleton
 
     torch.set_num_threads(1)
     generator, before = torch.Generator().manual_seed(0), memory()

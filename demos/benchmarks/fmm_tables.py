@@ -19,18 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from skfem_ml.fmm.learning import Recipe, solver_conv, solver_deep, solver_fmmnet, solver_mnn
-from skfem_ml.fmm.regression import (
-    solver_affine_ridge,
-    solver_constant,
-    solver_h2,
-    solver_h2_ridge,
-    solver_kernel_ridge,
-)
+from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_h2, solver_h2_ridge, solver_kernel_ridge
+from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet
+from skfem_ml.fmm.networks import solver_conv, solver_mnn
+from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import custom_kernel, custom_samples, transfer_samples
-from skfem_ml.storage import write_whole
 
 SIZES = (320, 640, 1280)
 SAMPLES, TEST, VALIDATION = 20_000, 6_667, 1_333  # the paper's 2:1; validation samples are taken from the first part

@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image
 
 from demos import sequences as demo
+from skfem_ml.baselines import solver_esn, solver_recurrent
 from skfem_ml.compare import Row, compare
-from skfem_ml.hits.generation import parameter_count, solver_chosen, solver_hits, solver_trained
-from skfem_ml.hits.recurrent import solver_recurrent
-from skfem_ml.hits.reservoir import solver_esn
+from skfem_ml.hits import solver_chosen, solver_hits, solver_trained
+from skfem_ml.hits.generation import parameter_count
 from skfem_ml.problems import Sequence
 from skfem_ml.reference import solver_analogue, solver_linear, solver_mean, solver_persistence
 

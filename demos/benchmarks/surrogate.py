@@ -25,17 +25,12 @@ from skfem.models import unit_load
 from threadpoolctl import threadpool_limits
 
 from skfem_ml.coefficients import cracks
-from skfem_ml.lod import LOD
-from skfem_ml.lod.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
-from skfem_ml.lod.field_network import FieldNetwork
-from skfem_ml.lod.fitting import fit_as_published
-from skfem_ml.lod.judging import GeometricMean
-from skfem_ml.lod.labels import setting
-from skfem_ml.lod.networks import PatchMLP
-from skfem_ml.lod.surrogate import Surrogate
+from skfem_ml.coefficients.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
+from skfem_ml.learning.storage import write_whole
+from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate
+from skfem_ml.lod.surrogate import fit_as_published, setting
 from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
-from skfem_ml.storage import write_whole
 
 OUTPUT = Path(__file__)
 README = OUTPUT.parents[2] / "README.md"

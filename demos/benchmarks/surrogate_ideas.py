@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from demos.train_surrogate import CELLS, ELL, SEED, Recipe, labelled, learn
-from skfem_ml.lod.field_network import FieldNetwork
-from skfem_ml.optim import SOAP
-from skfem_ml.storage import write_whole
+from skfem_ml.learning import SOAP
+from skfem_ml.learning.storage import write_whole
+from skfem_ml.lod import FieldNetwork
 
 RECIPE = Recipe(8, False, square=80, corner=40, held=20, steps=150, level=4)
 OUTPUT = Path(__file__)

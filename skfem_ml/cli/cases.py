@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh, MeshQuad
 
-from skfem_ml.cells import bounding_box
 from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
 from skfem_ml.coefficients.files import MESH_SUFFIXES
 from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, require_file
-from skfem_ml.meshes import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
+from skfem_ml.meshes.cells import bounding_box
+from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
 from skfem_ml.problems import Diffusion
 
 SHIPPED = "inclusions.npy"

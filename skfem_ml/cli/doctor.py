@@ -103,7 +103,7 @@ def shipped_files(problems: list[str], folder: Path | None = None) -> dict[str, 
 def shipped_models(problems: list[str], folder: Path | None = None) -> dict[str, str]:
     """Read the models in the package: each file has the sha256 of its own card and weights."""
     try:
-        from skfem_ml.storage import load_model
+        from skfem_ml.learning.storage import load_model
     except Exception:  # torch is missing: already reported by `devices`
         return {}
     found = {}
@@ -122,7 +122,7 @@ def self_test(problems: list[str]) -> dict[str, str]:
     import numpy as np
     from skfem import MeshQuad
 
-    from skfem_ml.lod import LOD
+    from skfem_ml.lod.method import LOD
     from skfem_ml.problems import diffusion
 
     try:

@@ -14,8 +14,8 @@ from skfem_ml.cli.errors import held_interrupt
 def load_surrogate(model: str | None) -> Any:
     """Load a model by the name of a shipped one or by its file; ValueError that lists the names where none is given."""
     with held_interrupt():
-        from skfem_ml.lod.surrogate import Surrogate
-        from skfem_ml.storage import shipped
+        from skfem_ml.learning.storage import shipped
+        from skfem_ml.lod.surrogate.model import Surrogate
 
     if model is None:
         known = ", ".join(shipped("lod")) or "none is shipped; train one by skfem-ml train surrogate"
@@ -30,9 +30,9 @@ def learned_solver(
 
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge.
     """
-    from skfem_ml.lod import LOD
     from skfem_ml.lod.coarse_solver import solver_coarse
-    from skfem_ml.lod.hybrid import Hybrid
+    from skfem_ml.lod.method import LOD
+    from skfem_ml.lod.surrogate.hybrid import Hybrid
     from skfem_ml.problems import diffusion
 
     card = surrogate.card
@@ -64,15 +64,15 @@ def learned_rows(case: Any, models: list[str] | None, tol: float, engine: str) -
     ``models`` are names or files, which must fit the case (None: the shipped ones that do).
     """
     with held_interrupt():
-        from skfem_ml.storage import shipped
+        from skfem_ml.learning.storage import shipped
 
     names = list(models or shipped("lod"))
     if not names:
         return {}
-    from skfem_ml.lod import LOD
+    from skfem_ml.learning.storage import ModelMismatchError
     from skfem_ml.lod.coarse_solver import solver_coarse
+    from skfem_ml.lod.method import LOD
     from skfem_ml.problems import diffusion
-    from skfem_ml.storage import ModelMismatchError
 
     rows: dict[str, Callable] = {}
     for name in names:

@@ -99,8 +99,8 @@ def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[s
 
 
 def _solver(method: str, case: Any, lod: dict[str, Any], show: bool) -> Any:
-    from skfem_ml.cli.compare import warm_up
-    from skfem_ml.lod import solver_lod
+    from skfem_ml.cli.compare.diffusion import warm_up
+    from skfem_ml.lod.solver import solver_lod
     from skfem_ml.reference import solver_fem
 
     if method == "fem":

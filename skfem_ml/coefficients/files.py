@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.cells import midpoints, points_finder
-from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, RASTER_SUFFIXES, raster_to_cells, read_raster, require_file
+from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, RASTER_SUFFIXES, read_raster, require_file
 from skfem_ml.coefficients.validation import validate
+from skfem_ml.meshes.cells import midpoints, points_finder
+from skfem_ml.meshes.rasters import raster_to_cells
 
 MESH_SUFFIXES = (".vtu", ".vtk", ".xdmf", ".msh")
 CELL_TYPES = {1: ("line",), 2: ("triangle", "quad"), 3: ("tetra", "hexahedron")}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.fft import irfftn, next_fast_len, rfftn
 from skfem import Mesh
 
-from skfem_ml.cells import bounding_box, grid_index, relative_midpoints, widths
-from skfem_ml.coefficients.validation import check_choice, check_positive, check_rng
+from skfem_ml.checks import check_choice, check_positive, check_rng
+from skfem_ml.meshes.cells import bounding_box, grid_index, relative_midpoints, widths
 
 # Correlation lengths between a point and its periodic image: what wraps around is below 3e-4 of the variance.
 PADDING = {"exponential": 8.0, "gaussian": 5.0}

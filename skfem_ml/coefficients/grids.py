@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.cells import grid_index, relative_midpoints
-from skfem_ml.coefficients.validation import check_count, check_interval, check_rng
+from skfem_ml.checks import check_count, check_interval, check_rng
+from skfem_ml.meshes.cells import grid_index, relative_midpoints
 
 
 def iid_multilevel(

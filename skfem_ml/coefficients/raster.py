@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from skfem import Mesh
 
-from skfem_ml.cells import grid_index, mesh_lattice, relative_midpoints
-from skfem_ml.coefficients.validation import check_choice, check_interval
+from skfem_ml.checks import check_choice, check_interval
 
 Array = NDArray[np.float64]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RASTER_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".csv")
 ORIGINS = ("upper", "lower")
 SCALES = ("linear", "log")
-# A mean is the backward transform of the arithmetic mean of the forward one.
-TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "arithmetic": (np.asarray, np.asarray),
-    "harmonic": (np.reciprocal, np.reciprocal),
-    "geometric": (np.log, np.exp),
-}
-RESAMPLING = ("nearest", *TRANSFORMS)
 
 
 def read_raster(
@@ -162,46 +151,3 @@ def _grey_levels(path: Path, image) -> Array:
     if (pixels[..., :1] != pixels[..., :3]).any():
         raise ValueError(f"{path}: a colour image (mode {image.mode!r}) has no single grey level; make it grayscale")
     return pixels[..., 0] / 255
-
-
-def raster_to_cells(values: Array, mesh: Mesh, resample: str = "nearest") -> Array:
-    """Return a raster stretched over the mesh's bounding box as a coefficient, ``(nelems,)``.
-
-    ``values`` is ``(ny, nx)`` with row 0 at the bottom; a line mesh takes one row. ``resample`` is "nearest" (the pixel
-    that holds the cell's midpoint, the upper one on an edge) or the "arithmetic", "harmonic" or "geometric" mean over
-    the cell, exact for the piecewise constant raster: ``mean_K v``, ``1 / mean_K(1/v)``, ``exp(mean_K log v)``.
-    Raises ValueError where the means are asked for on a mesh whose cells are not axis-aligned boxes of one grid.
-    """
-    check_choice(resample, RESAMPLING, "resample")
-    dim = mesh.dim()
-    if dim > 2 or (dim == 1 and values.shape[0] != 1):
-        raise ValueError(
-            f"a raster of shape {values.shape} does not fit a mesh of dimension {dim}; expected a "
-            "mesh of dimension 2, or one row on a line mesh"
-        )
-    by_axis = values.T if dim == 2 else values[0]
-    if resample == "nearest":
-        return by_axis[tuple(grid_index(relative_midpoints(mesh), by_axis.shape))].astype(np.float64)
-    grid = mesh_lattice(mesh)
-    if grid is None:
-        raise ValueError(
-            f"resample={resample!r} needs axis-aligned boxes of one grid, got {type(mesh).__name__} with other cells; "
-            "use resample='nearest'"
-        )
-    forward, backward = TRANSFORMS[resample]
-    mean = forward(by_axis)
-    for axis, line in enumerate(grid.lines):
-        weights = _overlaps((line - line[0]) / (line[-1] - line[0]), by_axis.shape[axis])
-        mean = np.moveaxis(weights @ np.moveaxis(mean, axis, 0), 0, axis)
-    return backward(mean)[tuple(grid.index)]
-
-
-def _overlaps(line: Array, pixels: int) -> csr_matrix:
-    """Return the fraction of each interval of ``line`` that lies in each of equal pixels on (0, 1)."""
-    cuts = np.unique(np.concatenate([line, np.arange(1, pixels) / pixels]))
-    middle = (cuts[1:] + cuts[:-1]) / 2
-    interval = np.clip(np.searchsorted(line, middle) - 1, 0, len(line) - 2)
-    pixel = np.clip((middle * pixels).astype(int), 0, pixels - 1)
-    weights = csr_matrix((np.diff(cuts), (interval, pixel)), shape=(len(line) - 1, pixels))
-    # Normalised by their own sum, so that a constant raster stays constant to the last bit or so.
-    return csr_matrix(weights.multiply(1 / weights.sum(axis=1)))

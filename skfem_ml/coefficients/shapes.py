@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.cells import bounding_box, midpoints, widths
+from skfem_ml.checks import check_count, check_interval, check_positive, check_rng
 from skfem_ml.coefficients.grids import iid_multilevel
-from skfem_ml.coefficients.validation import check_count, check_interval, check_positive, check_rng
+from skfem_ml.meshes.cells import bounding_box, midpoints, widths
 
 
 def channels(

@@ -82,33 +82,3 @@ def _reject_tensor(bad: NDArray[np.bool_], tensors: NDArray, name: str, what: st
             f"{name}: {int(bad.sum())} of {bad.size} tensors are {what}, the first is {tensors[first].tolist()} in "
             f"cell {first}; give every cell a symmetric positive definite tensor"
         )
-
-
-def check_interval(low: float, high: float, name: str = "low, high") -> None:
-    """Raise ValueError unless ``0 < low <= high < inf``."""
-    if not (0 < low <= high < np.inf):
-        raise ValueError(f"{name}: expected 0 < low <= high, got low={low}, high={high}; swap or change them")
-
-
-def check_positive(value: float, name: str) -> None:
-    """Raise ValueError unless ``0 < value < inf``."""
-    if not (0 < value < np.inf):
-        raise ValueError(f"{name}: expected a positive, finite number, got {value}")
-
-
-def check_count(value: int, name: str, least: int = 0) -> None:
-    """Raise ValueError unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-
-
-def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def check_rng(rng: np.random.Generator) -> None:
-    """Raise TypeError unless ``rng`` is a numpy Generator."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy Generator, got {type(rng).__name__}; pass np.random.default_rng(0)")

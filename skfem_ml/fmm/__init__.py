@@ -1,10 +1,5 @@
-"""H2-matrices on points and finite element nodes.
+"""H2-matrices on points and finite element nodes, and networks on their graph (``fmm.networks``, which need torch)."""
 
-Networks on their graph are in `network` (FMMNet) and `deep` (DeepFMMNet), those they are compared with in `multiscale`
-and `fno`, the training in `learning`, files in `models`: these need torch. `regression` holds classical regressions.
-"""
+import lazy_loader
 
-from .operator import H2Operator, Storage
-from .skeleton import H2Skeleton, Level
-
-__all__ = ["H2Operator", "H2Skeleton", "Level", "Storage"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

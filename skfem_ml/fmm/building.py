@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve as dense_solve
 
-from .nested import Entries
-from .skeleton import H2Skeleton, Index
+from skfem_ml.fmm.nested import Entries
+from skfem_ml.fmm.skeleton import H2Skeleton, Index
 
 Array = NDArray[np.float64]
 Kernel = Callable[[Array, Array], Array]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import bsr_matrix
 
-from .nested import Nested, block_sparse, interpolative, stacked
-from .skeleton import H2Skeleton, Index
+from skfem_ml.fmm.nested import Nested, block_sparse, interpolative, stacked
+from skfem_ml.fmm.skeleton import H2Skeleton, Index
 
 Array = NDArray[np.float64]
 Columns = Callable[[Index], Array]

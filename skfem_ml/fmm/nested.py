@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
 from scipy.sparse import bsr_matrix
 
-from .skeleton import H2Skeleton, Index
+from skfem_ml.fmm.skeleton import H2Skeleton, Index
 
 Array = NDArray[np.float64]
 Entries = Callable[[Index, Index], Array]

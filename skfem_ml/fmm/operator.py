@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import bsr_matrix
 from scipy.sparse.linalg import LinearOperator
 
-from .building import Kernel, evaluated, regression, relative, to_tolerance
-from .columnwise import from_columns, unit_columns
-from .nested import Entries, Nested, blocks, far_points, nested
-from .skeleton import H2Skeleton, Index
+from skfem_ml.fmm.building import Kernel, evaluated, regression, relative, to_tolerance
+from skfem_ml.fmm.columnwise import from_columns, unit_columns
+from skfem_ml.fmm.nested import Entries, Nested, blocks, far_points, nested
+from skfem_ml.fmm.skeleton import H2Skeleton, Index
 
 Array = NDArray[np.float64]
 PROBES = 32  # columns of the matrix that measure the error of an operator made from a kernel

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.hits.hierarchy import HiTS
-from skfem_ml.stepping import OdeResult
+from skfem_ml.stepping.evolution import OdeResult
 
 Array = NDArray[np.float64]
 

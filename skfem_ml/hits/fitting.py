@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skfem_ml.hits.flow_map import FlowMap
-from skfem_ml.optim import SOAP
-from skfem_ml.training import History, fit
+from skfem_ml.learning.optim import SOAP
+from skfem_ml.learning.training import History, fit
 
 Array = NDArray[np.float64]
 OPTIMISERS = ("soap", "adam")

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.hierarchy import HiTS
-from skfem_ml.nn import MLP
-from skfem_ml.optim import SOAP
+from skfem_ml.learning.nn import MLP
+from skfem_ml.learning.optim import SOAP
+from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
 from skfem_ml.solutions import Generated
-from skfem_ml.training import History, fit
 
 Array = NDArray[np.float64]
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from skfem_ml.hits.files import load_maps, save_maps
 from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
-from skfem_ml.hits.interpolation import KINDS, Rhs, interpolate
-from skfem_ml.stepping import OdeResult
-from skfem_ml.training import History
+from skfem_ml.learning.training import History
+from skfem_ml.stepping.evolution import OdeResult, check_states
+from skfem_ml.stepping.interpolation import KINDS, Rhs, interpolate
 
 Array = NDArray[np.float64]
 
@@ -224,16 +224,6 @@ def mean_squared_error(hits: HiTS, t: Array, y: Array, interpolation: str = "cub
     with np.errstate(over="ignore", invalid="ignore"):
         error = float(np.mean((hits.predict(t, y[..., 0], interpolation=interpolation, f=f).y - y) ** 2))
     return error if math.isfinite(error) else math.inf
-
-
-def check_states(y0: ArrayLike, size: int | None = None) -> Array:
-    """Return states ``(n,)`` or ``(batch, n)`` in double; ValueError for other shapes, another n, or not finite."""
-    y0 = np.asarray(y0, dtype=float)
-    if y0.ndim not in (1, 2) or not y0.size or (size is not None and y0.shape[-1] != size):
-        raise ValueError(f"y0: expected ({size or 'n'},) or (batch, {size or 'n'}), got {y0.shape}")
-    if not np.isfinite(y0).all():
-        raise ValueError(f"y0: expected finite values, got {int((~np.isfinite(y0)).sum())} that are not")
-    return y0
 
 
 def _rows(stepper: Any, states: Array) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import DenseOutput, OdeSolver
 
-from skfem_ml.hits.hierarchy import HiTS, check_states
+from skfem_ml.hits.hierarchy import HiTS
+from skfem_ml.stepping.evolution import check_states
 
 Array = NDArray[np.float64]
 

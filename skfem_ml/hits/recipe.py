@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
-from skfem_ml.nn import MLP
-from skfem_ml.training import History
+from skfem_ml.learning.nn import MLP
+from skfem_ml.learning.training import History
 
 VARIANTS = ("ours", "published")
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.hits.flow_map import FlowMap
-from skfem_ml.hits.pod import POD
-from skfem_ml.hits.semidiscrete import check_rows
+from skfem_ml.stepping.pod import POD
+from skfem_ml.stepping.semidiscrete import check_rows
 
 Array = NDArray[np.float64]
 

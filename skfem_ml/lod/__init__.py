@@ -1,7 +1,5 @@
 """Localized orthogonal decomposition on Q1 meshes: the complete public list."""
 
-from .interpolation import CLEMENT, NODAL, PROJECTION, Interpolation
-from .solver import solver_lod
-from .space import LOD
+import lazy_loader
 
-__all__ = ["CLEMENT", "LOD", "NODAL", "PROJECTION", "Interpolation", "solver_lod"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

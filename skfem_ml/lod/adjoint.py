@@ -10,10 +10,10 @@ from numpy import ndarray
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
-from .exact_gradient import exact_matrices
-from .inputs import place_of
-from .space import LOD
-from .surrogate import Surrogate
+from skfem_ml.lod.gradient import exact_matrices
+from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.inputs import place_of
+from skfem_ml.lod.surrogate.model import Surrogate
 
 
 def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy import ndarray
 from skfem import Basis, Mesh
 
-from ..problems import Diffusion, load
-from ..solutions import FEFunction
-from .solver import check_boundaries, solve_coarse
-from .space import LOD
+from skfem_ml.lod.method import LOD
+from skfem_ml.lod.solver import check_boundaries, solve_coarse
+from skfem_ml.problems import Diffusion, load
+from skfem_ml.solutions import FEFunction
 
 
 def solver_coarse(

@@ -9,9 +9,9 @@ from numpy import ndarray
 from skfem import BilinearForm, condense, solve
 from skfem.models import unit_load
 
-from ..metrics import l2_error, spectral_error
-from ..problems import diffusion
-from .space import LOD
+from skfem_ml.lod.method import LOD
+from skfem_ml.metrics import l2_error, spectral_error
+from skfem_ml.problems import diffusion
 
 
 class GeometricMean:

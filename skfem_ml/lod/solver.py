@@ -11,9 +11,9 @@ from numpy import ndarray
 from scipy.sparse.linalg import spsolve
 from skfem import Basis, Mesh, condense, solve
 
-from ..problems import Diffusion, diffusion, load
-from ..solutions import FEFunction
-from .space import LOD
+from skfem_ml.lod.method import LOD
+from skfem_ml.problems import Diffusion, diffusion, load
+from skfem_ml.solutions import FEFunction
 
 VARIANTS = ("petrov-galerkin", "galerkin")
 FROM_PROBLEM = ("refine", "cells", "fine", "dirichlet")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Basis, CellBasis, ElementLineP2, ElementQuad2, ElementTetP2, ElementTriP2, Mesh, condense, solve
 
-from skfem_ml.cells import bounding_box
+from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems import Diffusion, Heat, diffusion, load
 from skfem_ml.solutions import Analytic, FEFunction
 

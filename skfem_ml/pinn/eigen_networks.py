@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skfem_ml.coefficients.validation import check_choice
-from skfem_ml.nn import MLP, mlp_jet
-from skfem_ml.optim import LevenbergMarquardt
+from skfem_ml.checks import check_choice
+from skfem_ml.learning.nn import MLP, mlp_jet
+from skfem_ml.learning.optim import LevenbergMarquardt
+from skfem_ml.learning.training import fit
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs
-from skfem_ml.training import fit
 
 Array = NDArray[np.float64]
 

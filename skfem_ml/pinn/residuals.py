@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from skfem import Basis, CellBasis, MeshHex, MeshLine, MeshQuad
 from torch import Tensor
 
+from skfem_ml.learning.nn import MLP, mlp_jet, to_torch
 from skfem_ml.metrics import gauss_times
-from skfem_ml.nn import MLP, mlp_jet, to_torch
 from skfem_ml.pinn.distances import require_laplacian
 from skfem_ml.pinn.trial import Trial
 from skfem_ml.problems import Diffusion, Heat, diffusion, evaluate, mass

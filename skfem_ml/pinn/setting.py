@@ -6,8 +6,8 @@ from typing import Any
 
 from skfem import Basis, CellBasis
 
-from skfem_ml.cells import bounding_box
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.checks import check_choice
+from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import is_box, quadratic_basis
 from skfem_ml.pinn.residuals import LinearResidual, one_cell, strong_heat, time_line, weak_diffusion, weak_heat
 from skfem_ml.pinn.trial import Trial, require_gradient

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skfem_ml.coefficients.validation import check_choice
-from skfem_ml.nn import MLP, to_torch
-from skfem_ml.optim import SOAP, LevenbergMarquardt, SSBroyden
+from skfem_ml.checks import check_choice
+from skfem_ml.learning.nn import MLP, to_torch
+from skfem_ml.learning.optim import SOAP, LevenbergMarquardt, SSBroyden
+from skfem_ml.learning.training import History, fit
 from skfem_ml.pinn.residuals import NetworkResidual
 from skfem_ml.pinn.setting import residual_of
 from skfem_ml.pinn.trial import LearnedSolution, trial_of
 from skfem_ml.problems import Diffusion, Heat
-from skfem_ml.training import History, fit
 
 Array = NDArray[np.float64]
 # torch's L-BFGS runs this many iterations a step; one at a time it loses its way.

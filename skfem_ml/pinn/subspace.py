@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, svd
 
-from skfem_ml.cells import bounding_box
+from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import box_distance, fe_distance, is_box
 from skfem_ml.pinn.elm import RandomFeatures
 from skfem_ml.problems import Eigenproblem

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Basis, CellBasis, LinearForm, Mesh, MeshLine
 
-from skfem_ml.cells import bounding_box
+from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems.diffusion import Field, evaluate
 from skfem_ml.solutions import Analytic
 

@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csc_matrix, csr_matrix, issparse
 from scipy.sparse.linalg import eigsh, lobpcg
 
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.checks import check_choice
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs
 from skfem_ml.solvers import preconditioner_pyamg

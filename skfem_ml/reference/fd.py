@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.sparse import csc_matrix, diags, identity
 
-from skfem_ml.cells import bounding_box
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.checks import check_choice
+from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems import Heat, evaluate
 from skfem_ml.solutions import Evolution
-from skfem_ml.stepping import ThetaMethod, evolve, step_count
+from skfem_ml.stepping.evolution import evolve, step_count
+from skfem_ml.stepping.linear import ThetaMethod
 
 Array = NDArray[np.float64]
 SLICES = 400

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from skfem import Basis, CellBasis, Element, Mesh, condense, solve
 
-from skfem_ml.cells import cell_finder, midpoints
-from skfem_ml.coefficients.validation import check_choice, validate
+from skfem_ml.checks import check_choice
+from skfem_ml.coefficients.validation import validate
+from skfem_ml.meshes.cells import cell_finder, midpoints
 from skfem_ml.problems import Diffusion, Heat, diffusion
 from skfem_ml.reference.fem_heat import solver_fem_heat
 from skfem_ml.solutions import FEFunction, probes

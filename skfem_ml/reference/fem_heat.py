@@ -8,10 +8,11 @@ import numpy as np
 from skfem import Basis, BilinearForm, Element, Mesh
 from skfem.helpers import dot, grad
 
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.checks import check_choice
 from skfem_ml.problems import Heat, evaluate, mass
 from skfem_ml.solutions import Evolution, FEFunction
-from skfem_ml.stepping import Gauss4, ThetaMethod, evolve
+from skfem_ml.stepping.evolution import evolve
+from skfem_ml.stepping.linear import Gauss4, ThetaMethod
 
 # Slices are interpolated in time by a polynomial of a degree that keeps the order of the scheme.
 DEGREE = {"cn": 3, "gauss4": 7}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from skfem_ml.coefficients.validation import check_choice
+from skfem_ml.checks import check_choice
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import solve_ivp
 
 from skfem_ml.problems.ode import OdeSystem
-from skfem_ml.stepping import OdeResult
+from skfem_ml.stepping.evolution import OdeResult
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def trajectories(
         return _reference(system, y0, t, rtol)
     import torch  # the file format's library
 
-    from skfem_ml.storage import load_model, save_model
+    from skfem_ml.learning.storage import load_model, save_model
 
     card = {"system": system.name, "split": split, "every": every, "dt": system.dt, "rtol": rtol, "seed": seed}
     digest = hashlib.sha256(y0.tobytes() + repr(card).encode()).hexdigest()

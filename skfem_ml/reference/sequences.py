@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skfem_ml.problems import Sequence
 from skfem_ml.reference.kuramoto import KuramotoSivashinsky, ks_start
 from skfem_ml.solutions import Generated
-from skfem_ml.stepping import evolve
+from skfem_ml.stepping.evolution import evolve
 
 Array = NDArray[np.float64]
 Generator = Callable[[Sequence], Generated]

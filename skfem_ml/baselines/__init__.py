@@ -1,0 +1,5 @@
+"""What the methods are judged against: recurrent networks, regressions, multiscale networks, neural operators."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""``skfem-ml compare WHAT``: one file a kind of problem."""

@@ -1,0 +1,1 @@
+"""``skfem-ml train WHAT``: one file a kind of network."""

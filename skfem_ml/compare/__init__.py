@@ -1,0 +1,7 @@
+"""``compare(problem, {"name": solver, ...}) -> Table``: solvers side by side on one problem."""
+
+from skfem_ml.compare.measures import measure_of
+from skfem_ml.compare.run import compare
+from skfem_ml.compare.table import Row, Table
+
+__all__ = ["Row", "Table", "compare", "measure_of"]

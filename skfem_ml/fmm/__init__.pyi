@@ -1,0 +1,9 @@
+from .networks import DeepFMMNet as DeepFMMNet
+from .networks import FMMNet as FMMNet
+from .networks import Recipe as Recipe
+from .networks import solver_deep as solver_deep
+from .networks import solver_fmmnet as solver_fmmnet
+from .operator import H2Operator as H2Operator
+from .operator import Storage as Storage
+from .skeleton import H2Skeleton as H2Skeleton
+from .skeleton import Level as Level

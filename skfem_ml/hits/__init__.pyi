@@ -1,0 +1,17 @@
+from .control import discrepancy as discrepancy
+from .control import solve_adaptive as solve_adaptive
+from .control import solve_ensemble as solve_ensemble
+from .fitting import fit_map as fit_map
+from .flow_map import FlowMap as FlowMap
+from .generation import solver_chosen as solver_chosen
+from .generation import solver_hits as solver_hits
+from .generation import solver_trained as solver_trained
+from .hierarchy import HiTS as HiTS
+from .hierarchy import hybrid as hybrid
+from .hierarchy import mean_squared_error as mean_squared_error
+from .method import HiTSMethod as HiTSMethod
+from .reduced import ReducedMap as ReducedMap
+from .reduced import Remainder as Remainder
+from .reduced import remainder_pairs as remainder_pairs
+from .splitting import SplittingNet as SplittingNet
+from .splitting import allen_cahn_reaction as allen_cahn_reaction

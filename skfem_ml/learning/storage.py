@@ -1,0 +1,173 @@
+"""Tensors and a card on disk: safetensors with an own checksum, written whole or not at all, never unpickled.
+
+The header of the file holds one entry of our own: the sha256 of card and tensors (64 characters), then the card (JSON).
+Nothing that stands in a file is run, imported or opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+MAX_HEADER = 2**20  # bytes: cards are small, and the header is parsed before anything can be verified
+MAX_FILE = 2**30
+ENTRY = "skfem_ml"
+MODELS = Path(__file__).parents[1] / "models"
+
+
+class CorruptModelError(ValueError):
+    """The file is not what `save_model` wrote: truncated, changed, too large, a pickle or something else."""
+
+
+class ModelMismatchError(ValueError):
+    """The model is sound but made for another setting; ``wanted`` and ``got`` hold the entries that differ."""
+
+    def __init__(self, what: str, wanted: Mapping[str, Any], got: Mapping[str, Any], remedy: str):
+        self.wanted, self.got = dict(wanted), dict(got)
+        pairs = "; ".join(f"{key}: wanted {wanted[key]!r}, got {got.get(key)!r}" for key in wanted)
+        super().__init__(f"{what}: {pairs}; {remedy}")
+
+
+def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write named tensors and a card of JSON values; what was at ``path`` stays whole until it is replaced.
+
+    Raises ValueError for a card that is no JSON (NaN and infinity are none) and for files or headers above the caps,
+    OSError where the disk refuses.
+    """
+    try:
+        text = json.dumps(dict(card), allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"card: expected JSON values (finite numbers, text, lists, dicts), got {error}") from error
+    held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # One entry, not two: the library writes several in an order that changes from run to run.
+    data = serialise(held, {ENTRY: _digest(held, text) + text})
+    header = int.from_bytes(data[:8], "little")
+    if header > MAX_HEADER or len(data) > MAX_FILE:
+        raise ValueError(
+            f"{path}: expected at most {MAX_HEADER} bytes of header and {MAX_FILE} in all, got {header} and "
+            f"{len(data)}; such a file would not load again, so split it"
+        )
+    write_whole(path, data)
+
+
+def shipped(room: str) -> dict[str, Path]:
+    """The models of the package in a folder of its models, "lod" or "hits": name -> file."""
+    return {path.stem: path for path in sorted((MODELS / room).glob("*.safetensors"))}
+
+
+def find_model(room: str, name_or_path: str | Path) -> Path:
+    """The file of a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+    Raises FileNotFoundError with the names there are.
+    """
+    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
+        return Path(name_or_path)
+    known = shipped(room)
+    if name_or_path not in known:
+        raise FileNotFoundError(
+            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
+            "a path with its suffix, got neither"
+        )
+    return known[name_or_path]
+
+
+def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors (on the CPU) and card of a file of `save_model`, after checking every byte of both.
+
+    Raises FileNotFoundError, and CorruptModelError for everything that `save_model` did not write.
+    """
+    data = _read(Path(path))
+    try:
+        card_text, digest = _own_entries(data)
+        tensors = parse(data)
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OverflowError, RuntimeError) as error:
+        raise CorruptModelError(
+            f"{path}: expected a file of save_model, got one that cannot be read ({type(error).__name__}: "
+            f"{str(error)[:200]}); it is truncated or changed, fetch or train it again"
+        ) from error
+    if _digest(tensors, card_text) != digest:
+        raise CorruptModelError(
+            f"{path}: expected the sha256 {digest!r}, got another; the file was changed, fetch or train it again"
+        )
+    return tensors, json.loads(card_text)
+
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write bytes so that ``path`` holds the old or the new content at every moment, whatever happens meanwhile.
+
+    A temporary file in the same folder is written, synchronised and put in place at once. A process that is killed may
+    leave its temporary file (``.name.*.tmp``), never a damaged ``path``.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        # Opened like any new file, so that the user's umask decides who may read it.
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the new name itself must reach the disk
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _read(path: Path) -> bytes:
+    # Looked at before it is opened: opening a named pipe would wait for ever.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise CorruptModelError(f"{path}: expected a regular file, got a folder, a pipe or a device")
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE + 1)
+    if data[:1] == b"\x80" or data[:4] == b"PK\x03\x04":
+        raise CorruptModelError(
+            f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
+            "opened, write the weights with save_model"
+        )
+    if len(data) > MAX_FILE:
+        raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got more; this is no model of ours")
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > min(MAX_HEADER, len(data) - 8):
+        raise CorruptModelError(
+            f"{path}: expected a header within the file's {len(data)} bytes (at most {MAX_HEADER}), got {header} "
+            "declared; the file is truncated or changed, fetch or train it again"
+        )
+    return data
+
+
+def _own_entries(data: bytes) -> tuple[str, str]:
+    """Card and checksum, as they stand in the header. Raises what json and dict raise."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    entry = header["__metadata__"][ENTRY]
+    digest, card = entry[:64], entry[64:]
+    if not isinstance(json.loads(card), dict):
+        raise TypeError("the card is no dictionary")
+    return card, digest
+
+
+def _digest(tensors: Mapping[str, Tensor], card: str) -> str:
+    """sha256 over card, names, types, shapes and bytes; lengths go in, so that nothing can move between them."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        head = json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
+        total.update(len(head).to_bytes(8, "little") + head)
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    text = card.encode()
+    total.update(len(text).to_bytes(8, "little") + text)
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""Engines: who solves the corrector problems."""

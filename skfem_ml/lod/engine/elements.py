@@ -1,0 +1,257 @@
+"""Static condensation of coarse quads onto their boundary, merging blocks of cells upwards.
+
+A coarse element becomes a bordered matrix: unknowns are its 4 n boundary nodes, columns the constraints P (4), the
+functionals R = a(lambda_c, .) of its corners (4), and loads where there are any. Corners are the two left ones, then
+the two right ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from skfem_ml.lod.engine.bordered import Eliminated, eliminate, flat_index, recover, scatter_add
+from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.lod.mesh.interpolation import hat_values, tensor
+
+
+def boundary_nodes(s: int) -> ndarray:
+    """Places (x, y) of the 4 s nodes around s x s cells: west and east with corners, then south and north."""
+    y, x = np.arange(s + 1), np.arange(1, s)
+    west, east = np.stack([0 * y, y]), np.stack([0 * y + s, y])
+    south, north = np.stack([x, 0 * x]), np.stack([x, 0 * x + s])
+    return np.concatenate([west, east, south, north], axis=1)
+
+
+def merge_factors(count: int) -> list[int]:
+    """Prime factors, so that ``count`` cells along an edge are merged in steps as small as can be."""
+    factors, prime = [], 2
+    while count > 1:
+        while count % prime == 0:
+            factors.append(prime)
+            count //= prime
+        prime += 1
+    return factors
+
+
+CORNERS = [0, 2, 1, 3]  # lexicographic corners in the order of a stack: the two left ones, then the two right ones
+CHUNK_BYTES = 2**21  # matrices of elements merged at a time: they should stay in the cache
+
+
+class Merge:
+    """Index maps of one merge: q x q blocks of s x s cells become one, and the nodes between them are eliminated."""
+
+    def __init__(self, n: int, s: int, q: int, columns: int):
+        size = q * s
+        inner = np.array([(x, y) for y in range(1, size) for x in range(1, size) if x % s == 0 or y % s == 0]).T
+        nodes = np.concatenate([inner.reshape(2, -1), boundary_nodes(size)], axis=1)
+        self.inner, self.width = inner.size // 2, nodes.shape[1] + columns
+        place = np.full((size + 1, size + 1), -1)
+        place[nodes[0], nodes[1]] = np.arange(nodes.shape[1])
+        extra = nodes.shape[1] + np.arange(columns)
+        self.children, self.child_rows = [], []
+        for by in range(q):
+            for bx in range(q):
+                x, y = boundary_nodes(s) + s * np.array([[bx], [by]])
+                rows = torch.from_numpy(np.append(place[x, y], extra))
+                self.child_rows.append(rows)
+                self.children.append(flat_index(rows, rows, self.width))
+        blocks = n // size  # parents along an edge of the element
+        self.blocks, self.q = blocks, q
+        corner = size * np.stack(np.divmod(np.arange(blocks**2), blocks)[::-1])  # (2, parents)
+        at = corner[:, :, None] + inner.reshape(2, 1, -1)
+        self.border_nodes = torch.from_numpy(at[0] + (n + 1) * at[1])  # (parents, inner)
+
+    def child(self, blocks: Tensor, number: int) -> Tensor:
+        """Of child matrices (E, child blocks, ...), those at one place of their parents: (E, parents, ...)."""
+        e, b, q = len(blocks), self.blocks, self.q
+        by, bx = divmod(number, q)
+        return blocks.view(e, b, q, b, q, *blocks.shape[2:])[:, :, by, :, bx]
+
+    def joined(self, children: Tensor) -> Tensor:
+        """Blocks grouped by parent, (E, parents, q * q, ...), in the order of child blocks (E, child blocks, ...)."""
+        e, b, q = len(children), self.blocks, self.q
+        grouped = children.view(e, b, b, q, q, *children.shape[3:]).transpose(2, 3)
+        return grouped.reshape(e, b * b * q * q, *children.shape[3:])
+
+
+class ElementCondenser:
+    """Bordered matrices of coarse elements, interior eliminated.
+
+    Parameters
+    ----------
+    space
+        The space; two-dimensional.
+    fine_form
+        The form with its coefficients. Where it is one matrix times the value of the cell, whole coefficient cells are
+        condensed once and for all; else the merging starts from the element matrices of the fine mesh.
+    loads
+        Functionals on elements ``(nelems, (n + 1)**2, columns)``, or None.
+    """
+
+    def __init__(self, space: Discretisation, fine_form: FineForm, loads: ndarray | None):
+        self.space, self.fine_form, n = space, fine_form, space.n
+        self.device = torch.device(space.device)
+        self.unit = fine_form.unit_matrix
+        self.leaf = n // space.m if self.unit is not None and loads is None else 1
+        projector = space.interpolation.local(n, 2)[CORNERS]
+        hats = tensor(hat_values(n), 2)[CORNERS]
+        outer = boundary_nodes(n)
+        self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1])
+        self.hats = self._tensor(hats[:, self.outer].T)  # (4n, 4)
+        border = (
+            projector.T[None]
+            if loads is None
+            else np.concatenate([np.broadcast_to(projector.T, (len(loads), *projector.T.shape)), loads], axis=2)
+        )
+        self.border = self._tensor(border)  # (1 or nelems, (n+1)**2, columns)
+        self.columns = self.border.shape[2]
+        self.moments = self._tensor(np.zeros((self.columns, 4)))  # P against the hats of the corners
+        self.moments[:4] = self._tensor(projector @ hats.T)
+        self.merges, size = [], self.leaf
+        for q in merge_factors(n // self.leaf):
+            self.merges.append(Merge(n, size, q, self.columns))
+            size *= q
+        self.uniform = space.interpolation.average == "count"  # then scaling a constraint is idle
+        if self.leaf > 1:
+            self._prepare_leaf(projector)
+
+    def _tensor(self, array: ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _prepare_leaf(self, projector: ndarray) -> None:
+        """Condense s x s fine cells of value one: stiffness A, constraints B and their Gram G at every place in T."""
+        n, s = self.space.n, self.leaf
+        merge = Merge(s, 1, s, 0)
+        matrix = torch.zeros(1, merge.width, merge.width, dtype=torch.float64)
+        for child in merge.children:
+            scatter_add(matrix, child, torch.from_numpy(self.unit)[CORNERS][:, CORNERS][None])
+        done = eliminate(matrix, merge.inner)
+        corner = s * np.stack(np.divmod(np.arange((n // s) ** 2), n // s)[::-1])
+        x, y = (
+            corner[:, :, None] + np.stack([merge.border_nodes[0] % (s + 1), merge.border_nodes[0] // (s + 1)])[:, None]
+        )
+        self.leaf_nodes = torch.from_numpy(x + (n + 1) * y).to(self.device)  # (places, inner)
+        inner = torch.from_numpy(projector.T)[self.leaf_nodes.cpu()]  # (places, inner, 4)
+        half = torch.linalg.solve_triangular(done.factor, inner, upper=False)
+        self.leaf_stiffness = done.schur[0].to(self.device)
+        self.leaf_border = -(done.coupling @ half).to(self.device)
+        self.leaf_gram = -(half.mT @ half).to(self.device)
+        self.leaf_step = Eliminated(
+            done.schur,
+            done.factor.to(self.device),
+            torch.cat([done.coupling.expand(len(half), -1, -1), half.mT], dim=1).to(self.device),
+        )
+
+    def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
+        """Bordered matrices of elements, ``(k, 4 n + 8 [+ loads], ...)``: boundary nodes, P, R, loads.
+
+        With ``keep`` also the elimination steps, to recover their interior.
+        """
+        if keep or not len(elements) or not self.merges:
+            return self._condense(elements)
+        chunk = max(1, CHUNK_BYTES // (8 * max(merge.blocks**2 * merge.width**2 for merge in self.merges)))
+        parts = [self._condense(elements[start : start + chunk])[0] for start in range(0, len(elements), chunk)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)), []
+
+    def loaded_rows(self, matrices: Tensor) -> Tensor:
+        """Columns of loads of condensed elements; without loads of their own, these are the functionals R."""
+        own = 4 * self.space.n + 8
+        if self.columns > 4:
+            return matrices[:, :own, own:]
+        return matrices[:, :own, own - 4 : own][:, :, CORNERS]
+
+    def _condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
+        border = self.border if len(self.border) == 1 else self.border[torch.from_numpy(elements).to(self.device)]
+        blocks, steps = self._leaves(elements), []
+        for merge in self.merges:
+            matrix = blocks.new_zeros(len(blocks), merge.blocks**2, merge.width, merge.width)
+            for number, child in enumerate(merge.children):
+                scatter_add(matrix, child.to(self.device), merge.child(blocks, number))
+            matrix[:, :, -self.columns :, : merge.inner] += border[:, merge.border_nodes.to(self.device)].mT
+            steps.append(eliminate(matrix, merge.inner))
+            blocks = steps[-1].schur
+        return self._with_functionals(blocks[:, 0], border, elements), steps
+
+    def _leaves(self, elements: ndarray) -> Tensor:
+        """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + columns, ...)``."""
+        s, c = self.leaf, self.columns
+        if self.unit is None:
+            cells = self.space.refinement.cells[elements]
+            values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
+            values = values[..., CORNERS, :][..., CORNERS]
+            return torch.nn.functional.pad(values, (0, c, 0, c))
+        value = self._values(elements)[..., None, None]
+        if s == 1:
+            unit = self._tensor(self.unit[CORNERS][:, CORNERS])
+            return value * torch.nn.functional.pad(unit, (0, c, 0, c))
+        out = value.new_zeros(*value.shape[:2], 4 * s + c, 4 * s + c)
+        out[..., : 4 * s, : 4 * s] = value * self.leaf_stiffness
+        out[..., : 4 * s, 4 * s : 4 * s + 4] = self.leaf_border
+        out[..., 4 * s : 4 * s + 4, : 4 * s] = self.leaf_border.mT
+        out[..., 4 * s : 4 * s + 4, 4 * s : 4 * s + 4] = self.leaf_gram / value
+        return out
+
+    def _values(self, elements: ndarray) -> Tensor:
+        """Value of the coefficient on every leaf, ``(k, leaves)``."""
+        cells = self.space.coefficient_refinement.cells[elements]
+        if self.leaf == 1 and self.space.m < self.space.n:
+            cells = self.space.coefficient_cell[self.space.refinement.cells[elements]]
+        a = self.fine_form.coefficients.get("a", 1.0)
+        return self._tensor(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
+
+    def _with_functionals(self, blocks: Tensor, border: Tensor, elements: ndarray) -> Tensor:
+        """Add the boundary's part of the border, and the columns R.
+
+        R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no
+        elimination of its own. The last term is left out for loads and for R itself: what comes out in the end is then
+        g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
+        """
+        nb, c = 4 * self.space.n, self.columns
+        stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + border[:, self.outer.to(self.device)]
+        gram = blocks[:, nb:, nb:]
+        moments = self.moments
+        if not self.uniform:
+            weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
+            weight[:, :4] = self._tensor(self.space.averages[elements][:, CORNERS])
+            columns, gram = columns * weight[:, None], gram * weight[:, None] * weight[:, :, None]
+            moments = moments * weight[:, :, None]
+        functional = stiffness @ self.hats
+        mixed = columns.mT @ self.hats - moments  # (k, columns, 4)
+        out = blocks.new_empty(len(blocks), nb + c + 4, nb + c + 4)
+        order = torch.cat([torch.arange(nb + 4), nb + 8 + torch.arange(c - 4), nb + 4 + torch.arange(4)])
+        rows = [
+            torch.cat([stiffness, columns, functional], 2),
+            torch.cat([columns.mT, gram, mixed], 2),
+            torch.cat([functional.mT, mixed.mT, functional.mT @ self.hats], 2),
+        ]
+        if c == 4:
+            return torch.cat(rows, 1)
+        out[:, order[:, None], order] = torch.cat(rows, 1)  # P, R, loads
+        return out
+
+    def interior(self, elements: ndarray, steps: list[Eliminated], boundary: Tensor, coefficients: Tensor) -> Tensor:
+        """Nodal values ``(k, (n + 1)**2, v)`` of solutions on elements with the given boundary values ``(k, 4 n, v)``.
+
+        ``coefficients`` ``(k, columns, v)`` multiply the border's columns on the right-hand side (minus the multipliers
+        for P); ``steps`` are those of ``condense`` on the same elements.
+        """
+        k, _, v = boundary.shape
+        out = boundary.new_zeros(k, (self.space.n + 1) ** 2, v)
+        out[:, self.outer.to(self.device)] = boundary
+        values = boundary[:, None]  # (k, blocks, nodes around, v)
+        for merge, step in zip(reversed(self.merges), reversed(steps), strict=True):
+            spread = coefficients[:, None].expand(-1, values.shape[1], -1, -1)
+            inner = recover(step, torch.cat([values, -spread], 2))
+            out[:, merge.border_nodes.ravel().to(self.device)] = inner.reshape(k, -1, v)
+            whole = torch.cat([inner, values], 2)
+            children = torch.stack([whole[:, :, rows[: -self.columns].to(self.device)] for rows in merge.child_rows], 2)
+            values = merge.joined(children)
+        if self.leaf > 1:
+            spread = coefficients[:, None] / self._values(elements)[..., None, None]
+            inner = recover(self.leaf_step, torch.cat([values, -spread], 2))
+            out[:, self.leaf_nodes.ravel()] = inner.reshape(k, -1, v)
+        return out

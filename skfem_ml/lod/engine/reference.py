@@ -1,0 +1,197 @@
+"""Reference engine: one sparse saddle-point problem a patch, solved by its Schur complement. Clear and general."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.linalg import splu
+
+from skfem_ml.lod.engine.threads import one_thread
+from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.lod.mesh.interpolation import hat_values, tensor
+
+BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
+
+
+class Patch(NamedTuple):
+    """One patch problem: fine ``cells`` and ``nodes`` (global numbers), stiffness, constraints, free nodes."""
+
+    cells: ndarray
+    corners: ndarray  # positions in ``nodes`` of the corners of every cell
+    nodes: ndarray
+    stiffness: csr_matrix
+    constraints: csr_matrix
+    free: ndarray
+    own: ndarray  # positions in ``nodes`` of the fine nodes of T
+
+
+class ReferenceEngine:
+    """Element correctors by scipy's ``splu``: find w in W(N^l(T)) with a(w, v) = g_T(v) for all v in W(N^l(T)).
+
+    W is the kernel of the quasi-interpolation, zero on the rim of the patch inside the domain and on Gamma_D. With C
+    the constraints, K w = g - C^T mu and C w = 0, so (C K^-1 C^T) mu = C K^-1 g (Engwer et al. 2019, section 3). Lines,
+    quads and hexes, any union of cells, any symmetric elliptic form.
+
+    Parameters
+    ----------
+    space
+        The space.
+    fine_form
+        The form with its coefficients.
+    """
+
+    def __init__(self, space: Discretisation, fine_form: FineForm):
+        self.space, self.fine_form = space, fine_form
+        self.projector = space.interpolation.local(space.n, space.grid.dim)
+        self.hats = tensor(hat_values(space.n), space.grid.dim)  # (2**d, (n+1)**d)
+
+    def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
+        """Pairs of elements and their rows g_T(lambda_i) - a(w_T, lambda_i), ``(k, rows, columns)``.
+
+        ``loads`` are functionals on T, ``(nelems, (n + 1)**d, columns)``; without them they are a_T(lambda_j, .), and
+        the rows are the local matrix S_T.
+        """
+        for T, patch, g, w in self._solved(elements, loads):
+            residual = -(patch.stiffness @ w)
+            residual[patch.own] += g
+            on_coarse = self.space.prolongation[patch.nodes].T @ residual  # (coarse.N, columns)
+            rows = self.space.patches.nodes[T]
+            yield np.array([T]), np.where(rows[:, None] >= 0, on_coarse[rows], 0)[None]
+
+    def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
+        """Elements, the fine nodes of their patches ``(k, nodes)`` and the correctors there ``(k, nodes, columns)``."""
+        for T, patch, _, w in self._solved(elements, loads):
+            yield np.array([T]), patch.nodes[None], w[None]
+
+    def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
+        """The sum of all correctors on the fine mesh, ``(fine.N,)``; columns weighted by ``(nelems, columns)``."""
+        total = np.zeros(self.space.fine_grid.mesh.p.shape[1])
+        for T, patch, _, w in self._solved(elements, loads):
+            total[patch.nodes] += w.sum(axis=1) if weights is None else w @ weights[T]
+        return total
+
+    def _solved(self, elements: ndarray, loads: ndarray | None) -> Iterator[tuple[int, Patch, ndarray, ndarray]]:
+        for block, index_of, matrices in self._blocks(elements):
+            for T in block:
+                g = (
+                    loads[T]
+                    if loads is not None
+                    else self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                )
+                patch = self._patch(T, index_of, matrices)
+                full = np.zeros((len(patch.nodes), g.shape[1]))
+                full[patch.own] = g
+                yield T, patch, g, self.solve(patch, full)
+
+    def with_adjoints(
+        self, elements: ndarray, gradients: ndarray
+    ) -> Iterator[tuple[int, Patch, ndarray, ndarray, ndarray]]:
+        """For each element T: T, its patch, w_j = Q_T lambda_j, Lambda_j and its adjoint corrector z_j, columns j.
+
+        Lambda_j = sum_i G[T, i, j] lambda_i for ``gradients`` G ``(nelems, rows, 2**d)``, and z_j in W(N^l(T)) solves
+        a(v, z_j) = a(v, Lambda_j) for all v there; all three are nodal values ``(nodes, 2**d)`` on the patch.
+        """
+        rows, count = self.space.patches.nodes, gradients.shape[2]
+        for block, index_of, matrices in self._blocks(elements):
+            for T in block:
+                patch = self._patch(T, index_of, matrices)
+                coarse = np.zeros((self.space.prolongation.shape[1], count))
+                coarse[rows[T][rows[T] >= 0]] = gradients[T][rows[T] >= 0]
+                tested = self.space.prolongation[patch.nodes] @ coarse
+                right = np.zeros((len(patch.nodes), 2 * count))
+                right[patch.own, :count] = self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                right[:, count:] = patch.stiffness @ tested
+                solved = self.solve(patch, right)
+                yield T, patch, solved[:, :count], tested, solved[:, count:]
+
+    def _blocks(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
+        """Runs of elements with the element matrices their patches need: numbers of the cells in them, and matrices."""
+        per_patch = self.space.patches.cells.shape[1] * self.space.refinement.cells.shape[1]
+        size = max(1, BLOCK_CELLS // per_patch)
+        for start in range(0, len(elements), size):
+            block = elements[start : start + size]
+            coarse = np.unique(self.space.patches.cells[block])
+            cells = self.space.refinement.cells[coarse[coarse >= 0]].ravel()
+            index_of = np.full(self.space.refinement.cells.size, -1)
+            index_of[cells] = np.arange(len(cells))
+            yield block, index_of, self.fine_form.matrices(cells)
+
+    def _own_load(self, matrices: ndarray) -> ndarray:
+        """a_T(lambda_j, .) for the corners j of T: ``((n + 1)**d, 2**d)``."""
+        corners = self.space.fine_corners_in_cell
+        out = np.zeros((self.hats.shape[1], self.hats.shape[0]))
+        np.add.at(out, corners, np.einsum("eij,cej->eic", matrices, self.hats[:, corners]))
+        return out
+
+    def _patch(self, T: int, index_of: ndarray, matrices: ndarray) -> Patch:
+        space = self.space
+        coarse = space.patches.cells[T][space.patches.cells[T] >= 0]
+        nodes, position = np.unique(space.refinement.nodes[coarse], return_inverse=True)
+        position = position.reshape(len(coarse), -1)
+        corners = position[:, space.fine_corners_in_cell].reshape(-1, 2**space.grid.dim)
+        cells = space.refinement.cells[coarse].ravel()
+        stiffness = _assembled(matrices[index_of[cells]], corners, corners, (len(nodes), len(nodes)))
+        coarse_nodes, row = np.unique(space.grid.corners[coarse], return_inverse=True)
+        weighted = space.averages[coarse][:, :, None] * self.projector
+        constraints = _assembled(weighted, row.reshape(len(coarse), -1), position, (len(coarse_nodes), len(nodes)))
+        whole = np.bincount(position.ravel(), minlength=len(nodes)) == space.fine_node_cells[nodes]
+        free = np.flatnonzero(whole & ~space.fine_dirichlet[nodes])
+        return Patch(
+            cells,
+            corners,
+            nodes,
+            stiffness,
+            constraints[~space.dirichlet.nodes[coarse_nodes]],
+            free,
+            position[np.flatnonzero(coarse == T)[0]],
+        )
+
+    def solve(self, patch: Patch, right: ndarray) -> ndarray:
+        """w in W(N^l(T)) with a(w, v) = the functional ``right`` ``(nodes, columns)`` at all v in W(N^l(T))."""
+        w = np.zeros_like(right)
+        if len(patch.free):
+            with one_thread():
+                w[patch.free] = self._free_values(patch, right[patch.free])
+        return w
+
+    def _free_values(self, patch: Patch, right: ndarray) -> ndarray:
+        C = patch.constraints[:, patch.free].toarray()
+        C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
+        K = patch.stiffness[patch.free][:, patch.free]
+        if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
+            row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see
+            K = K + K.diagonal().max() * (row.T @ row)
+        try:
+            factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0)
+        except RuntimeError as error:
+            raise not_elliptic() from error
+        solved = factor.solve(np.column_stack([C.T, right]))
+        responses, w_free = solved[:, : len(C)], solved[:, len(C) :]
+        return w_free - responses @ _multipliers(C @ responses, C @ w_free)
+
+
+def _multipliers(gram: ndarray, right: ndarray) -> ndarray:
+    """Solve for the multipliers; where constraints are redundant (very coarse fine meshes), any solution will do."""
+    try:
+        np.linalg.cholesky(gram)
+        return np.linalg.solve(gram, right)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(gram, right, rcond=1e-13)[0]
+
+
+def _assembled(blocks: ndarray, rows: ndarray, cols: ndarray, shape: tuple[int, int]) -> csr_matrix:
+    rows, cols = np.broadcast_arrays(rows[:, :, None], cols[:, None, :])
+    return coo_matrix((blocks.ravel(), (rows.ravel(), cols.ravel())), shape=shape).tocsr()
+
+
+def not_elliptic() -> ValueError:
+    """The error of an engine that meets a singular or indefinite patch."""
+    return ValueError(
+        "form: expected an elliptic bilinear form (positive definite on functions with zero coarse part), got "
+        "one whose patch matrix is singular or indefinite; check the signs of its terms and coefficients"
+    )

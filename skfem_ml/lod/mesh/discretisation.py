@@ -1,0 +1,185 @@
+"""The coarse, the fine and the coefficient mesh of an LOD, and the maps between them, built when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from scipy.sparse import coo_matrix, csr_matrix
+from skfem import Basis, Mesh
+from skfem.assembly import Dofs
+
+from skfem_ml.checks import whole
+from skfem_ml.lod.mesh.boundary import DirichletPart
+from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
+from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
+from skfem_ml.lod.mesh.patches import Patches
+from skfem_ml.lod.mesh.refinement import Refinement, refined_mesh
+from skfem_ml.meshes.cells import widths
+
+
+class Discretisation:
+    """What the engines work on: meshes, patches, boundary, interpolation, device. Parameters as for ``LOD``."""
+
+    def __init__(
+        self,
+        coarse: Basis | Mesh,
+        refine: int | None,
+        cells: int | None,
+        ell: int,
+        *,
+        fine: Mesh | Basis | None,
+        dirichlet: Any,
+        interpolation: str | Interpolation,
+        device: str,
+        workers: int,
+    ):
+        self.grid = BoxGrid(coarse if isinstance(coarse, Mesh) else coarse.mesh, "coarse mesh")
+        self.coarse = _q1_basis(coarse, self.grid.dim)
+        if (refine is None) == (fine is None):
+            raise ValueError(
+                "refine, fine: expected one of them (refine=n to have the fine mesh built, or fine=mesh), got "
+                + ("neither" if fine is None else "both")
+            )
+        if fine is not None:
+            self.fine_mesh = fine if isinstance(fine, Mesh) else fine.mesh
+            self.n = self.refinement.n
+        else:
+            self.n = whole("refine", refine, 1)
+        self.m = self.n if cells is None else whole("cells", cells, 1)
+        if self.n % self.m:
+            raise ValueError(f"cells: expected a divisor of refine = {self.n}, got {self.m}")
+        self.ell = min(whole("ell", ell, 1), max(max(self.grid.shape) - 1, 1))
+        self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
+        self.interpolation = find_interpolation(interpolation)
+        self.patches = Patches(self.grid, self.ell)
+        self.device, self.workers = device, whole("workers", workers, 1)
+
+    @cached_property
+    def fine_mesh(self) -> Mesh:
+        return self.coefficient_mesh if self.m == self.n else refined_mesh(self.grid, self.n)
+
+    @cached_property
+    def coefficient_mesh(self) -> Mesh:
+        if self.m == self.n and "fine_mesh" in self.__dict__:
+            return self.fine_mesh
+        return refined_mesh(self.grid, self.m)
+
+    @cached_property
+    def fine_dofs(self) -> Dofs:
+        return Dofs(self.fine_mesh, ELEMENTS[self.grid.dim]())
+
+    @cached_property
+    def fine_grid(self) -> BoxGrid:
+        return BoxGrid(self.fine_mesh, "fine mesh")
+
+    @cached_property
+    def refinement(self) -> Refinement:
+        return Refinement(self.grid, self.fine_grid)
+
+    @cached_property
+    def coefficient_refinement(self) -> Refinement:
+        if self.m == self.n and "refinement" in self.__dict__:
+            return self.refinement
+        return Refinement(self.grid, BoxGrid(self.coefficient_mesh, "coefficient mesh"))
+
+    @cached_property
+    def coefficient_cell(self) -> ndarray:
+        """The coefficient cell of every fine cell, ``(fine nelems,)``."""
+        if self.m == self.n:
+            return np.arange(self.refinement.cells.size)
+        index = np.indices((self.n,) * self.grid.dim) // (self.n // self.m)
+        within = np.ravel_multi_index(tuple(index), (self.m,) * self.grid.dim).ravel()
+        out = np.empty(self.refinement.cells.size, dtype=int)
+        out[self.refinement.cells] = self.coefficient_refinement.cells[:, within]
+        return out
+
+    @cached_property
+    def fine_corners_in_cell(self) -> ndarray:
+        return corner_nodes(self.n, self.grid.dim)
+
+    @cached_property
+    def fine_node_cells(self) -> ndarray:
+        """How many coarse cells hold a fine node."""
+        return np.bincount(self.refinement.nodes.ravel(), minlength=self.fine_mesh.p.shape[1])
+
+    @cached_property
+    def fine_dirichlet(self) -> ndarray:
+        """Which fine nodes lie on Gamma_D."""
+        out = np.zeros(self.fine_mesh.p.shape[1], dtype=bool)
+        out[self.refinement.nodes[self.dirichlet.fine_nodes(self.n)]] = True
+        return out
+
+    @cached_property
+    def floating(self) -> ndarray:
+        """Which patches have neither Dirichlet boundary nor a neighbour, ``(nelems,)``: their stiffness may be
+        singular.
+        """
+        around = np.bincount(self.grid.corners.ravel(), minlength=self.grid.mesh.p.shape[1])
+        nodes, cells = self.patches.nodes, self.patches.cells
+        closed = np.where(nodes >= 0, around[nodes], 0).sum(axis=1) == (cells >= 0).sum(axis=1) * 2**self.grid.dim
+        return closed & ~self.dirichlet_of_patches().any(axis=1)
+
+    @cached_property
+    def averages(self) -> ndarray:
+        """Weights of the quasi-interpolation's average, ``(nelems, 2**d)``: the share of T at each of its corners."""
+        share = (
+            np.ones(len(self.grid.corners))
+            if self.interpolation.average == "count"
+            else widths(self.grid.mesh).prod(axis=0)
+        )
+        share = np.broadcast_to(share[:, None], self.grid.corners.shape)
+        total = np.bincount(self.grid.corners.ravel(), share.ravel(), minlength=self.grid.mesh.p.shape[1])
+        return share / total[self.grid.corners]
+
+    @cached_property
+    def prolongation(self) -> csr_matrix:
+        """Nodal prolongation P of V_h into the fine space, ``(fine.N, coarse.N)``."""
+        hats = tensor(hat_values(self.n), self.grid.dim)
+        nodes, first = np.unique(self.refinement.nodes, return_index=True)
+        cell, local = np.unravel_index(first, self.refinement.nodes.shape)
+        values, columns = hats[:, local].T, self.grid.corners[cell]
+        shape = (self.fine_mesh.p.shape[1], self.coarse.N)
+        matrix = coo_matrix((values.ravel(), (np.repeat(nodes, values.shape[1]), columns.ravel())), shape=shape).tocsr()
+        matrix.eliminate_zeros()
+        return matrix
+
+    @cached_property
+    def quasi_interpolation(self) -> csr_matrix:
+        """I_h as a matrix ``(coarse.N, fine.N)``; rows of nodes on Gamma_D, which constrain nothing, are kept."""
+        local = self.averages[:, :, None] * self.interpolation.local(self.n, self.grid.dim)
+        rows, columns = np.broadcast_arrays(self.grid.corners[:, :, None], self.refinement.nodes[:, None, :])
+        shape = (self.coarse.N, self.fine_mesh.p.shape[1])
+        return coo_matrix((local.ravel(), (rows.ravel(), columns.ravel())), shape=shape).tocsr()
+
+    @property
+    def all_elements(self) -> ndarray:
+        """The numbers of all coarse elements."""
+        return np.arange(len(self.grid.corners))
+
+    def in_rows(self, elements: ndarray) -> ndarray:
+        """Elements ordered by their place, x fastest, so that neighbours are treated together."""
+        return elements[np.lexsort(self.grid.cells[:, elements])]
+
+    def dirichlet_of_patches(self) -> ndarray:
+        """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``."""
+        nodes = self.patches.nodes
+        return (nodes >= 0) & self.dirichlet.nodes[nodes]
+
+
+def _q1_basis(coarse: Basis | Mesh, dim: int) -> Basis:
+    element = ELEMENTS[dim]
+    if isinstance(coarse, Mesh):
+        return Basis(coarse, element())
+    if type(coarse.elem) is not element:
+        raise TypeError(
+            f"coarse: expected a basis of {element.__name__}, got one of {type(coarse.elem).__name__}; LOD treats "
+            "scalar Q1 spaces (no vector or higher-order elements)"
+        )
+    if coarse.tind is not None:
+        raise TypeError(
+            "coarse: expected a basis on all cells of its mesh, got one on a subset; restrict the mesh instead"
+        )
+    return coarse

@@ -1,0 +1,12 @@
+from .certificate import feature_range as feature_range
+from .certificate import fit_doubt as fit_doubt
+from .hybrid import Hybrid as Hybrid
+from .labels import fresh_labels as fresh_labels
+from .labels import read_labels as read_labels
+from .labels import setting as setting
+from .labels import write_labels as write_labels
+from .model import Surrogate as Surrogate
+from .networks import FieldNetwork as FieldNetwork
+from .networks import PatchMLP as PatchMLP
+from .training import fit_as_published as fit_as_published
+from .training import fit_surrogate as fit_surrogate

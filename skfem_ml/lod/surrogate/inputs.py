@@ -1,0 +1,61 @@
+"""What networks take: fields by coarse element, where patches lie, and exact matrices of a coarser fine mesh."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from skfem_ml.lod.mesh.forms import check_coefficients
+from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.networks.place import Place
+from skfem_ml.problems import diffusion
+
+
+class CoarserFine:
+    """Exact matrices of diffusion with ``refine`` fine cells along a coarse edge, for the patches of ``lod``."""
+
+    def __init__(self, lod: LOD, refine: int):
+        self.of, self.lod = weakref.ref(lod), lod.with_fine(refine)
+        self._order = torch.from_numpy(self.lod.space.coefficient_refinement.cells.ravel()).argsort()
+
+    def field(self, a: Tensor) -> Tensor:
+        """A field by element ``(nelems, m**2)`` in the order of its own coefficient mesh, ``(cells,)``."""
+        return a.flatten()[self._order.to(a.device)]
+
+    def matrices(self, a: Tensor, elements: ndarray) -> Tensor:
+        """Local matrices of elements, ``(fields, k, rows, 4)``, for fields by element ``(fields, nelems, m**2)``."""
+        fields = [self.field(one).numpy() for one in a]
+        return torch.from_numpy(np.stack([self.lod.local(diffusion, elements, a=field) for field in fields]))
+
+
+def blocks(lod: LOD, a: Any) -> Tensor:
+    """Fields by coarse element, ``(fields, nelems, m**2)``, from ``a`` of shape ``(cells,)``, ``(fields, cells)``, or a
+    number. Raises ValueError for values that are not positive or a wrong length.
+    """
+    cells = lod.space.coefficient_refinement.cells
+    fields = np.full([1, cells.size], a, dtype=float) if np.isscalar(a) else np.atleast_2d(np.asarray(a))
+    if fields.ndim != 2:
+        raise ValueError(f"a: expected one value a cell, ({cells.size},) or (fields, {cells.size}), got {fields.shape}")
+    checked = [check_coefficients({"a": field}, cells.size, -1)["a"] for field in fields]
+    return torch.from_numpy(np.stack(checked)[:, cells])
+
+
+def place_of(lod: LOD, elements: ndarray, device: str = "cpu") -> Place:
+    """Where the patches of some elements lie, on a device; see `place.Place`."""
+    arrays = lod.patches.cells, lod.patches.nodes >= 0, lod.gather_dirichlet()
+    chosen = [array[elements] for array in arrays]
+    return Place(*(torch.from_numpy(array).to(device) for array in (*chosen, lod.space.grid.cells.T.copy())))
+
+
+def shapes_of(place: Place) -> list[str]:
+    """What patches look like apart from the coefficient, k hexadecimal numbers: elements inside, nodes on Gamma_D."""
+    bits = torch.cat([place.cells >= 0, place.dirichlet], dim=1).cpu().numpy()
+    packed = np.packbits(bits, axis=1)
+    rows, which = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_inverse=True)
+    names = [row.tobytes().hex() for row in rows]
+    return [names[number] for number in which.tolist()]

@@ -1,0 +1,123 @@
+"""Labels: fields and their exact local matrices, made on the fly or kept in files of one block each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from skfem import BilinearForm
+
+from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
+from skfem_ml.lod.mesh.interpolation import NAMED
+from skfem_ml.lod.method import LOD
+from skfem_ml.problems import diffusion
+
+Draw = Callable[[int], ndarray]
+
+
+def setting(lod: LOD) -> dict[str, Any]:
+    """What a local matrix depends on besides the coefficient, as a card holds it.
+
+    dim, n (fine cells along a coarse edge), cells (coefficient cells along it), ell, interpolation ("custom" where it
+    is none of the named), boundary ("dirichlet" where all of the boundary is Gamma_D, else "mixed") and cell ("square"
+    where all coarse cells are equal squares: the matrices are then free of the mesh size in two dimensions).
+    """
+    space = lod.space
+    names = [name for name, known in NAMED.items() if known is space.interpolation]
+    all_of_it = space.dirichlet.sides.sum() == len(space.grid.mesh.boundary_facets())
+    corners = space.grid.mesh.p[:, space.grid.corners]
+    size = corners[:, :, -1] - corners[:, :, 0]
+    equal = np.ptp(size) <= 1e-8 * size.max()
+    return {
+        "dim": space.grid.dim,
+        "n": space.n,
+        "cells": space.m,
+        "ell": space.ell,
+        "interpolation": names[0] if names else "custom",
+        "boundary": "dirichlet" if all_of_it else "mixed",
+        "cell": "square" if equal else "unequal",
+    }
+
+
+def fresh_labels(
+    lod: LOD, draw: Draw, block: int = 1, start: int = 0, form: BilinearForm = diffusion
+) -> Iterator[tuple[ndarray, ndarray]]:
+    """Endless pairs of fields ``(block, nelems)`` and local matrices ``(block, nelems, rows, 2**d)``, none seen twice.
+
+    ``draw(i)`` is field i on ``lod.coefficient_mesh``, and must depend on i alone; ``start`` is the first i, for a run
+    that goes on. Raises ValueError for a block below one or a negative start.
+    """
+    if block < 1 or start < 0:
+        raise ValueError(f"block, start: expected at least 1 and 0, got {block} and {start}")
+    while True:
+        fields = np.stack([draw(index) for index in range(start, start + block)])
+        yield fields, np.stack([lod.local(form, a=a) for a in fields])
+        start += block
+
+
+def write_labels(
+    folder: str | Path,
+    lod: LOD,
+    draw: Draw,
+    count: int,
+    block: int = 16,
+    form: BilinearForm = diffusion,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write fields 0, ..., count - 1 and their local matrices, one file a block, and return the files.
+
+    Files that are there already are checked (checksum, setting, the fields themselves, bit for bit) and kept: a run
+    that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
+    ``progress(done, count)`` is told after every block.
+
+    Raises ModelMismatchError for files of other labels, CorruptModelError for damaged ones and ValueError for sizes
+    below one.
+    """
+    if count < 1 or block < 1:
+        raise ValueError(f"count, block: expected at least 1, got {count} and {block}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for start in range(0, count, block):
+        stop = min(start + block, count)
+        path = folder / f"labels-{start:06d}.safetensors"
+        fields = np.stack([draw(index) for index in range(start, stop)])
+        card = {"kind": "labels", "first": start, "count": stop - start, **setting(lod)}
+        if path.exists():
+            _check_block(path, fields, card)
+        else:
+            matrices = np.stack([lod.local(form, a=a) for a in fields]).astype(np.float32)
+            save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
+        files.append(path)
+        if progress is not None:
+            progress(stop, count)
+    return files
+
+
+def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, dict[str, Any]]]:
+    """Fields ``(k, nelems)``, local matrices ``(k, nelems, rows, 2**d)`` and card of every block in a folder, in order.
+
+    Raises FileNotFoundError for a folder without blocks and CorruptModelError for damaged ones.
+    """
+    paths = sorted(Path(folder).glob("labels-*.safetensors"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: expected files labels-*.safetensors, got none; write_labels makes them")
+    for path in paths:
+        tensors, card = load_model(path)
+        yield tensors["fields"].numpy(), tensors["matrices"].numpy(), card
+
+
+def _check_block(path: Path, fields: ndarray, card: dict[str, Any]) -> None:
+    tensors, found = load_model(path)
+    wrong = [key for key, value in card.items() if found.get(key) != value]
+    remedy = "use another folder, or remove the file"
+    if wrong:
+        raise ModelMismatchError(str(path), {key: card[key] for key in wrong}, found, remedy)
+    if not np.array_equal(tensors["fields"].numpy(), fields):
+        raise ModelMismatchError(
+            str(path), {"fields": "those of draw(i)"}, {"fields": "others (another family or seed)"}, remedy
+        )

@@ -1,0 +1,457 @@
+"""The command line: files, numbers, bad input, interruption."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import meshio
+import numpy as np
+import pytest
+from PIL import Image
+from skfem import MeshHex, MeshLine, MeshQuad, MeshTri
+from skfem.io.meshio import to_meshio
+from typer.testing import CliRunner
+
+from skfem_ml import __version__
+from skfem_ml.cli import app, cases, doctor
+from skfem_ml.coefficients import read_raster
+from skfem_ml.meshes import coarsened, default_refinement, mesh_lattice, pixel_mesh, refinements
+from tests.gallery import l_shape, shuffled, stretched
+
+ROOT = Path(__file__).parents[2]
+SPE10 = ROOT.parent / "shared" / "data" / "spe10_model1_permx.csv"
+NAMES = ("png", "vtu", "csv", "md", "json")
+SMALL = ["--ell", "1", "--json"]
+
+
+def skfem_ml(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def compared(*arguments):
+    result = skfem_ml("compare", "diffusion", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def rows(content):
+    return {row["name"]: row for row in content["rows"]}
+
+
+def refused(*arguments):
+    """Run, expect exit code 2 and one line on stderr, and return that line."""
+    result = skfem_ml(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == "" and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+    return result.stderr
+
+
+def write_mesh(path, mesh, **fields):
+    data = to_meshio(mesh, cell_data={name: [values] for name, values in fields.items()}, encode_cell_data=False)
+    data.points = np.pad(data.points, ((0, 0), (0, 3 - data.points.shape[1])))
+    data.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def main_job(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("main")
+    result = skfem_ml("compare", "diffusion", "--output", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.stdout
+
+
+# -- the main job ------------------------------------------------------------------------------------------------------
+
+
+def test_main_job_writes_every_file(main_job):
+    folder, text = main_job
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"diffusion.{suffix}" for suffix in NAMES)
+    assert (folder / "diffusion.png").read_bytes()[:4] == b"\x89PNG"
+    with Image.open(folder / "diffusion.png") as picture:
+        assert picture.width > 1500 and len(picture.convert("RGB").getcolors(2**24)) > 500
+    assert "16 x 16 coarse" in text and "LOD ell=3" in text and "128 x 128 fine" in text and "default" in text
+    assert (folder / "diffusion.md").read_text().count("\n| ") >= 9
+
+
+def test_main_job_has_the_right_numbers(main_job):
+    content = json.loads((main_job[0] / "diffusion.json").read_text())
+    found = rows(content)
+    assert [row["failure"] for row in content["rows"]] == [""] * 11
+    assert found["fine FEM"]["error_l2"] == 0 and found["fine FEM"]["unknowns"] == 129**2
+    assert found["fine FEM"]["seconds"] > 0
+    null = [row for name, row in found.items() if name.startswith("coarse FEM")]
+    lod = [found[f"LOD ell={ell}"] for ell in (1, 2, 3)]
+    assert len(null) == 4 and {row["unknowns"] for row in null + lod} == {17**2}
+    for key in ("error_l2", "error_energy"):
+        errors = [row[key] for row in lod]
+        assert errors[2] < errors[1] < errors[0]
+        assert errors[1] < 0.1 * min(row[key] for row in null)
+    assert content["coefficient"]["contrast"] == pytest.approx(92, rel=1e-2)
+    with open(main_job[0] / "diffusion.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(row["error_l2"]) for row in table] == [row["error_l2"] for row in content["rows"]]
+
+
+def test_vtu_has_the_same_numbers(main_job):
+    content = json.loads((main_job[0] / "diffusion.json").read_text())
+    data = meshio.read(main_job[0] / "diffusion.vtu")
+    assert set(content["vtu"].values()) <= set(data.point_data)
+    corners = data.points[data.cells_dict["quad"]]
+    values = read_raster(cases.shipped_field())
+    middle = corners.mean(axis=1)
+    expected = values[(middle[:, 1] * 128).astype(int), (middle[:, 0] * 128).astype(int)]
+    assert np.array_equal(data.cell_data["coefficient"][0], expected)
+    fine = data.point_data["u_fine_FEM"]
+    for name in ("coarse FEM", "LOD ell=2"):
+        u, error = (data.point_data[prefix + content["vtu"][name][2:]] for prefix in ("u_", "error_"))
+        assert np.allclose(u - fine, error, atol=1e-15)
+        # Nodal values against the integrated norm: close, not equal.
+        assert np.linalg.norm(error) / np.linalg.norm(fine) == pytest.approx(rows(content)[name]["error_l2"], rel=0.1)
+
+
+def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
+    (tmp_path / "diffusion.json").write_text("old")
+    (tmp_path / "kept.txt").write_text("kept")
+    values = tmp_path / "field.npy"
+    np.save(values, np.random.default_rng(0).uniform(1, 2, (8, 8)))
+    content = compared(values, "--ell", "1", "--output", tmp_path)
+    assert json.loads((tmp_path / "diffusion.json").read_text()) == content
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.txt", "field.npy", *(f"diffusion.{s}" for s in NAMES)}
+
+
+def test_quiet_prints_nothing_and_corrected_adds_rows(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
+    options = ("--quiet", "--ell", "2,9", "--corrected", "--galerkin", "--output", tmp_path)
+    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", *options)
+    assert result.exit_code == 0 and result.output == ""
+    found = rows(json.loads((tmp_path / "diffusion.json").read_text()))
+    assert found["LOD ell=9, corrected load"]["error_l2"] < 1e-9 < found["LOD ell=9"]["error_l2"]
+    # In the energy norm nothing in the space of LOD is better than Galerkin's solution.
+    assert 0.1 < found["LOD ell=9, Galerkin"]["error_energy"] < found["LOD ell=9"]["error_energy"] < 0.25
+
+
+def test_a_warning_of_the_library_is_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.where(np.eye(8) > 0, 1e11, 1.0))
+    result = skfem_ml("solve", tmp_path / "a.npy", "--output", tmp_path)
+    assert result.exit_code == 0 and result.stderr.count("\n") == 1 and result.stderr.startswith("warning: a: contrast")
+
+
+# -- fields ------------------------------------------------------------------------------------------------------------
+
+
+def test_spe10_or_a_stand_in_on_its_rectangle(tmp_path):
+    path = SPE10
+    if not path.is_file():
+        path = tmp_path / "stand_in.csv"
+        layers = np.repeat(10.0 ** np.random.default_rng(3).uniform(-3, 3, (20, 10)), 10, axis=1)
+        np.savetxt(path, layers, delimiter=",")
+    content = compared(path, "--extent", "2500x50", "--output", tmp_path)
+    assert content["extent"] == pytest.approx([2500, 50]) and content["fine grid"] == "100 x 20"
+    assert content["refine"] == 5 and content["coarse grid"] == "20 x 4"
+    found = rows(content)
+    null = min(row["error_l2"] for name, row in found.items() if name.startswith("coarse FEM"))
+    assert found["LOD ell=3"]["error_l2"] < 0.5 * null
+    data = meshio.read(tmp_path / "diffusion.vtu")
+    assert data.points.max(axis=0)[:2] == pytest.approx([2500, 50])
+
+
+def test_an_image_with_mixed_boundary(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (12, 24)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "field.png")
+    content = compared(
+        tmp_path / "field.png",
+        "--low",
+        1,
+        "--high",
+        10,
+        "--refine",
+        3,
+        "--dirichlet",
+        "left,top",
+        "--load",
+        2,
+        "--output",
+        tmp_path,
+        "--ell",
+        2,
+    )
+    assert content["fine grid"] == "24 x 12" and content["coarse grid"] == "8 x 4" and content["extent"] == [1, 0.5]
+    assert content["dirichlet"] == ["left", "top"] and content["coefficient"]["min"] >= 1
+    assert rows(content)["LOD ell=2"]["error_l2"] < 0.1
+    u = meshio.read(tmp_path / "diffusion.vtu")
+    right = u.points[:, 0] > 1 - 1e-9
+    assert u.point_data["u_LOD_ell_2"][right & (u.points[:, 1] < 0.4)].min() > 0
+
+
+@pytest.mark.parametrize("kind", ["l_shape", "stretched", "hex"])
+def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
+    mesh = {
+        "l_shape": shuffled(l_shape(3), np.random.default_rng(1))[0],
+        "stretched": MeshQuad.init_tensor(np.linspace(3, 9, 17), np.linspace(0, 1, 9)),
+        "hex": MeshHex().refined(2),
+    }[kind]
+    a = np.random.default_rng(0).uniform(1, 20, mesh.t.shape[1])
+    path = write_mesh(tmp_path / "field.vtu", mesh, perm=a, other=-a)
+    content = compared(path, "--name", "perm", "--refine", 2, "--ell", 9, "--corrected", "--output", tmp_path)
+    assert content["fine cells"] == mesh.t.shape[1] == content["coarse cells"] * 2 ** mesh.dim()
+    assert rows(content)["LOD ell=9, corrected load"]["error_l2"] < 1e-9
+    data = meshio.read(tmp_path / "diffusion.vtu")
+    assert np.allclose(data.cell_data["coefficient"][0], a)
+    assert np.allclose(data.points[:, : mesh.dim()], mesh.p.T)
+
+
+def test_a_single_row_is_a_line(tmp_path):
+    np.save(tmp_path / "row.npy", np.random.default_rng(0).uniform(1, 20, (1, 32)))
+    content = compared(tmp_path / "row.npy", "--ell", 1, "--output", tmp_path)
+    assert content["fine grid"] == "32" and rows(content)["LOD ell=1"]["error_l2"] < 0.1
+
+
+def test_a_drawn_field_is_the_shipped_one_for_its_seed(tmp_path):
+    assert np.array_equal(cases.drawn_field(2), np.load(cases.shipped_field()))
+    assert cases.shipped_field().stat().st_size < 100_000
+    drawn = cases.read_case(None, cases.FieldOptions(seed=5))
+    assert drawn.facts["field"] == "discs on noise, drawn with seed 5"
+    assert drawn.problem.a.max() == 100 and not np.array_equal(
+        drawn.problem.a, cases.read_case(None, cases.FieldOptions()).problem.a
+    )
+
+
+# -- meshes for fields -------------------------------------------------------------------------------------------------
+
+
+def test_pixels_keep_their_values_and_places():
+    values = np.arange(1.0, 13).reshape(3, 4)
+    mesh, a = pixel_mesh(values, (8, 30))
+    grid = mesh_lattice(mesh)
+    assert np.array_equal(a, values[grid.index[1], grid.index[0]])
+    assert mesh.p.max(axis=1).tolist() == [8, 30] and set(mesh.boundaries) == {"left", "right", "bottom", "top"}
+    line, a = pixel_mesh(values[:1])
+    assert line.dim() == 1 and np.array_equal(a, values[0]) and set(line.boundaries) == {"left", "right"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "n"), [((100, 20), 5), ((128, 128), 8), ((12, 8), 2), ((60, 220), 5), ((64,), 8), ((6, 6), 2)]
+)
+def test_default_refinement(shape, n):
+    assert default_refinement(shape) == n and n in refinements(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"), [((101, 20), r"100 x 20 \(n = 5\)"), ((7, 7), r"6 x 6 \(n = 3\)"), ((1, 1), "at least 4")]
+)
+def test_sizes_that_do_not_split_are_refused_with_advice(shape, advice):
+    with pytest.raises(ValueError, match=advice):
+        default_refinement(shape)
+
+
+def test_coarsening_refuses_what_does_not_fit():
+    assert coarsened(l_shape(2), 2).t.shape[1] == 12
+    with pytest.raises(ValueError, match="these do: 2, 4, 8"):
+        coarsened(l_shape(2), 3)
+    with pytest.raises(ValueError, match="partly outside"):
+        coarsened(l_shape(2), 8)
+    with pytest.raises(ValueError, match="unequal ones on axis 0"):
+        coarsened(stretched(10, 4), 2)
+    with pytest.raises(TypeError, match="axis-parallel boxes"):
+        coarsened(MeshTri().refined(2), 2)
+    assert coarsened(MeshLine().refined(3), 4).t.shape[1] == 2
+
+
+# -- solve -------------------------------------------------------------------------------------------------------------
+
+
+def test_solve_by_both_methods(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
+    summaries = {}
+    for method, more in (("fem", []), ("lod", ["--ell", "9", "--corrected"])):
+        result = skfem_ml("solve", tmp_path / "a.npy", "--method", method, "--json", "--output", tmp_path, *more)
+        assert result.exit_code == 0, result.stderr
+        summaries[method] = json.loads(result.stdout)
+        assert (tmp_path / f"solve_{method}.png").read_bytes()[:4] == b"\x89PNG"
+    fem, lod = (meshio.read(tmp_path / f"solve_{method}.vtu").point_data["u"] for method in ("fem", "lod"))
+    assert abs(fem - lod).max() < 1e-9 * fem.max()
+    assert summaries["lod"]["unknowns"] < summaries["fem"]["unknowns"] == 289
+    assert summaries["fem"]["norm_energy"] == pytest.approx(summaries["lod"]["norm_energy"])
+    text = skfem_ml("solve", tmp_path / "a.npy", "--output", tmp_path).stdout
+    assert "method: lod, ell = 2, petrov-galerkin; 25 unknowns" in text and "solve_lod.vtu" in text
+
+
+# -- doctor, demos, version --------------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_everything_in_order():
+    result = skfem_ml("doctor", "--json")
+    content = json.loads(result.stdout)
+    assert result.exit_code == 0 and content["problems"] == []
+    assert content["files"] == {"inclusions.npy": "ok", "cylinder.npz": "ok"} and content["self-test"][
+        "LOD engines"
+    ].startswith("agree")
+    assert "cpu" in content["devices"] and content["versions"]["skfem-ml"] == __version__
+    assert "everything in order" in skfem_ml("doctor").stdout
+
+
+def test_doctor_reports_a_changed_file_and_a_failing_self_test(tmp_path, monkeypatch):
+    manifest = {"inclusions.npy": "0" * 64, "gone.npy": "1" * 64}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "inclusions.npy").write_bytes(b"x")
+    problems = []
+    room = doctor
+    assert room.shipped_files(problems, tmp_path) == {"inclusions.npy": "changed", "gone.npy": "missing"}
+    assert len(problems) == 2
+    monkeypatch.setattr(room, "AGREEMENT", -1.0)
+    result = skfem_ml("doctor")
+    assert result.exit_code == 1 and "the engines of LOD differ" in result.stderr
+
+
+def test_demos_and_version_and_help():
+    demos = skfem_ml("demos")
+    assert demos.exit_code == 0 and "python -m demos." in demos.stdout
+    assert skfem_ml("--version").stdout == f"skfem-ml {__version__}\n"
+    assert "compare" in skfem_ml().stdout and "--refine" in skfem_ml("compare", "diffusion", "--help").stdout
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.npy"], "expected a file, found nothing"),
+        (["--ell", "0"], "ell: expected different whole numbers >= 1"),
+        (["--ell", "one"], "such as 1,2,3, got 'one'"),
+        (["--coarse", "5"], "expected one of 1, 2, 4, 8, 16, 32, 64"),
+        (["--refine", "3"], "these do: 2, 4, 8, 16, 32, 64, 128"),
+        (["--refine", "2", "--coarse", "2"], "got both"),
+        (["--refine", "two"], "--refine"),
+        (["--engine", "fast"], "engine: expected one of auto"),
+        (["--extent", "1x"], "such as 2500x50, got '1x'"),
+        (["--extent", "1x2x3"], "expected 2 lengths"),
+        (["--extent", "0x1"], "expected a positive"),
+        (["--load", "nan"], "f: expected a finite number"),
+        (["--dirichlet", "north"], "the mesh has ['bottom', 'left', 'right', 'top']"),
+        (["--low", "1"], "low, high and scale are for images"),
+        (["--name", "perm"], "leave out --name"),
+        (["--nonsense"], "--nonsense"),
+        (["--output", os.devnull + "/folder"], "output: cannot write into"),
+    ],
+)
+def test_bad_options_end_in_one_line(arguments, message):
+    assert message in refused("compare", "diffusion", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more", "message"),
+    [
+        ("odd.npy", np.ones((21, 101)), [], "for example to 100 x 20 (n = 5)"),
+        ("negative.npy", -np.ones((4, 4)), [], "16 of 16 values are not positive"),
+        ("cube.npy", np.ones((4, 4, 4)), [], "expected a 2-D array"),
+        ("text.csv", "1,2\n3,x\n", [], "row 2, column 2"),
+        ("field.xyz", "1", [], "unknown suffix '.xyz'"),
+        ("broken.vtu", "no mesh", [], "cannot be read as a mesh"),
+        ("fine.npy", np.ones((4, 4)), ["--seed", "1"], "leave out --seed or FIELD"),
+    ],
+)
+def test_bad_fields_end_in_one_line(tmp_path, name, content, more, message):
+    if isinstance(content, str):
+        (tmp_path / name).write_text(content)
+    else:
+        np.save(tmp_path / name, content)
+    assert message in refused("compare", "diffusion", tmp_path / name, "--output", tmp_path / "out", *more)
+
+
+def test_bad_images_and_meshes_end_in_one_line(tmp_path):
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "grey.png")
+    assert "give --low and --high" in refused("compare", "diffusion", tmp_path / "grey.png", "--output", tmp_path)
+    triangles = write_mesh(tmp_path / "triangles.vtu", MeshTri().refined(2), a=np.ones(32))
+    assert "axis-parallel boxes" in refused("compare", "diffusion", triangles, "--output", tmp_path)
+    quads = write_mesh(tmp_path / "quads.vtu", MeshQuad().refined(2), a=np.ones(16), b=np.ones(16))
+    assert "choose one by name" in refused("compare", "diffusion", quads, "--output", tmp_path)
+    assert "leave out --extent" in refused("compare", "diffusion", quads, "--extent", "1x1", "--output", tmp_path)
+
+
+def test_wrong_commands_end_in_one_line(tmp_path):
+    assert "see skfem-ml --help" in refused_by_program("bla")
+    assert "issing command" in refused("compare")
+    assert "method: expected one of fem, lod, surrogate, hybrid, got 'x'" in refused("solve", "--method", "x")
+    (tmp_path / "solve_fem.png").mkdir()
+    assert "is a folder" in refused("solve", "--method", "fem", "--output", tmp_path)
+
+
+def test_debug_shows_the_traceback_wherever_it_stands():
+    bad = ["compare", "diffusion", "--ell", "0"]
+    for arguments in (["--debug", *bad], [*bad, "--debug"]):
+        assert isinstance(skfem_ml(*arguments).exception, ValueError)
+
+
+def test_a_bug_ends_in_one_line_with_code_1(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(cases, "read_case", broken)
+    result = skfem_ml("solve")
+    assert result.exit_code == 1
+    assert result.stderr == "error: unexpected ZeroDivisionError: by zero; add --debug for the traceback\n"
+
+
+def test_a_failed_row_is_told_and_ends_with_code_1(tmp_path, monkeypatch):
+    room = sys.modules["skfem_ml.cli.compare.diffusion"]
+    whole = room.diffusion_solvers
+    monkeypatch.setattr(room, "diffusion_solvers", lambda *a: whole(*a[:2], {"broken": lambda problem: 1 / 0}))
+    np.save(tmp_path / "a.npy", np.ones((8, 8)))
+    result = skfem_ml("compare", "diffusion", tmp_path / "a.npy", "--output", tmp_path)
+    assert result.exit_code == 1 and "broken: ZeroDivisionError" in result.stderr and "LOD ell=1" in result.stdout
+    assert (tmp_path / "diffusion.json").is_file()
+
+
+# -- the real program --------------------------------------------------------------------------------------------------
+
+
+def program(*arguments):
+    code = "from skfem_ml.cli import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def refused_by_program(*arguments):
+    result = subprocess.run(program(*arguments), capture_output=True, text=True, env=environment(), check=False)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_the_program_from_another_folder(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (8, 8)))
+    result = subprocess.run(
+        program("compare", "diffusion", "a.npy"),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "" and "LOD ell=2" in result.stdout
+    assert sorted(path.suffix[1:] for path in (tmp_path / "skfem_ml_output").iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_ends_in_one_line(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (512, 512)))
+    command = program("compare", "diffusion", tmp_path / "a.npy", "--engine", "reference", "--output", tmp_path / "out")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as run:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "out").is_dir() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        run.send_signal(signal.SIGINT)
+        output, errors = run.communicate(timeout=60)
+    assert (run.returncode, output, errors) == (130, "", "interrupted\n")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,63 @@
+"""``skfem-ml compare heat`` and ``compare eigen``: files, numbers, bad input."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from tests.cli.test_cli import refused, rows, skfem_ml
+
+
+def test_compare_heat(tmp_path):
+    result = skfem_ml("compare", "heat", "--steps", 20, "--output", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    table = rows(json.loads(result.stdout))
+    assert table["ELM"]["error_l2"] < 2e-10 and 0.01 < table["FD as published"]["error_l2"] < 0.02
+    assert {path.name for path in tmp_path.iterdir()} == {f"heat.{s}" for s in ("png", "csv", "md", "json")}
+    assert "error at t_end" in (tmp_path / "heat.md").read_text()
+
+
+def test_compare_eigen(tmp_path):
+    result = skfem_ml("compare", "eigen", "--output", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "error eigenvalue" in result.stdout and str(tmp_path / "eigen.png") in result.stdout
+    table = rows(json.loads((tmp_path / "eigen.json").read_text()))
+    assert all(row["error_l2"] < 1e-9 for row in table.values()) and len(table) == 4
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_compare_eigen_of_a_file(tmp_path, suffix):
+    matrix = np.diag([3.0, 1.0, 2.0])
+    path = tmp_path / f"matrix{suffix}"
+    np.save(path, matrix) if suffix == ".npy" else np.savetxt(path, matrix, delimiter=",")
+    result = skfem_ml("compare", "eigen", path, "--pairs", 2, "--json", "--output", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert set(rows(json.loads(result.stdout))) == {"eigh", "orthonormal network"}
+
+
+def test_bad_input(tmp_path):
+    np.save(tmp_path / "upper.npy", np.triu(np.ones((3, 3))))
+    (tmp_path / "words.csv").write_text("a,b\nc,d\n")
+    assert "expected a symmetric matrix" in refused("compare", "eigen", tmp_path / "upper.npy")
+    assert "cannot be read as a matrix" in refused("compare", "eigen", tmp_path / "words.csv")
+    assert "expected between 1 and 6 pairs" in refused("compare", "eigen", "--pairs", 7)
+    assert "expected at least 1 and 2, got 0 and 100" in refused("compare", "heat", "--steps", 0)
+    refused("compare", "eigen", tmp_path / "absent.npy")
+
+
+def test_compare_sequences(tmp_path):
+    result = skfem_ml("compare", "sequences", "--seconds", 0.05, "--output", tmp_path, "--json")
+    assert result.exit_code == 0, result.stderr
+    table = rows(json.loads(result.stdout))
+    assert table["HiTS"]["error_l2"] < 2e-3 < 0.1 < table["linear (DMD)"]["error_l2"]
+    assert table["table / analogue"]["error_l2"] == 0 and table["HiTS, chosen"]["error_energy"] < 0.02
+    assert {path.name for path in tmp_path.iterdir()} == {f"sequences.{s}" for s in ("png", "csv", "md", "json")}
+
+
+def test_bad_input_of_sequences(monkeypatch):
+    monkeypatch.setitem(sys.modules, "reservoirpy", None)
+    monkeypatch.setitem(sys.modules, "reservoirpy.nodes", None)
+    assert "pip install 'skfem-ml[esn]'" in refused("compare", "sequences", "--esn")
+    assert "expected one of ['fluid', 'video', 'music', 'ks'], got 'fugue'" in refused("compare", "sequences", "fugue")
+    assert "expected at least 1 and more than 0" in refused("compare", "sequences", "--seconds", 0)

@@ -1,0 +1,195 @@
+"""The command line with trained networks: training, rows of the comparison, solutions with scores, shipped models."""
+
+import json
+
+import meshio
+import numpy as np
+import pytest
+from skfem import MeshQuad, condense, solve
+from skfem.models import unit_load
+from typer.testing import CliRunner
+
+from skfem_ml.cli import app
+from skfem_ml.cli.doctor import shipped_models
+from skfem_ml.learning import load_model, storage
+from skfem_ml.lod import LOD, Surrogate
+from skfem_ml.problems import diffusion
+
+
+def skfem_ml(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments):
+    result = skfem_ml(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == "" and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a trained toy for n = 4, and one whose coefficient is coarser than its fine mesh."""
+    folder = tmp_path_factory.mktemp("models") / "lod"
+    folder.mkdir()
+    small = ["--coarse", "4", "--refine", "4", "--ell", "1", "--quiet"]
+    for name, more in (("toy", ["--steps", "60"]), ("coarser", ["--steps", "2", "--cells", "2"])):
+        result = skfem_ml("train", "surrogate", folder / f"{name}.safetensors", *small, *more)
+        assert result.exit_code == 0 and result.stdout == "", result.output
+    return folder
+
+
+@pytest.fixture
+def ships(models, monkeypatch):
+    monkeypatch.setattr(storage, "MODELS", models.parent)
+
+
+@pytest.fixture
+def field(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 5, (16, 16)))
+    return tmp_path / "a.npy"
+
+
+def test_training_writes_a_model_with_its_errors(models, tmp_path):
+    card = Surrogate.load(models / "toy.safetensors").card
+    assert card["n"] == 4 and card["ell"] == 1 and card["seed"] == 0 and card["name"] == "toy"
+    assert card["errors"]["local"] < card["null"]["local"] / 2 and card["range"] == [1.0, 5.0]
+    options = ["--coarse", "4", "--refine", "2", "--ell", "1", "--steps", "3"]
+    path, saved = tmp_path / "m.safetensors", ["--checkpoint", tmp_path / "run.pt"]
+    first, second = (skfem_ml("train", "surrogate", path, *options, *saved, "--json") for _ in range(2))
+    contents = [json.loads(result.stdout) for result in (first, second)]
+    assert contents[0]["errors"] == contents[1]["errors"] and contents[0]["steps"] == 3
+    text = skfem_ml("train", "surrogate", path, *options, "--network", "mlp").stdout
+    assert "3 steps done" in text and "null model" in text and str(path) in text
+    assert load_model(path)[1]["network"]["kind"] == "PatchMLP"
+
+
+def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
+    def rows(*arguments):
+        result = skfem_ml("compare", "diffusion", field, "--ell", "1", "--output", tmp_path, "--json", *arguments)
+        assert result.exit_code == 0, result.output
+        return {row["name"]: row for row in json.loads(result.stdout)["rows"]}
+
+    found = rows("--refine", "4", "--tol", "0")
+    names = ["u_h of LOD ell=1", "u_h of surrogate toy", "u_h of hybrid toy"]
+    assert [name for name in found if name.startswith("u_h")] == names
+    exact, learned, hybrid = (found[name]["error_l2"] for name in names)
+    assert hybrid == exact and 0 < abs(learned - exact) < exact / 2
+    assert not any(name.startswith("u_h") for name in rows("--refine", "2"))
+    text = skfem_ml("compare", "diffusion", field, "--refine", "4", "--output", tmp_path).stdout
+    assert "u_h of hybrid toy: " in text and "% exact" in text
+    vtu = meshio.read(tmp_path / "diffusion.vtu").point_data
+    assert {"u_u_h_of_surrogate_toy", "error_u_h_of_hybrid_toy"} <= set(vtu)
+
+
+def test_a_model_that_is_asked_for_must_fit(ships, field, tmp_path):
+    arguments = ["compare", "diffusion", field, "--output", tmp_path, "--model", "toy"]
+    assert "n: wanted 2, got 4" in refused(*arguments, "--refine", "2")
+    assert "boundary: wanted 'mixed', got 'dirichlet'" in refused(*arguments, "--refine", "4", "--dirichlet", "left")
+    assert "expected the name of a model" in refused(*arguments[:-1], "nothing")
+
+
+def solved(path, method, *arguments):
+    output = path.parent / "out"
+    result = skfem_ml("solve", path, "--method", method, "--json", "--output", output, *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), meshio.read(output / f"solve_{method}.vtu"), result.stderr
+
+
+def test_solutions_with_scores(ships, field):
+    a = np.load(field)
+    plain, vtu, warnings = solved(field, "surrogate", "--model", "toy")
+    assert plain["refine"] == 4 and plain["model"] == "toy" and plain["ell"] == 1 and plain["unknowns"] == 25
+    assert "score" not in vtu.cell_data and "recomputed" not in plain and not warnings
+    summary, vtu, _ = solved(field, "hybrid", "--model", "toy", "--tol", "0", "--scores")
+    exact, _, _ = solved(field, "lod", "--refine", "4", "--ell", "1")
+    assert summary["recomputed"] == 1.0 and summary["tol"] == 0 and exact["unknowns"] == 25
+    assert (vtu.cell_data["recomputed"][0] == 1).all()
+    tol = float(np.median(vtu.cell_data["score"][0]))
+    summary, vtu, _ = solved(field, "hybrid", "--model", "toy", "--tol", tol, "--scores")
+    score, again = vtu.cell_data["score"][0], vtu.cell_data["recomputed"][0]
+    assert np.array_equal(again, score > tol) and summary["recomputed"] == again.mean() and 0 < again.mean() < 1
+    assert summary["largest score"] == score.max()
+    marked, vtu, _ = solved(field, "surrogate", "--model", "toy", "--scores")
+    assert np.allclose(vtu.cell_data["score"][0], score) and not vtu.cell_data["recomputed"][0].any()
+    assert marked["norm_l2"] == pytest.approx(plain["norm_l2"], rel=1e-6)
+    # The map is in the order of the mesh: one score a coarse cell, and the cell's own.
+    centres = vtu.points[vtu.cells[0].data].mean(axis=1)[:, :2]
+    lod = LOD(MeshQuad.init_tensor(*[np.linspace(0, 1, 5)] * 2), refine=4, ell=1)
+    at = [np.flatnonzero(np.isclose(centres, x, atol=1e-9).all(axis=1))[0] for x in middles(lod.coefficient_mesh)]
+    model = Surrogate.load("toy")
+    raster = a[::-1]  # the first row of a file is the top
+    x, y = (middles(lod.coefficient_mesh) * 16).astype(int).T
+    scores = model.doubt(lod, np.arange(16), a=raster[y, x]) + model.excess(lod, np.arange(16), a=raster[y, x])
+    of_cells = np.empty(256)
+    of_cells[lod.space.coefficient_refinement.cells] = scores[:, None]
+    assert np.allclose(score[at], of_cells, rtol=1e-4)
+
+
+def middles(mesh):
+    return mesh.p[:, mesh.t].mean(axis=1).T
+
+
+def test_a_finer_mesh_than_that_of_the_field(ships, field):
+    """A model with 4 fine cells on 2 cells of the coefficient; at tolerance 0 it is exact LOD on that finer mesh."""
+    summary, vtu, _ = solved(field, "hybrid", "--model", "coarser", "--tol", "0")
+    assert summary["refine"] == 2 and summary["unknowns"] == 81 and summary["fine unknowns"] == 289
+    line = np.linspace(0, 1, 9)
+    lod = LOD(MeshQuad.init_tensor(line, line), refine=4, cells=2, ell=1)
+    x, y = (middles(lod.coefficient_mesh) * 16).astype(int).T
+    a = np.load(field)[::-1][y, x]
+    u = solve(*condense(lod.assemble(diffusion, a=a), unit_load.assemble(lod.coarse), D=lod.coarse.get_dofs()))
+    assert vtu.point_data["u"].max() == pytest.approx(u.max(), rel=1e-10)
+
+
+def test_outside_the_range_there_is_one_line_with_the_count(ships, tmp_path):
+    a = np.ones((16, 16))
+    a[0, 0] = 1e6
+    np.save(tmp_path / "a.npy", a)
+    _, _, warnings = solved(tmp_path / "a.npy", "surrogate", "--model", "toy")
+    assert "warning: a: 4 of 16 patches are outside the range of training" in warnings and warnings.count("\n") == 1
+
+
+def test_bad_input(ships, field, tmp_path):
+    for arguments, message in [
+        (["--method", "surrogate"], "give --model (coarser, toy)"),
+        (["--method", "hybrid", "--model", "none"], "expected the name of a model of the package (coarser, toy)"),
+        (["--method", "hybrid", "--model", "toy", "--tol", "-1"], "tol: expected a number of at least 0"),
+        (["--method", "hybrid", "--model", "toy", "--tol", "nan"], "tol: expected a number of at least 0"),
+        (["--method", "surrogate", "--model", "toy", "--refine", "8"], "cells: wanted 8, got 4"),
+        (["--method", "surrogate", "--model", "toy", "--ell", "2"], "ell: wanted 2, got 1"),
+        (["--method", "surrogate", "--model", "toy", "--variant", "galerkin"], "variant, corrected"),
+        (["--method", "surrogate", "--model", "toy", "--corrected"], "variant, corrected"),
+        (["--method", "lod", "--model", "toy"], "model, scores: for --method surrogate or hybrid"),
+        (["--scores"], "model, scores"),
+        (["--method", "magic"], "method: expected one of fem, lod, surrogate, hybrid"),
+    ]:
+        assert message in refused("solve", field, "--output", tmp_path / "out", *arguments)
+    for arguments, message in [
+        ([tmp_path / "m.pt"], "expected NAME.safetensors"),
+        ([tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
+        ([tmp_path / "m.safetensors", "--network", "cnn"], "network: expected one of field, mlp"),
+        ([tmp_path / "m.safetensors", "--steps", "0"], "steps, every, batch, patience"),
+        ([tmp_path / "m.safetensors", "--ell", "0"], "ell: expected a whole number >= 1"),
+        ([tmp_path / "m.safetensors", "--rate", "-1"], "expected lr > 0"),
+    ]:
+        assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
+
+
+def test_a_damaged_model_is_told(models, tmp_path):
+    data = bytearray((models / "toy.safetensors").read_bytes())
+    (tmp_path / "good.safetensors").write_bytes(data)
+    data[-100] ^= 1
+    (tmp_path / "bad.safetensors").write_bytes(data)
+    problems = []
+    assert shipped_models(problems, tmp_path) == {"bad": "changed", "good": "ok"}
+    assert len(problems) == 1 and "expected the sha256" in problems[0]
+    shipped = json.loads(skfem_ml("doctor", "--json").stdout)["models"]
+    assert {"diffusion-q1-ell2-n8", "van-der-pol"} <= set(shipped) and set(shipped.values()) == {"ok"}
+    assert "expected the sha256" in refused("solve", "--method", "surrogate", "--model", tmp_path / "bad.safetensors")
+
+
+def test_the_field_options_are_those_of_both_commands():
+    helps = [skfem_ml(*command, "--help").stdout for command in (["solve"], ["compare", "diffusion"])]
+    for option in ("--coarse", "--refine", "--extent", "--load", "--dirichlet", "--low", "--scale", "--name", "--seed"):
+        assert all(option in text for text in helps)

@@ -1,0 +1,96 @@
+"""Labels: the paper's families and split, files of blocks that a broken run goes on with, fresh ones without end."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from skfem import MeshQuad
+
+from skfem_ml.coefficients.families import NAMES, paper_field, paper_split
+from skfem_ml.learning import CorruptModelError, ModelMismatchError
+from skfem_ml.lod import LOD
+from skfem_ml.lod.surrogate import fresh_labels, read_labels, setting, write_labels
+from skfem_ml.problems import diffusion
+from tests.gallery import graded
+
+
+@pytest.fixture(scope="module")
+def lod():
+    return LOD(MeshQuad().refined(2), refine=4, ell=1)
+
+
+def draw(lod, seed=0):
+    return lambda i: paper_field(lod.coefficient_mesh, NAMES[i % 10], i, seed)
+
+
+def test_families_and_split_are_the_papers():
+    mesh = MeshQuad().refined(4)
+    for k, family in enumerate(NAMES[:5]):
+        a = paper_field(mesh, family, 3)
+        assert len(np.unique(a)) == 4**k and a.min() >= 1 and a.max() <= 5
+        assert np.array_equal(a, paper_field(mesh, family, 3)) and not np.array_equal(a, paper_field(mesh, family, 4))
+    assert paper_field(mesh, "multiscale", 0).std() < paper_field(mesh, "iid-8", 0).std() / 2
+    split = paper_split()
+    assert [len(split[name]) for name in ("train", "validation", "test")] == [4000, 500, 500]
+    everything = [sample for part in split.values() for sample in part]
+    assert len(set(everything)) == 5000 and split == paper_split() and split != paper_split(seed=1)
+    for name in NAMES:
+        assert sum(family == name for family, _ in split["test"]) == 50
+    with pytest.raises(ValueError, match="family: expected one of"):
+        paper_field(mesh, "iid-9", 0)
+    with pytest.raises(ValueError, match="at least 10"):
+        paper_split(9)
+
+
+def test_setting_says_what_a_matrix_depends_on(lod):
+    square = {"dim": 2, "n": 4, "cells": 4, "ell": 1, "interpolation": "projection"}
+    assert setting(lod) == {**square, "boundary": "dirichlet", "cell": "square"}
+    other = LOD(graded(), refine=4, cells=2, ell=1, dirichlet="left", interpolation="clement")
+    changed = {"cells": 2, "interpolation": "clement", "boundary": "mixed", "cell": "unequal"}
+    assert setting(other) == {**square, **changed}
+
+
+def test_blocks_hold_exact_matrices_and_a_broken_run_goes_on(lod, tmp_path):
+    told = []
+    files = write_labels(tmp_path, lod, draw(lod), 5, block=2, progress=lambda *x: told.append(x))
+    assert [f.name for f in files] == [f"labels-{i:06d}.safetensors" for i in (0, 2, 4)] and told[-1] == (5, 5)
+    blocks = list(read_labels(tmp_path))
+    fields = np.concatenate([block[0] for block in blocks])
+    assert fields.shape == (5, 256) and np.array_equal(fields[3], draw(lod)(3))
+    assert blocks[1][1].shape == (2, 16, 16, 4)
+    exact = lod.local(diffusion, a=fields[3])
+    assert abs(blocks[1][1][1] - exact).max() < 1e-6 * abs(exact).max()
+    before = [f.stat().st_mtime_ns for f in files]
+    content = files[1].read_bytes()
+    files[1].unlink()
+    write_labels(tmp_path, lod, draw(lod), 5, block=2)
+    assert [f.stat().st_mtime_ns == t for f, t in zip(files, before, strict=True)] == [True, False, True]
+    assert files[1].read_bytes() == content
+
+
+def test_blocks_of_others_and_damaged_ones_are_refused(lod, tmp_path):
+    (path,) = write_labels(tmp_path, lod, draw(lod), 1, block=2)
+    with pytest.raises(ModelMismatchError, match="another family or seed"):
+        write_labels(tmp_path, lod, draw(lod, seed=1), 1, block=2)
+    with pytest.raises(ModelMismatchError, match="interpolation: wanted 'clement', got 'projection'"):
+        other = LOD(MeshQuad().refined(2), refine=4, ell=1, interpolation="clement")
+        write_labels(tmp_path, other, draw(other), 1, block=2)
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 4
+    path.write_bytes(data)
+    for run in (lambda: write_labels(tmp_path, lod, draw(lod), 1, block=2), lambda: list(read_labels(tmp_path))):
+        with pytest.raises(CorruptModelError):
+            run()
+    with pytest.raises(FileNotFoundError, match=r"labels-\*"):
+        list(read_labels(tmp_path / "none"))
+    with pytest.raises(ValueError, match="at least 1"):
+        write_labels(tmp_path, lod, draw(lod), 0)
+
+
+def test_fresh_labels_go_on_anywhere(lod):
+    first = list(islice(fresh_labels(lod, draw(lod), block=2), 2))
+    assert first[0][0].shape == (2, 256) and first[0][1].shape == (2, 16, 16, 4)
+    later = next(fresh_labels(lod, draw(lod), block=2, start=2))
+    assert np.array_equal(first[1][1], later[1]) and not np.array_equal(first[0][0], later[0])
+    with pytest.raises(ValueError, match="block, start"):
+        next(fresh_labels(lod, draw(lod), block=0))
