@@ -293,7 +293,7 @@ if __name__ == "__main__":
         where,
         begin,
         tell=lambda done, count: print(f"{done} of {count} fields labelled", flush=True),
-        progress=lambda step, steps, value: print(f"step {step} of {steps}: {value:.3e}", flush=True),
+        progress=lambda step, steps, text: print(f"step {step} of {steps}: {text}", flush=True),
     )
     model.card["name"] = name
     model.save(where / f"{name}.safetensors")

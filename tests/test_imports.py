@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 
-FLOOR = {"checks", "meshes", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
+FLOOR = {"checks", "progress", "meshes", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
 LEARNING = {"learning", "learning.optim"}
 LOD = {"lod", "lod.mesh", "lod.uses"}
 METHODS = {"pinn", "fmm", "fmm.networks", "hits", "lod.surrogate", "lod.surrogate.networks", "lod.engine"} | LOD
@@ -20,6 +20,7 @@ USES = {"lod/solver.py", "lod/gradient.py", "lod/judging.py"}
 ALLOWED = {
     "__init__": set(),
     "checks": set(),
+    "progress": set(),
     "meshes": {"checks"},
     "coefficients": {"checks", "meshes"},
     "solutions": {"checks", "meshes"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them
-    "learning": {"checks", "learning.optim"},
+    "learning": {"checks", "progress", "learning.optim"},
     "learning.optim": {"checks"},
     "lod.mesh": FLOOR,
     "lod.engine": FLOOR | {"lod.mesh"},

@@ -21,6 +21,7 @@ import torch
 from demos import allen_cahn as demo
 from demos.allen_cahn import Networks, Parallel, Result, Row, Setting, last, last_reduced
 from skfem_ml.learning.storage import write_whole
+from skfem_ml.progress import Progress
 from skfem_ml.stepping import IMEX, Newton
 
 OUTPUT = Path(__file__).with_suffix(".md")
@@ -114,12 +115,12 @@ def parareal_lines(p: Parallel) -> list[str]:
     return lines
 
 
-def progress(name: str) -> Callable[[int, int, float], None]:
+def progress(name: str) -> Progress:
     """Return a printer of the training's state."""
 
-    def tell(done: int, steps: int, value: float) -> None:
+    def tell(done: int, steps: int, text: str) -> None:
         if done % 500 == 0:
-            print(f"{name} {done}/{steps}: {value:.2e}", file=sys.stderr, flush=True)
+            print(f"{name} {done}/{steps}: {text}", file=sys.stderr, flush=True)
 
     return tell
 

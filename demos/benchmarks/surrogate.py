@@ -304,7 +304,7 @@ def train_mlp(folder: str, steps: int) -> Surrogate:
         validation=fields,
         steps=(3 * steps // 4, steps - 3 * steps // 4),
         every=max(1, steps // 10),
-        progress=lambda step, steps, value: print(f"step {step} of {steps}: {value:.3e}", flush=True),
+        progress=lambda step, steps, text: print(f"step {step} of {steps}: {text}", flush=True),
     )[0]
 
 

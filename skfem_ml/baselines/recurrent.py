@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Sequence
+from skfem_ml.progress import Progress
 from skfem_ml.solutions import Generated
 
 Array = NDArray[np.float64]
@@ -102,7 +103,7 @@ def solver_recurrent(
     batch: int = 8,
     lr: float = 1e-3,
     seed: int = 0,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Callable[[Sequence], Generated]:
     """Return ``solver(sequence)``: a recurrent network of about ``parameters`` numbers, trained by Adam.
 

@@ -6,8 +6,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,24 +92,6 @@ def nodal_fields(solutions: Mapping[str, FEFunction], reference: str) -> dict[st
 def slug(name: str) -> str:
     """Return a name that is safe in files and calculators: "LOD ell=2" becomes "LOD_ell_2"."""
     return re.sub(r"\W+", "_", name).strip("_")
-
-
-@contextmanager
-def progress(show: bool, total: int) -> Iterator[Callable[..., None]]:
-    """Give a function ``report(what, done, ...)`` that moves a bar on stderr, if it is to be shown at all."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda what, done, *_: bar.update(task, description=what, completed=done)
 
 
 def talkative(quiet: bool, json: bool) -> bool:

@@ -68,14 +68,14 @@ def solve(
 def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[str, Any]:
     """Solve, write the files and return the summary."""
     from skfem_ml import __version__
-    from skfem_ml.cli.outputs import progress
     from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
+    from skfem_ml.progress import bar
 
     start = time.perf_counter()
     u = _on_fine(solver(case.problem), case)
     seconds = time.perf_counter() - start
-    with progress(show, 1) as report:
-        report("picture and files", 0)
+    with bar(show) as report:
+        report(0, 1, "picture and files")
         figure = _figure(case, u, f"{case.title}, {method.upper()}")
         outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
         fields = {"u": u.y[u.basis.nodal_dofs[0]]}

@@ -15,6 +15,7 @@ from skfem import CellBasis
 
 from skfem_ml.compare.measures import measure_of
 from skfem_ml.compare.table import Row, Table
+from skfem_ml.progress import Progress
 
 Solution = Callable[[Any], Any]
 
@@ -25,7 +26,7 @@ def compare(
     reference: str | Solution | None = None,
     repeats: int = 1,
     basis: CellBasis | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Table:
     """Run every solver on a problem and return a `Table` of relative errors, times and unknowns.
 
@@ -34,7 +35,7 @@ def compare(
     where u is `Eigenpairs`, the largest of values and of vectors (`measures`). The reference r is ``reference`` (a
     solution, or the name of one of the solvers), else ``problem.exact``, else the first solver. Errors are integrated
     on ``basis`` (default: first-order elements on ``problem.mesh``). Times are the least of ``repeats`` runs.
-    ``progress(name, done, total)`` is called before each solver.
+    ``progress(done, total, name)`` is called before each solver.
 
     A solver that raises, or gives no finite solution, leaves a row with the error's text; the others go on. An
     unknown name of a reference raises ValueError at once.
@@ -52,7 +53,7 @@ def compare(
     solutions: dict[str, Solution] = {}
     for done, (name, solver) in enumerate(solvers.items()):
         if progress is not None:
-            progress(name, done, len(solvers))
+            progress(done, len(solvers), name)
         rows.append(_run(name, solver, problem, repeats, solutions))
     timing = f"times: least of {repeats} run(s); {_machine()}"
     if isinstance(chosen, str):

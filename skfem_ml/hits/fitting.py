@@ -15,6 +15,7 @@ from torch import Tensor
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.training import History, fit
+from skfem_ml.progress import Progress
 
 Array = NDArray[np.float64]
 OPTIMISERS = ("soap", "adam")
@@ -39,7 +40,7 @@ def fit_map(
     validation: tuple[ArrayLike, ArrayLike] | None = None,
     every: int = 100,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> History:
     """Train one map in place by ``1/(m p) sum_i sum_k |F^k(x_i) - x_i(k dt)|^2 / increment^2``, k = 1, ..., p.
 

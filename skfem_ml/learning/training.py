@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from skfem_ml.learning.checkpoints import load_checkpoint, locked, save_checkpoint
+from skfem_ml.progress import Progress
 
 Loss = Callable[[Any, Any], Tensor]
 Data = Sequence[Tensor] | Callable[[int], Any] | None
@@ -52,14 +53,14 @@ def fit(
     patience: int | None = None,
     tol: float = -math.inf,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> History:
     """Minimise ``loss(net, batch)`` and leave the best parameters seen in ``net``.
 
     ``data`` is None (the loss has its own), tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all), in
     an order drawn from ``seed`` for each pass, or a callable: ``data(step)`` is the batch of a step, and must depend on
     the step alone. Every ``every`` steps ``validate(net)``, default the loss on all data, is recorded, compared with
-    the best, told to ``progress(step, steps, value)`` and, if ``checkpoint`` is a path, everything is saved there. A
+    the best, told to ``progress(step, steps, text)`` and, if ``checkpoint`` is a path, everything is saved there. A
     run whose checkpoint exists goes on from it, bit for bit as if it had never stopped, provided that the loss draws
     nothing itself. ``schedule(step)`` is the learning rate of a step.
 
@@ -118,7 +119,7 @@ def fit(
                 states = {name: part.state_dict() for name, part in parts.items()}
                 save_checkpoint(checkpoint, {**states, "history": vars(history), "best": best, "step": done})
             if progress is not None:
-                progress(done, steps, record)
+                progress(done, steps, f"loss {record:.3e}")
             if finished:
                 break
     net.load_state_dict(best)

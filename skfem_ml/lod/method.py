@@ -17,6 +17,7 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, load_vectors
 from skfem_ml.lod.mesh.grid import ELEMENTS
 from skfem_ml.lod.mesh.interpolation import Interpolation
+from skfem_ml.progress import Progress
 
 
 class LOD:
@@ -55,7 +56,7 @@ class LOD:
     workers
         Threads of the fast engine on a CPU, each taking rows of patches.
     progress
-        Whether to show a progress bar.
+        Whether to show a progress bar; or ``progress(done, total, text)`` to be told instead.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class LOD:
         engine: str = "auto",
         device: str = "cpu",
         workers: int = 1,
-        progress: bool = False,
+        progress: bool | Progress = False,
     ):
         self.space = Discretisation(
             coarse,

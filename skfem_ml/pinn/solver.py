@@ -17,6 +17,7 @@ from skfem_ml.pinn.residuals import NetworkResidual
 from skfem_ml.pinn.setting import residual_of
 from skfem_ml.pinn.trial import LearnedSolution, trial_of
 from skfem_ml.problems import Diffusion, Heat
+from skfem_ml.progress import Progress
 
 Array = NDArray[np.float64]
 # torch's L-BFGS runs this many iterations a step; one at a time it loses its way.
@@ -34,7 +35,7 @@ def solver_pinn(
     lr: float = 5e-3,
     seed: int = 0,
     equation: str = "right",
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
     **setting: Any,
 ) -> Callable[[Heat | Diffusion], LearnedSolution]:
     """Return ``solve(problem) -> LearnedSolution``: a network with hard data, trained on the squared residual.
@@ -84,7 +85,7 @@ def train(
     steps: int,
     warmup: int = 500,
     lr: float = 5e-3,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[History]:
     """Train a network on a residual, a warm-up by Adam and then ``steps`` of ``method``; return both histories.
 

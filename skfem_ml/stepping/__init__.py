@@ -14,13 +14,13 @@ from skfem_ml.stepping.pod import POD
 from skfem_ml.stepping.semidiscrete import SemiDiscrete, Term, periodic_line, reaction, semidiscrete
 
 __all__ = [
-    "Gauss4",
     "IMEX",
+    "POD",
+    "RK4",
+    "Gauss4",
     "Newton",
     "OdeResult",
-    "POD",
     "PararealResult",
-    "RK4",
     "SemiDiscrete",
     "Term",
     "ThetaMethod",

@@ -146,7 +146,7 @@ def test_times_are_the_least_of_the_repeats_and_progress_is_told():
     )
     assert 0.02 <= table["slow"].seconds < 0.2
     assert table["slow"].cpu_seconds < 0.02  # sleeping costs no CPU
-    assert calls == [("slow", 0, 1)] and "least of 3 run(s)" in table.notes[1]
+    assert calls == [(0, 1, "slow")] and "least of 3 run(s)" in table.notes[1]
 
 
 TABLE = Table(

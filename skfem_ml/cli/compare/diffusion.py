@@ -80,20 +80,21 @@ def run(
     more: Mapping[str, Callable] | None = None,
 ) -> tuple[str, str, list[str]]:
     """Compare, write all files, and return the table with its notes, the JSON text and what failed."""
-    from skfem_ml.cli.outputs import progress, talkative
+    from skfem_ml.cli.outputs import talkative
     from skfem_ml.compare.run import compare
     from skfem_ml.lod.method import LOD
+    from skfem_ml.progress import bar
 
     for ell in lod.ells:  # refuses what does not fit before anything is solved
         LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell, engine=lod.engine)
     solvers = diffusion_solvers(case.coarse, lod, more)
-    with progress(talkative(quiet, json), len(solvers) + 1) as report:
-        report("loading torch", 0)
+    with bar(talkative(quiet, json)) as report:
+        report(0, len(solvers) + 1, "loading torch")
         warm_up(case.problem.mesh.dim(), lod.engine)
         table = compare(case.problem, solvers, reference=REFERENCE, progress=report)
         if table[REFERENCE].failure:
             raise ValueError(f"the fine solution failed: {table[REFERENCE].failure}")
-        report("picture and files", len(solvers))
+        report(len(solvers), len(solvers) + 1, "picture and files")
         payload = _write(case, table, lod, outputs)
     lines = [*case.notes, "", str(table), *_remarks(table), "", "files: " + ", ".join(outputs.files().values())]
     return "\n".join(lines), payload, [f"{row.name}: {row.failure}" for row in table.rows if row.failure]

@@ -124,12 +124,13 @@ def run_comparison(
 ) -> None:
     """Compare on a problem, write picture and tables named after it, and print; leave with 1 where a row failed."""
     from skfem_ml import __version__
-    from skfem_ml.cli.outputs import Outputs, progress, talkative
+    from skfem_ml.cli.outputs import Outputs, talkative
     from skfem_ml.compare.run import compare
+    from skfem_ml.progress import bar
 
     outputs = Outputs(folder, [f"{name}.{suffix}" for suffix in SUFFIXES])
     rows = solvers()
-    with progress(talkative(quiet, json), len(rows)) as report:
+    with bar(talkative(quiet, json)) as report:
         table = compare(problem(), rows, reference=reference, progress=report)
     content = {"version": __version__, "problem": name, **json_format.loads(table.to_json()), "files": outputs.files()}
     payload = json_format.dumps(content, indent=2, allow_nan=False)

@@ -76,19 +76,19 @@ def _require_same_run(folder: Path, setting: dict[str, int]) -> None:
 def _trained(setting: dict[str, int], sizes: dict[str, int], folder: Path, show: bool) -> tuple[Any, dict[str, Any]]:
     import numpy as np
 
-    from skfem_ml.cli.outputs import progress
     from skfem_ml.fmm.networks.training import Recipe, solver_deep
     from skfem_ml.metrics import mean_residual
+    from skfem_ml.progress import bar
     from skfem_ml.reference import transfer_samples
 
     seed, samples, steps = setting["seed"], setting["samples"], setting["steps"]
-    with progress(show, steps) as report:
-        report(f"{samples} samples", 0)
+    with bar(show) as report:
+        report(0, steps, f"{samples} samples")
         data = transfer_samples(samples, setting["cells"], np.random.default_rng(seed), **parts(samples))
         recipe = Recipe(
             steps,
             checkpoint=folder / CHECKPOINT,
-            progress=lambda done, total, value: report(f"residual {value:.2e}", done),
+            progress=report,
         )
         learned = solver_deep(recipe, seed=seed, **sizes)(data)
     residuals = {

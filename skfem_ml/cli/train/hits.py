@@ -41,7 +41,8 @@ def train_hits(
     Writes SYSTEM.safetensors (weights and card) and SYSTEM.json into the output folder. Checkpoints lie in
     hits-SYSTEM/ there: a run that was stopped goes on, one with other options needs another folder.
     """
-    from skfem_ml.cli.outputs import Outputs, progress, talkative
+    from skfem_ml.cli.outputs import Outputs, talkative
+    from skfem_ml.progress import bar
 
     scales = _levels(levels)
     if steps < 1 or (starts is not None and starts < 1):
@@ -49,8 +50,9 @@ def train_hits(
     source = _file(Path(system)) if Path(system).suffix else _known(system, scales, starts, seed)
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])
-    with progress(talkative(quiet, json), steps * len(scales)) as report:
-        report(f"{name}: trajectories", 0)
+    with bar(talkative(quiet, json)) as report:
+        total = steps * len(scales)
+        report(0, total, f"{name}: trajectories")
         hits, content = _train(name, source, scales, steps, variant, seed, output / f"hits-{name}", report)
     outputs.write(f"{name}.safetensors", hits.save)
     payload = json_format.dumps({**content, "files": outputs.files()}, indent=2, allow_nan=False)
@@ -84,7 +86,7 @@ def _train(
         history = train_map(
             flow_map, data["train"], data["val"], variant, steps=steps, seed=seed + j,
             checkpoint=folder / f"dt-{flow_map.dt:g}.pt",
-            progress=lambda done, _, value, j=j, label=label: report(f"{label}, loss {value:.1e}", j * steps + done),
+            progress=lambda done, _, text, j=j, label=label: report(j * steps + done, total, f"{label}, {text}"),
         )  # fmt: skip
         losses.append(history.best)
     hits = HiTS(maps)

@@ -68,13 +68,14 @@ def train(
     import torch
     from skfem import MeshQuad
 
-    from skfem_ml.cli.outputs import progress, talkative
+    from skfem_ml.cli.outputs import talkative
     from skfem_ml.coefficients.families import NAMES, paper_field
     from skfem_ml.lod.judging import GeometricMean, errors_of
     from skfem_ml.lod.method import LOD
     from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
     from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
     from skfem_ml.lod.surrogate.training import fit_surrogate
+    from skfem_ml.progress import bar
 
     line = np.linspace(0, 1, coarse + 1)
     lod = LOD(MeshQuad.init_tensor(line, line), refine=refine, cells=cells, ell=ell)
@@ -86,7 +87,7 @@ def train(
         return paper_field(lod.coefficient_mesh, NAMES[index % len(NAMES)], index // len(NAMES), seed)
 
     validation, test = (np.stack([draw(HELD + k) for k in range(start, start + 10)]) for start in (0, 10))
-    with progress(talkative(quiet, json), steps) as report:
+    with bar(talkative(quiet, json)) as report:
         model, history = fit_surrogate(
             lod,
             draw,
@@ -97,7 +98,7 @@ def train(
             seed=seed,
             every=max(1, steps // 20),
             checkpoint=checkpoint,
-            progress=lambda step, _, value: report(f"validation loss {value:.2e}", step),
+            progress=report,
             card={"name": file.stem, "family": "iid 0-8 and multiscale", "range": [1.0, 5.0], "coarse": coarse},
             test=test,
         )

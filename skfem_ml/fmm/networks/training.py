@@ -20,9 +20,9 @@ from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.training import History, fit
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
+from skfem_ml.progress import Progress
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int, float], None]
 LEAF, RANK = 10, 6  # of the paper in 1D
 CHUNK = 2048  # samples that go through a network at once
 

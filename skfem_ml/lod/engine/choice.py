@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from skfem_ml.lod.engine.reference import ReferenceEngine
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.progress import Progress, bar
 
 NAMES = ("auto", "condensation", "reference")
 
@@ -31,15 +33,14 @@ def _condensation(space: Discretisation, fine_form: FineForm) -> Any:
     return CondensationEngine(space, fine_form)
 
 
-def progress_over(batches: Iterable[Any], total: int, show: bool) -> Iterator[Any]:
-    """Pass batches on, whose first entry lists elements, and show how many of ``total`` are done."""
-    if not show:
+def progress_over(batches: Iterable[Any], total: int, progress: bool | Progress) -> Iterator[Any]:
+    """Pass batches on, whose first entry lists elements, and tell how many of ``total`` are done."""
+    if progress is False:
         yield from batches
         return
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("correctors", total=total)
+    done = 0
+    with bar() if progress is True else nullcontext(progress) as tell:
         for batch in batches:
-            bar.advance(task, len(batch[0]))
+            done += len(batch[0])
+            tell(done, total, "correctors")
             yield batch

@@ -10,11 +10,12 @@ from scipy.sparse import coo_matrix, csr_matrix
 
 from skfem_ml.lod.engine.choice import progress_over
 from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.progress import Progress
 
 FOLD = 2**24  # entries collected before they are summed: bounds the memory
 
 
-def corrector_matrix(space: Discretisation, engine: Any, progress: bool) -> csr_matrix:
+def corrector_matrix(space: Discretisation, engine: Any, progress: bool | Progress) -> csr_matrix:
     """Q ``(fine.N, coarse.N)``: the sum over T of Q_T lambda_j on the fine mesh, for every coarse node j."""
     shape = (space.fine_mesh.p.shape[1], space.coarse.N)
     total, parts, held = csr_matrix(shape), [], 0

@@ -15,6 +15,7 @@ from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
 from skfem_ml.lod.mesh.interpolation import NAMED
 from skfem_ml.lod.method import LOD
 from skfem_ml.problems import diffusion
+from skfem_ml.progress import Progress
 
 Draw = Callable[[int], ndarray]
 
@@ -66,13 +67,13 @@ def write_labels(
     count: int,
     block: int = 16,
     form: BilinearForm = diffusion,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write fields 0, ..., count - 1 and their local matrices, one file a block, and return the files.
 
     Files that are there already are checked (checksum, setting, the fields themselves, bit for bit) and kept: a run
     that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
-    ``progress(done, count)`` is told after every block.
+    ``progress(done, count, text)`` is told after every block.
 
     Raises ModelMismatchError for files of other labels, CorruptModelError for damaged ones and ValueError for sizes
     below one.
@@ -94,7 +95,7 @@ def write_labels(
             save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
         files.append(path)
         if progress is not None:
-            progress(stop, count)
+            progress(stop, count, "labels")
     return files
 
 

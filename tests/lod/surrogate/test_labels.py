@@ -53,7 +53,11 @@ def test_setting_says_what_a_matrix_depends_on(lod):
 def test_blocks_hold_exact_matrices_and_a_broken_run_goes_on(lod, tmp_path):
     told = []
     files = write_labels(tmp_path, lod, draw(lod), 5, block=2, progress=lambda *x: told.append(x))
-    assert [f.name for f in files] == [f"labels-{i:06d}.safetensors" for i in (0, 2, 4)] and told[-1] == (5, 5)
+    assert [f.name for f in files] == [f"labels-{i:06d}.safetensors" for i in (0, 2, 4)] and told[-1] == (
+        5,
+        5,
+        "labels",
+    )
     blocks = list(read_labels(tmp_path))
     fields = np.concatenate([block[0] for block in blocks])
     assert fields.shape == (5, 256) and np.array_equal(fields[3], draw(lod)(3))
