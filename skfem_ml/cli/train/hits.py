@@ -80,6 +80,7 @@ def _train(
     dt, data = source()
     folder.mkdir(parents=True, exist_ok=True)
     n = data["train"][1].shape[1]
+    total = steps * len(scales)
     maps, losses = new_maps(n, [dt * 2**k for k in scales], variant, seed), []
     for j, flow_map in enumerate(maps):
         label = f"{name}: step {flow_map.dt:g}"
