@@ -49,6 +49,14 @@ class Workspace(threading.local):
         return self._buffers[name][:size].view(shape)
 
 
+class Fresh(Workspace):
+    """Memory of its own for everything: for what is to be held."""
+
+    def empty(self, name: str, *shape: int) -> Tensor:
+        """An array with any content."""
+        return torch.empty(shape, dtype=torch.float64, device=self.device)
+
+
 def cholesky(matrix: Tensor, out: Tensor | None = None) -> Tensor:
     """Lower Cholesky factors of a batch. Raises ValueError where one is not positive definite (no elliptic form)."""
     if out is None:
@@ -90,9 +98,20 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
     return Eliminated(*(part.view(*lead, *part.shape[1:]) for part in (schur, factor, coupling)))
 
 
-def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``; ``rest`` holds the others and minus coefficients of columns."""
-    return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling.mT @ rest), upper=True)
+def recover(step: Eliminated, rest: Tensor, half: Tensor | None = None) -> Tensor:
+    """Eliminated unknowns ``(..., count, v)`` by (2); ``rest`` holds the others and minus coefficients of columns.
+
+    ``half`` is L^-1 of the load on them (of `half_load`), nothing where there is none.
+    """
+    seen = step.coupling[..., : rest.shape[-2], :].mT @ rest  # functionals, the last ones, carry no part of a solution
+    return torch.linalg.solve_triangular(step.factor.mT, -seen if half is None else half - seen, upper=True)
+
+
+def half_load(step: Eliminated, inner: Tensor, rest: Tensor) -> Tensor:
+    """Move the load on eliminated unknowns ``(..., count, v)`` to ``rest``, in place, by (3); returns its L^-1."""
+    half = torch.linalg.solve_triangular(step.factor, inner, upper=False)
+    rest -= step.coupling[..., : rest.shape[-2], :] @ half
+    return half
 
 
 def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:
