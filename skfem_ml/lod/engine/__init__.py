@@ -19,15 +19,17 @@ it; so what they share is eliminated once. For ell = 2, with T the middle elemen
       +---+---+---+---+---+
       0   1   2   3   4   5   lines
 
-**Bordered matrices** (bordered.py). Unknowns x carry columns Y along: the constraints P of the quasi-interpolation at the
-coarse nodes, and the functionals R = a(lambda_i, .). With the unknowns split into those to eliminate, I, and the rest,
+**Bordered matrices** (bordered.py). Unknowns x carry columns Y along: the constraints P of the quasi-interpolation at
+the coarse nodes, and the functionals R = a(lambda_i, .). With the unknowns split into those to eliminate, I, and the
+rest,
 
     K_II = L L^T,   C = K_RI L^-T,   K_RR <- K_RR - C C^T                   (1)
     x_I = L^-T (h - C^T x_R),   h = L^-1 g_I                                (2)   what brings x_I back
     g_R <- g_R - C h                                                       (3)   where a load g goes
 
 Rows and columns of P and R are treated as unknowns that stay: K_RR then holds H - Y^T K^-1 Y, and nothing needs a
-treatment of its own. Unknowns on Gamma_D or on the rim of a patch are fixed: their rows and columns become the identity.
+treatment of its own. Unknowns on Gamma_D or on the rim of a patch are fixed: their rows and columns become those of the
+identity.
 
 **Factorise, once for a form and its coefficients**
 

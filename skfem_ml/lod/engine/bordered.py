@@ -1,4 +1,4 @@
-"""Bordered matrices and their partial elimination, batched in torch.
+"""Bordered matrices and their partial elimination, batched in torch: (1), (2) and (3) of `skfem_ml.lod.engine`.
 
 A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating
 some unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads
@@ -89,7 +89,7 @@ def divide(coupling: Tensor, factor: Tensor) -> None:
 
 
 def eliminate(matrix: Tensor, count: int) -> Eliminated:
-    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)``; their first rows are not read."""
+    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)`` by (1); their rows are not read."""
     lead, flat = matrix.shape[:-2], matrix.view(-1, *matrix.shape[-2:])
     factor = cholesky(flat[:, :count, :count])
     coupling = flat[:, count:, :count].contiguous()

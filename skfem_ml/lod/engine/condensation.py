@@ -136,10 +136,12 @@ class CondensationEngine:
         row, at = sweep.strips.middle, sweep.elements
         if weights is None and loads is None:
             return row.own_loads(sweep.columns)
-        if loads is None:
-            return row.own_loads(sweep.columns) @ self._tensor(weights[at])
-        condensed = self.condenser.load(at, row.steps_of(at), self._tensor(loads[at]))[0]
-        return condensed if weights is None else condensed + row.own_loads(sweep.columns) @ self._tensor(weights[at])
+        parts = []
+        if weights is not None:
+            parts.append(row.own_loads(sweep.columns) @ self._tensor(weights[at]))
+        if loads is not None:
+            parts.append(self.condenser.load(at, row.steps_of(at), self._tensor(loads[at]))[0])
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _tensor(self, values: ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.condenser.device)
@@ -211,10 +213,10 @@ class CondensationEngine:
                     row = Row(self.condenser, at, np.ones(len(at), dtype=bool), keep=True)
                 at = at[at >= 0]
                 if len(at):
-                    given = (sums.boundary[at], sums.multipliers[at], weights[at])
-                    own = None if loads is None else self._tensor(loads[at])
+                    boundary, mu, own = map(self._tensor, (sums.boundary[at], sums.multipliers[at], weights[at]))
+                    more = None if loads is None else self._tensor(loads[at])
                     with one_thread():
-                        values = interior_values(self.condenser, row, at, *map(self._tensor, given), own)
+                        values = interior_values(self.condenser, row, at, boundary, mu, own, more)
                     yield at, values.cpu().numpy()
 
 
