@@ -12,7 +12,7 @@ from scipy.sparse import csc_matrix, diags, identity
 from skfem_ml.checks import check_choice
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems import Heat, evaluate
-from skfem_ml.solutions import Evolution
+from skfem_ml.solutions import Evolution, Record
 from skfem_ml.stepping.evolution import evolve, step_count
 from skfem_ml.stepping.linear import ThetaMethod
 
@@ -56,8 +56,8 @@ def solver_fd(
         result = evolve(stepper, evaluate(problem.initial, grid[None, 1:-1]), problem.t_end, max(1, count // SLICES))
         ends = np.repeat(edge[:, None], len(result.t), axis=1)
         y = np.vstack([ends[:1], result.y, ends[1:]]).T
-        info = {"unknowns": len(grid) - 2, "steps": result.steps, "grid": grid}
-        return Evolution(lambda y: _spline(grid, y), result.t, y, info=info)
+        record = Record(len(grid) - 2, notes={"steps": result.steps, "grid": grid})
+        return Evolution(lambda y: _spline(grid, y), result.t, y, record=record)
 
     return solve
 

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from skfem_ml.checks import check_choice
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def eig_flow(
             x = _project(x, found)
             found = np.column_stack([found, x / np.linalg.norm(x)])
         values = np.einsum("ij,ij->j", found, A @ found)
-        return Eigenpairs(values, found, {"method": method, "unknowns": found.size})
+        return Eigenpairs(values, found, Record(found.size, notes={"method": method}))
 
     return solve
 
