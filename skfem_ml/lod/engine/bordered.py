@@ -32,6 +32,13 @@ class Eliminated(NamedTuple):
     coupling: Tensor  # the rest of its columns times L^-T, (..., rest, count)
 
 
+def chosen(step: Eliminated, at: ndarray) -> Eliminated:
+    """What brings unknowns back in some of a batch ``(k,)``; without a copy where they follow one another."""
+    run = len(at) > 0 and len(at) == at[-1] - at[0] + 1 and bool((np.diff(at) == 1).all())
+    which = slice(at[0], at[-1] + 1) if run else torch.from_numpy(at).to(step.factor.device)
+    return Eliminated(step.schur[:0], step.factor[which], step.coupling[which])
+
+
 class Workspace(threading.local):
     """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on
     them.

@@ -10,7 +10,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, recover
+from skfem_ml.lod.engine.bordered import Eliminated, chosen, recover
 from skfem_ml.lod.engine.elements import CORNERS, ElementCondenser
 from skfem_ml.lod.engine.rows import Row
 from skfem_ml.lod.engine.solved import Solved
@@ -49,12 +49,12 @@ class StripValues:
         ell, n = self.layout.ell, self.layout.n
         columns = self.sweep.starts + j + self.sweep.box.origin[1]
         there = np.flatnonzero((columns >= 0) & (columns < len(step.schur)))
-        at = torch.from_numpy(there).to(self.levels.device)
+        everyone = len(there) == len(columns)
+        at = slice(None) if everyone else torch.from_numpy(there).to(self.levels.device)
         line, node = slice(start * n, (start + ell) * n + 1), slice(start, start + ell + 1)
         ends = [self.levels[at, start], self.levels[at, start + ell]]
         sides = [*(values[at, line] for values in self.lines), *ends, *(self.mu[at, side, node] for side in (0, 1))]
-        of = torch.from_numpy(columns[there]).to(self.levels.device)
-        inner = recover(Eliminated(*(part[of] for part in step)), torch.cat(sides, dim=1))
+        inner = recover(chosen(step, columns[there]), torch.cat(sides, dim=1))
         self.levels[at, start + 1 : start + ell] = inner.view(len(there), ell - 1, n - 1, inner.shape[2])
 
     def boundary(self, e: int) -> Tensor:
@@ -73,7 +73,7 @@ class Part(NamedTuple):
 
     place: tuple[int, int]
     elements: ndarray
-    present: Tensor
+    present: ndarray
     boundary: Tensor
     multipliers: Tensor
 
@@ -87,9 +87,11 @@ def parts_of(solved: Solved) -> Iterator[Part]:
         for e in range(layout.height):
             there = np.flatnonzero(block[:, e, j] >= 0)
             if len(there):
-                present = torch.from_numpy(there).to(sweep.device)
-                values = strip.boundary(e)[present], strip.multipliers(e)[present]
-                yield Part((j, e), block[there, e, j], present, *values)
+                values = strip.boundary(e), strip.multipliers(e)
+                if len(there) < len(block):
+                    at = torch.from_numpy(there).to(sweep.device)
+                    values = values[0][at], values[1][at]
+                yield Part((j, e), block[there, e, j], there, *values)
 
 
 class Sums:
@@ -146,9 +148,14 @@ def explicit_correctors(
     for part in parts_of(solved):
         (j, e), own = part.place, identity if part.place == (layout.ell, layout.ell) else torch.zeros_like(identity)
         inside = interior_values(
-            condenser, rows[sweep.box.origin[0] + e], part.elements, part.boundary, part.multipliers, own[part.present]
+            condenser,
+            rows[sweep.box.origin[0] + e],
+            part.elements,
+            part.boundary,
+            part.multipliers,
+            own[: len(part.present)],
         )
-        patch = part.present.cpu().numpy()[:, None, None]
+        patch = part.present[:, None, None]
         y, x = (grid[None] for grid in np.mgrid[e * n : (e + 1) * n + 1, j * n : (j + 1) * n + 1])
         nodes[patch, y, x] = sweep.space.refinement.nodes[part.elements].reshape(-1, n + 1, n + 1)
         values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, 4)

@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, Workspace
+from skfem_ml.lod.engine.bordered import Eliminated, Workspace, chosen
 from skfem_ml.lod.engine.elements import ElementCondenser
 from skfem_ml.lod.engine.lattice import Box, Lattice
 from skfem_ml.lod.engine.stacks import Block, Stack, condense_stacks
@@ -48,8 +48,8 @@ class Row:
     def steps_of(self, elements: ndarray) -> list[Eliminated]:
         """The elimination steps of some of its elements (where they were kept)."""
         order = np.argsort(self.elements)
-        at = torch.from_numpy(order[np.searchsorted(self.elements, elements, sorter=order)]).to(self.matrices.device)
-        return [Eliminated(*(part[at] for part in step)) for step in self._steps]
+        at = order[np.searchsorted(self.elements, elements, sorter=order)]
+        return [chosen(step, at) for step in self._steps]
 
 
 class Tower:
