@@ -1,4 +1,4 @@
-"""What a stranger has: a clean clone of the repository, and the package installed from it, apart from this folder."""
+"""What a stranger has (a clean clone, and the package installed from it), and the tests that lean on LAPACK."""
 
 import os
 import shutil
@@ -10,6 +10,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Tests of what leans on LAPACK (eigenvectors, ranks, least squares): .ci/run repeats them under another BLAS kernel.
+LAPACK = (
+    "tests/fmm/",
+    "tests/hits/",
+    "tests/pinn/",
+    "tests/problems/test_eigen.py",
+    "tests/reference/",
+    "tests/stepping/",
+    "tests/lod/test_lod_identities.py",
+    "tests/lod/test_lod_reference_data.py",
+    "tests/lod/test_mutants.py",
+    "tests/test_doctests.py",
+    "tests/test_metrics.py",
+    "tests/test_solvers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(LAPACK):
+            item.add_marker(pytest.mark.lapack)
 
 
 def install_wheel(source: Path, folder: Path) -> Path:

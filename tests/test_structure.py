@@ -2,11 +2,12 @@
 
 import ast
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "skfem_ml"
+from tests.conftest import LAPACK, ROOT
+
+PACKAGE = ROOT / "skfem_ml"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LINES, BODY, FOLDER, ANY = 300, 40, 14, 100
 NODES = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -59,6 +60,12 @@ def test_files_and_functions_are_short(path):
 def test_folders_are_small():
     count = Counter(path.parent.as_posix() for path in FILES)
     assert {folder: number for folder, number in count.items() if number > FOLDER} == {}
+
+
+def test_what_is_run_under_two_kernels_is_there():
+    """Finding B3: a renamed file must not drop out of the list."""
+    assert [name for name in LAPACK if not (ROOT / name).exists()] == []
+    assert "pytest -m lapack" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_any_stands_where_anything_is_meant_and_nowhere_else():
