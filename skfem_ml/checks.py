@@ -32,6 +32,19 @@ def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
+def check_device(device: str) -> None:
+    """Raise ValueError unless torch knows the device and this machine has it; "cpu" needs no torch."""
+    if str(device) == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:
+        has = ["cpu"] + [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+        raise ValueError(f"device: expected one of {', '.join(has)}, got {device!r} ({str(error)[:80]})") from error
+
+
 def check_rng(rng: np.random.Generator) -> None:
     """Raise TypeError unless ``rng`` is a numpy Generator."""
     if not isinstance(rng, np.random.Generator):
