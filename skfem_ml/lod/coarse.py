@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import csc_matrix, csr_matrix, diags
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh, splu
 
+from skfem_ml.checks import warn_user
 from skfem_ml.lod.mesh.loads import FineLoad
 
-CONTRAST = (
-    30.0  # below it no S lost definiteness: crossing channels and random cells, ell = 1 to 3 (from 50 on some do)
-)
+CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 to 3); from 50 on some do
 FACTORISED = 5000  # unknowns up to which signs are counted exactly; above, the smallest eigenvalue by Lanczos
 RESTARTS = 8
-UNSEEN = 0.3  # share of a load that coarse functions do not see (`FineLoad.unseen`) from which one is warned
+# Share of a load that coarse functions do not see (`FineLoad.unseen`) from which one is warned: with sines, discs,
+# steps, bells and sums of them the energy error is above 70 % where it is exceeded, and the share below .2 elsewhere.
+UNSEEN = 0.3
 REFINEMENTS = 2
 EXACT, TOLERATED = 1e-12, 1e-10  # backward errors: of a good elimination, and of one that is refused
 
@@ -69,22 +68,18 @@ def is_definite(S: csr_matrix) -> bool:
 def warn_unless_definite(S: csr_matrix, free: ndarray, ratio: float, remedy: str) -> None:
     """Warn (UserWarning) where S is not definite on the free nodes; looked at from a contrast of 30 on."""
     if ratio > CONTRAST and not is_definite(S[free][:, free]):
-        warnings.warn(
+        warn_user(
             f"S: not positive definite, the smallest eigenvalue of (S + S^T) / 2 is negative (contrast {ratio:.4g}): "
-            f"the solution may be worse than coarse FEM; {remedy}",
-            UserWarning,
-            stacklevel=4,
+            f"the solution may be worse than coarse FEM; {remedy}"
         )
 
 
 def warn_unseen(load: FineLoad) -> None:
     """Warn (UserWarning) of a load that the coarse mesh does not see."""
     if load.unseen > UNSEEN:
-        warnings.warn(
+        warn_user(
             f"load: {load.unseen:.0%} of it (in the norm of its solution) oscillates below the coarse mesh and is not "
-            "seen; take corrected=True here and prolong(u, load=f)",
-            UserWarning,
-            stacklevel=4,
+            "seen; take corrected=True here and prolong(u, load=f)"
         )
 
 

@@ -202,9 +202,7 @@ class LOD:
         return self.space.gathered(np.broadcast_to(check_coefficients({"a": a}, cells)["a"], cells))
 
     def gather_dirichlet(self) -> ndarray:
-        """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``: what a patch needs beside
-        coefficients.
-        """
+        """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``."""
         return self.space.dirichlet_of_patches()
 
     def system(self, form: Form, **coefficients: ArrayLike) -> System:

@@ -30,20 +30,16 @@ def solver_lod(
     The solution is the reconstruction (1 - Q) u_h on the fine basis, where S u_h = b; with ``corrected`` the load is
     corrected too and the solution is (1 - Q) u_h + R f, which for a large ``ell`` is the fine finite element solution.
     Boundary values g enter as their coarse nodal interpolant, so the fine solution is met exactly where g is linear.
-
     The solution's ``record`` has the coarse degrees of freedom as ``unknowns``, ``seconds`` of "assembly", "solve" and
     "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant", "corrected" and
     "backward error" (of the coarse solve).
 
-    ``variant`` is "petrov-galerkin", or "galerkin" (tested with (1 - Q) lambda_i: for high contrast); ``corrected``
-    says whether the load's fine scales are resolved; ``ell`` and ``options`` are those of `LOD` (``engine``,
-    ``interpolation``, ``device``, ``workers``, ``progress``). ``coarse`` has the boundaries that the problem names.
+    ``variant`` is "petrov-galerkin", or "galerkin" (tested with (1 - Q) lambda_i: for high contrast); ``ell`` and
+    ``options`` are those of `LOD` (engine, progress...). ``coarse`` has the boundaries that the problem names.
 
     Raises TypeError for options that the problem determines (the fine mesh, the Dirichlet part), ValueError for an
     unknown variant; when solving, as `LOD`, and where a boundary of one name is another part of the boundary on the two
-    meshes.
-
-    Sources: Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
+    meshes. Sources: Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
@@ -61,8 +57,8 @@ def solver_lod(
         y = system.prolong(u, load=f if corrected else None)
         marks.append(time.perf_counter())
         told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant, "corrected": corrected}
-        record = _record(lod, ("assembly", "solve", "prolongation"), marks, {**told, "backward error": error})
-        return FEFunction(lod.fine, y, record)
+        stages = ("assembly", "solve", "prolongation")
+        return FEFunction(lod.fine, y, _record(lod, stages, marks, {**told, "backward error": error}))
 
     return solver
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, Mesh
 from skfem.assembly import Dofs
 
-from skfem_ml.checks import check_device, whole
+from skfem_ml.checks import check_device, warn_user, whole
 from skfem_ml.lod.mesh.boundary import Dirichlet, DirichletPart
 from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
@@ -214,11 +213,9 @@ class Discretisation:
 def _clipped(ell: int, grid: BoxGrid) -> int:
     most = max(max(grid.shape) - 1, 1)
     if ell > most:
-        warnings.warn(
-            f"ell: {ell} layers are more than the domain of {' x '.join(map(str, grid.shape))} coarse cells has around a "
-            f"cell; ell = {most} is used, which is the same",
-            UserWarning,
-            stacklevel=4,
+        warn_user(
+            f"ell: {ell} layers are more than fit into the domain of {' x '.join(map(str, grid.shape))} coarse cells; "
+            f"ell = {most} is used, which is the same"
         )
     return min(ell, most)
 

@@ -266,8 +266,8 @@ def element_matrices(
 
 def check_symmetric(matrices: ndarray) -> None:
     """Raises ValueError if some matrix is not symmetric to rounding."""
-    gap = np.abs(matrices - matrices.transpose(0, 2, 1)).max()
-    if not gap <= 1e-10 * np.abs(matrices).max():
+    gap = np.abs(matrices - matrices.transpose(0, 2, 1)).max(initial=0.0)
+    if not gap <= 1e-10 * np.abs(matrices).max(initial=0.0):
         raise ValueError(
             f"form: expected a symmetric bilinear form, got element matrices that differ from their transpose "
             f"by {gap:.1e} (or are not finite); LOD handles symmetric elliptic forms only, so treat other "
