@@ -43,21 +43,28 @@ def check_elliptic(form: FineForm) -> None:
 
 
 def _cells(form: FineForm) -> ndarray:
-    """The fine cells to look at: a sample of all, and one of every coefficient cell with a value that is not
-    positive.
+    """The fine cells to look at: a sample of all, and one of every coefficient cell where a coefficient that the
+    principal part depends on is not positive.
     """
-    space = form.space
-    suspect = np.zeros(space.coefficient_refinement.cells.size, dtype=bool)
-    for value in form.coefficients.values():
-        if isinstance(value, ndarray):
-            suspect |= _not_positive(value)
-    count = space.refinement.cells.size
+    space, count = form.space, form.space.refinement.cells.size
     sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(int)
-    if not suspect.any():
-        return sample
-    coarse_to_fine = np.empty(len(suspect), dtype=int)
-    coarse_to_fine[space.coefficient_cell] = np.arange(count)
-    return np.concatenate([coarse_to_fine[suspect], sample])
+    fine_cell = np.empty(space.coefficient_refinement.cells.size, dtype=int)
+    fine_cell[space.coefficient_cell] = np.arange(count)
+    suspect = np.zeros(len(fine_cell), dtype=bool)
+    for name, value in form.coefficients.items():
+        bad = _not_positive(value) if isinstance(value, ndarray) else np.zeros(0, dtype=bool)
+        if bad.any() and _decides(form, name, fine_cell[bad.argmax()]):
+            suspect |= bad
+    return np.concatenate([fine_cell[suspect], sample])
+
+
+def _decides(form: FineForm, name: str, cell: int) -> bool:
+    """Whether the principal part on a cell (or the form, if that is zero) depends on a coefficient."""
+    cells = np.array([cell])
+    given = form.arguments(cells)[name]
+    before, after = _parts(form, cells), _parts(form, cells, **{name: given + 1.0})
+    leading = before[1].any() or after[1].any()
+    return not np.array_equal(before[int(leading)], after[int(leading)])
 
 
 def _not_positive(value: ndarray) -> ndarray:
