@@ -7,7 +7,7 @@ from numpy import ndarray
 from scipy.sparse import csc_matrix, csr_matrix, diags
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh, splu
 
-from skfem_ml.checks import warn_user
+from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
 
 CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 to 3); from 50 on some do
@@ -68,7 +68,7 @@ def is_definite(S: csr_matrix) -> bool:
 def warn_unless_definite(S: csr_matrix, free: ndarray, ratio: float, remedy: str) -> None:
     """Warn (UserWarning) where S is not definite on the free nodes; looked at from a contrast of 30 on."""
     if ratio > CONTRAST and not is_definite(S[free][:, free]):
-        warn_user(
+        checks.warn(
             f"S: not positive definite, the smallest eigenvalue of (S + S^T) / 2 is negative (contrast {ratio:.4g}): "
             f"the solution may be worse than coarse FEM; {remedy}"
         )
@@ -77,7 +77,7 @@ def warn_unless_definite(S: csr_matrix, free: ndarray, ratio: float, remedy: str
 def warn_unseen(load: FineLoad) -> None:
     """Warn (UserWarning) of a load that the coarse mesh does not see."""
     if load.unseen > UNSEEN:
-        warn_user(
+        checks.warn(
             f"load: {load.unseen:.0%} of it (in the norm of its solution) oscillates below the coarse mesh and is not "
             "seen; take corrected=True here and prolong(u, load=f)"
         )

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ class System:
             self._fine_form = FineForm(lod.space, form, self.coefficients)
             check_elliptic(self._fine_form)
         self._matrices: dict[str, csr_matrix] = {}
-        self._loaded: dict[str, tuple[ndarray, ndarray]] = {}
+        self._loaded: tuple[ndarray, ndarray] | None = None
         self._inherited: tuple[ndarray, ndarray] | None = None
 
     def __repr__(self) -> str:
@@ -145,7 +144,7 @@ class System:
             warn_unseen(load)
         if variant == "galerkin":
             return self.basis().T @ load.on_fine
-        return self._kept("rows", load.split, self._corrected_rows) if corrected else load.on_coarse
+        return self._corrected(load.split) if corrected else load.on_coarse
 
     def solve(
         self,
@@ -195,17 +194,15 @@ class System:
         u = np.asarray(u, dtype=float)
         if u.shape not in ((self.lod.coarse.N,), (self.lod.coarse.N, *u.shape[1:2])):
             raise ValueError(f"u: expected values of the {self.lod.coarse.N} coarse degrees of freedom, got {u.shape}")
-        many = u.ndim == 2 and u.shape[1] > FEW
-        if many or "_corrector_matrix" in self.__dict__:
-            out = self.lod.space.prolongation @ u - self._corrector_matrix @ u
+        columns = u.reshape(len(u), -1)
+        loads = None if load is None else FineLoad(self.lod.space, load, fields).split
+        if columns.shape[1] > FEW or "_corrector_matrix" in self.__dict__:
+            fine = -(self._corrector_matrix @ columns)
+            if loads is not None:
+                fine += self._sum(np.zeros((*self.lod.patches.corners.shape, 1)), loads)
         else:
-            columns = [self._sum(values[self.lod.patches.corners], None) for values in np.atleast_2d(u.T)]
-            out = self.lod.space.prolongation @ u - (columns[0] if u.ndim == 1 else np.stack(columns, axis=1))
-        if load is None:
-            return out
-        split = FineLoad(self.lod.space, load, fields).split
-        response = self._kept("sum", split, lambda parts: self._sum(None, parts))
-        return out + (response if u.ndim == 1 else response[:, None])
+            fine = self._sum(-columns[self.lod.patches.corners], loads)
+        return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
 
     def update(self, **changed: ArrayLike) -> System:
         """The system with other values of some coefficients; local matrices of unchanged patches are taken over."""
@@ -237,14 +234,18 @@ class System:
             out[done] = rows
         return out[elements]
 
-    def _sum(self, weights: ndarray | None, loads: ndarray | None) -> ndarray:
-        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N,)``."""
+    def _sum(self, weights: ndarray, loads: ndarray | None) -> ndarray:
+        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, k)``.
+
+        ``weights`` are ``(nelems, 2**d, k)``; ``loads`` ``(nelems, (n + 1)**d)`` are added to every column.
+        """
         elements = self.lod.space.in_rows(self.lod.space.all_elements)
-        out = np.zeros(self.lod.space.fine_mesh.p.shape[1])
-        if weights is not None:
-            out += self._engine.correct_sum(elements, None, weights)
+        out = np.zeros((self.lod.space.fine_mesh.p.shape[1], weights.shape[2]))
+        if weights.any():
+            columns = [self._engine.correct_sum(elements, None, weights[..., k]) for k in range(weights.shape[2])]
+            out += np.stack(columns, axis=1)
         if loads is not None:
-            out += self._engine.correct_sum(elements, loads[:, :, None], None)
+            out += self._engine.correct_sum(elements, loads[:, :, None], None)[:, None]
         return out
 
     def _columns(self) -> csr_matrix:
@@ -268,12 +269,6 @@ class System:
     def _corrector_matrix(self) -> csr_matrix:
         return self._columns()
 
-    def _kept(self, what: str, split: ndarray, compute: Callable[[ndarray], ndarray]) -> ndarray:
-        """What was computed of a load last, if this is the same load by its values; else computed now."""
-        if what not in self._loaded or not np.array_equal(self._loaded[what][0], split):
-            self._loaded[what] = split, compute(split)
-        return self._loaded[what][1].copy()
-
     def _computed(self, elements: ndarray) -> ndarray:
         if isinstance(self.form, BilinearForm):
             return self._rows(elements, None)
@@ -293,10 +288,14 @@ class System:
         basis = self.basis()
         return (basis.T @ self._fine_form.assembled() @ basis).tocsr()
 
-    def _corrected_rows(self, split: ndarray) -> ndarray:
+    def _corrected(self, split: ndarray) -> ndarray:
+        """The corrected load, kept for the next load if that is the same by its values."""
         self._needs_form("load(..., corrected=True)")
-        rows, nodes = self._rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
-        return np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
+        if self._loaded is None or not np.array_equal(self._loaded[0], split):
+            rows, nodes = self._rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
+            b = np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
+            self._loaded = split, b
+        return self._loaded[1].copy()
 
     def _needs_form(self, verb: str) -> None:
         if not isinstance(self.form, BilinearForm):

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, Mesh
 from skfem.assembly import Dofs
 
-from skfem_ml.checks import check_device, warn_user, whole
+from skfem_ml import checks
 from skfem_ml.lod.mesh.boundary import Dirichlet, DirichletPart
 from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
@@ -47,16 +47,16 @@ class Discretisation:
         if fine is not None:
             self.n = self.refinement.n
         else:
-            self.n = whole("refine", refine, 1)
-        self.m = self.n if cells is None else whole("cells", cells, 1)
+            self.n = checks.whole(refine, "refine", 1)
+        self.m = self.n if cells is None else checks.whole(cells, "cells", 1)
         if self.n % self.m:
             raise ValueError(f"cells: expected a divisor of refine = {self.n}, got {self.m}")
-        self.ell = _clipped(whole("ell", ell, 1), self.grid)
+        self.ell = _clipped(checks.whole(ell, "ell", 1), self.grid)
         self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
         self.interpolation = find_interpolation(interpolation)
         self.patches = Patches(self.grid, self.ell)
-        check_device(device)
-        self.device, self.workers = device, whole("workers", workers, 1)
+        checks.device(device)
+        self.device, self.workers = device, checks.whole(workers, "workers", 1)
 
     @cached_property
     def fine_grid(self) -> BoxGrid:
@@ -213,7 +213,7 @@ class Discretisation:
 def _clipped(ell: int, grid: BoxGrid) -> int:
     most = max(max(grid.shape) - 1, 1)
     if ell > most:
-        warn_user(
+        checks.warn(
             f"ell: {ell} layers are more than fit into the domain of {' x '.join(map(str, grid.shape))} coarse cells; "
             f"ell = {most} is used, which is the same"
         )

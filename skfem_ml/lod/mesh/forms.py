@@ -13,7 +13,7 @@ from skfem import Basis, BilinearForm, LinearForm
 from skfem.assembly.form.form import FormExtraParams
 from skfem.element import DiscreteField
 
-from skfem_ml.checks import check_positive
+from skfem_ml import checks
 from skfem_ml.coefficients import validate
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.grid import ELEMENTS, SUPPORTED, BoxGrid
@@ -76,7 +76,7 @@ def _checked(name: str, value: ArrayLike, nelems: int, nodes: int, dim: int | No
     values = real_values(name, value, nelems)
     if isinstance(values, float):
         if name == "a":
-            check_positive(values, name)
+            checks.positive(values, name)
         return values
     wanted = f"{name}: expected one value per cell of lod.coefficient_mesh, ({nelems},) or (d, d, {nelems})"
     if values.shape == (nodes,) != (nelems,):
