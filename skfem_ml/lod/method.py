@@ -21,7 +21,7 @@ from skfem_ml.lod.engine.choice import find_engine
 from skfem_ml.lod.local import LocalMap, sum_local
 from skfem_ml.lod.mesh.boundary import Dirichlet
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.forms import check_coefficients
+from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
 from skfem_ml.lod.mesh.grid import ELEMENTS
 from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
 from skfem_ml.lod.mesh.loads import FineLoad
@@ -288,7 +288,7 @@ class LOD:
                 "and take system.update(a=a_new).matrix()"
             )
         old, new = (self.system(form, **{**other, name: a}) for a in (a_old, a_new))
-        elements = old.changed(new)
+        elements = changed_patches(self.space, old.coefficients, new.coefficients)
         fresh = new.local(elements)
         if isinstance(S, COOData):
             local = S.tolocal().copy()

@@ -51,8 +51,8 @@ class System:
     lod
         The LOD.
     form
-        A symmetric elliptic ``BilinearForm``, or a local map (`LocalMap`: a `Surrogate`, a `Hybrid`, `Known`...), which
-        has no correctors: `load` uncorrected, `matrix` and `solve` work, the rest raises TypeError.
+        A symmetric elliptic ``BilinearForm``, or a local map (`LocalMap`: a `Surrogate`, `Known`...), which has no
+        correctors: uncorrected `load`, `matrix` and `solve` work, the rest raises TypeError.
     coefficients
         The form's keyword arguments: numbers, one value per cell of ``lod.coefficient_mesh`` ``(nelems,)`` (also
         ``a[:, None]`` and ``basis0.interpolate(a)``), or tensors ``(d, d, nelems)``.
@@ -60,13 +60,11 @@ class System:
     Raises
     ------
     TypeError
-        For what is no form or local map, complex forms, second derivatives, and coefficients that are functions.
+        For what is no form or local map, complex forms, second derivatives, coefficients that are functions.
     ValueError
-        For coefficients that are not finite, not positive where the form needs it, or of the wrong size, and forms that
-        are not symmetric or elliptic.
+        For coefficients not finite, not positive where they must be, or of the wrong size, and forms not symmetric or
+        not elliptic.
 
-    Examples
-    --------
     >>> from skfem import MeshQuad
     >>> from skfem_ml.lod import LOD
     >>> from skfem_ml.problems import diffusion, load
@@ -98,8 +96,6 @@ class System:
         told = [name, *(described(key, value) for key, value in self.coefficients.items())]
         return f"System({', '.join(told)} on {self.lod!r})"
 
-    # What is assembled.
-
     def local(self, elements: ArrayLike | None = None) -> ndarray:
         """Local matrices S_T of all elements, or of some: ``(k, (2 ell + 2)**d, 2**d)``; rows test functions."""
         if elements is None:
@@ -115,8 +111,8 @@ class System:
         """The LOD matrix ``(coarse.N, coarse.N)``, rows test functions.
 
         ``variant``: ``"petrov-galerkin"``, S[i, j] = a((1 - Q) lambda_j, lambda_i), or ``"galerkin"``, tested with
-        (1 - Q) lambda_i as well: symmetric, definite at any contrast, and dearer (correctors are formed). Warns
-        (UserWarning) where the Petrov-Galerkin S is not definite, as it may be for channels of high contrast.
+        (1 - Q) lambda_i as well: symmetric, definite at any contrast, and dearer (correctors are formed). Warns where
+        the Petrov-Galerkin S is not definite, as may happen with channels of high contrast.
         """
         _check_variant(variant)
         if variant not in self._matrices:
@@ -135,8 +131,7 @@ class System:
         R f is the sum over T of R_T f in W(N^ell(T)) with a(R_T f, w) = F_T(w): what the fine scales see of the load.
         With ``prolong(u, load=f)`` and a large ``ell`` the fine solution is recovered exactly. F is integrated on the
         fine mesh; ``fields`` are the keyword arguments of ``f`` (see `FineLoad`). ``variant="galerkin"`` gives
-        F((1 - Q) lambda_i), with or without correction. Warns (UserWarning) where the load is not corrected and
-        oscillates below the coarse mesh: coarse functions do not see it.
+        F((1 - Q) lambda_i), corrected or not. Warns of an uncorrected load that oscillates below the coarse mesh.
         """
         _check_variant(variant)
         load = FineLoad(self.lod.space, f, fields)
@@ -204,20 +199,17 @@ class System:
             fine = self._sum(-columns[self.lod.patches.corners], loads)
         return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
 
-    def update(self, **changed: ArrayLike) -> System:
+    def update(self, **coefficients: ArrayLike) -> System:
         """The system with other values of some coefficients; local matrices of unchanged patches are taken over."""
-        unknown = sorted(set(changed) - set(self.coefficients))
+        unknown = sorted(set(coefficients) - set(self.coefficients))
         if unknown:
             raise TypeError(f"update: expected some of {sorted(self.coefficients)}, got {unknown}")
-        system = System(self.lod, self.form, {**self.coefficients, **changed})
+        system = System(self.lod, self.form, {**self.coefficients, **coefficients})
         known, stale = (self._local, []) if "_local" in self.__dict__ else (self._inherited or (None, []))
         if known is not None:
-            system._inherited = known, np.union1d(stale, self.changed(system)).astype(int)
+            changed = changed_patches(self.lod.space, self.coefficients, system.coefficients)
+            system._inherited = known, np.union1d(stale, changed).astype(int)
         return system
-
-    def changed(self, other: System) -> ndarray:
-        """The elements whose patches have other coefficients in ``other``, a system of the same form and LOD."""
-        return changed_patches(self.lod.space, self.coefficients, other.coefficients)
 
     # The engine is reached here and nowhere else.
 
@@ -251,8 +243,6 @@ class System:
     def _columns(self) -> csr_matrix:
         """Q, ``(fine.N, coarse.N)``."""
         return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
-
-    # What is kept.
 
     @cached_property
     def _local(self) -> ndarray:
