@@ -31,8 +31,8 @@ def learned_solver(
 
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge.
     """
-    from skfem_ml.lod.coarse_solver import solver_coarse
     from skfem_ml.lod.method import LOD
+    from skfem_ml.lod.solver import solver_coarse
     from skfem_ml.lod.surrogate.hybrid import Hybrid
     from skfem_ml.problems import diffusion
 
@@ -71,8 +71,8 @@ def learned_rows(case: Any, models: list[str] | None, tol: float, engine: str) -
     if not names:
         return {}
     from skfem_ml.learning.storage import ModelMismatchError
-    from skfem_ml.lod.coarse_solver import solver_coarse
     from skfem_ml.lod.method import LOD
+    from skfem_ml.lod.solver import solver_coarse
     from skfem_ml.problems import diffusion
 
     rows: dict[str, Callable] = {}

@@ -70,7 +70,8 @@ def train(
 
     from skfem_ml.cli.outputs import talkative
     from skfem_ml.coefficients.families import NAMES, paper_field
-    from skfem_ml.lod.judging import GeometricMean, errors_of
+    from skfem_ml.lod.judging import errors_of
+    from skfem_ml.lod.local import GeometricMean
     from skfem_ml.lod.method import LOD
     from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
     from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
