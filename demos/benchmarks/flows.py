@@ -3,7 +3,8 @@
 Run ``python -m demos.benchmarks.flows`` in the root of the source tree; it writes ``flows.md`` and ``flows.png`` beside
 this file. Networks and finished systems are kept in ``skfem_ml_output/flows`` and used again, so a run that was stopped
 goes on; remove the folder to measure anew. ``--ship`` writes the maps of Van der Pol's system as the model of the
-package. Give the number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree are for one.
+package; ``--card`` alone leaves the weights of that model as they are, and writes its card anew: the selection, the box
+of training, the errors. Give the number of threads by ``OMP_NUM_THREADS``; times in the tree are for one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skfem_ml.hits import HiTS, discrepancy, hybrid, mean_squared_error, solve_adaptive
-from skfem_ml.hits.recipe import new_maps, train_map
+from skfem_ml.hits import Box, HiTS, discrepancy, hybrid, mean_squared_error, solve_adaptive
+from skfem_ml.hits.recipe import RECIPES
 from skfem_ml.problems import OdeSystem, ode_systems
 from skfem_ml.reference import dop853, trajectories
 from skfem_ml.stepping import RK4, evolve, parareal
@@ -37,8 +38,9 @@ STEPS = {"hyperbolic": 3000, "cubic": 3000, "van-der-pol": 8000, "hopf": 3000, "
 PUBLISHED = {"hyperbolic": 5.1e-8, "cubic": 2e-4, "van-der-pol": 3.2e-3, "hopf": 4.1e-5, "lorenz": 4.1}
 THEIR_TRUTH = {"hyperbolic": 1.6e-9, "cubic": 4.5e-5, "van-der-pol": 9.4e-3, "hopf": 6.7e-4, "lorenz": 1.55}
 TARGETS = {"hyperbolic": 1e-9, "cubic": 1e-6, "van-der-pol": 1e-6, "hopf": 1e-6, "lorenz": 1e-2}
-SHIP = "--ship"
+SHIP, CARD = "--ship", "--card"
 MODELS = Path(str(resources.files("skfem_ml") / "models" / "hits"))
+SPLITS = {"test": "test", "acceptance": "accept"}  # on the card: the split
 RK4_LEVELS = (0, 2, 4)
 HYBRID_LEVEL = 2  # RK4 step of the hybrid, 2^k dt, with networks from 2^(k + 3) dt on
 
@@ -51,15 +53,15 @@ def data(system: OdeSystem, split: str):
 
 
 def trained(system: OdeSystem, variant: str, say: Callable[[str], None] = print) -> HiTS:
-    """Return the maps of all scales in double precision, trained now or read from `FOLDER`.
+    """Return the maps of all scales, trained now or read from `FOLDER`.
 
     The published variant gets as many CPU seconds as our network of the same scale had.
     """
     levels = LEVELS[system.name]
     paths = [FOLDER / f"{system.name}-{variant}-{k}.safetensors" for k in levels]
     steps = [system.dt * 2**k for k in levels]
-    train = val = None
-    for j, (flow_map, path) in enumerate(zip(new_maps(system.n, steps, variant, SEED), paths, strict=True)):
+    recipe, train, val = RECIPES[variant], None, None
+    for j, (flow_map, path) in enumerate(zip(recipe.maps(system.n, steps, SEED), paths, strict=True)):
         if path.exists():
             continue
         train, val = (train, val) if train is not None else (data(system, "train"), data(system, "val"))
@@ -67,10 +69,10 @@ def trained(system: OdeSystem, variant: str, say: Callable[[str], None] = print)
         if variant == "published":
             ours = HiTS.load(FOLDER / f"{system.name}-ours-{levels[j]}.safetensors").card["seconds"]
             start = time.process_time()
-            train_map(new_maps(system.n, steps, variant, SEED)[j], train, val, variant, steps=100)
+            recipe.train(recipe.maps(system.n, steps, SEED)[j], *train, validation=val, steps=100)
             count = max(100, round(ours / (time.process_time() - start) * 100))
         start = time.process_time()
-        history = train_map(flow_map, train, val, variant, steps=count, seed=SEED + j)
+        history = recipe.train(flow_map, *train, validation=val, steps=count, seed=SEED + j)
         seconds = time.process_time() - start
         HiTS([flow_map]).save(path, system=system.name, seconds=seconds, steps=count, loss=history.best)
         say(f"{path.stem}: {count} steps, {seconds:.0f} s, loss {history.best:.1e}")
@@ -83,7 +85,7 @@ def trained(system: OdeSystem, variant: str, say: Callable[[str], None] = print)
 def solvers(system: OdeSystem, ours: HiTS, published: HiTS, val) -> dict[str, Callable]:
     """Return the rows: name -> ``solve(y0, t) -> y``."""
     chosen, theirs = ours.select(*val), published.select(*val, interpolation="linear")
-    stepper = RK4(system.rhs, system.dt * 2**HYBRID_LEVEL)
+    stepper = RK4(system.rhs, system.dt * 2**HYBRID_LEVEL, timed=False)
     coarse = [m for m in ours.maps if m.dt >= 8 * stepper.dt * (1 - 1e-9)]
     joined = hybrid(HiTS(coarse).select(*val), stepper)
 
@@ -98,7 +100,7 @@ def solvers(system: OdeSystem, ours: HiTS, published: HiTS, val) -> dict[str, Ca
     rows[f"published variant, best network, {best.dt:g}"] = by(HiTS([best]), "linear")
     rows[f"published variant, hierarchy, {_scales(theirs)}"] = by(theirs, "linear")
     for k in RK4_LEVELS:
-        rows[f"RK4, {system.dt * 2**k:g}"] = by(HiTS([RK4(system.rhs, system.dt * 2**k)]), "hermite")
+        rows[f"RK4, {system.dt * 2**k:g}"] = by(HiTS([RK4(system.rhs, system.dt * 2**k, timed=False)]), "hermite")
     for rtol in (1e-4, 1e-7, 1e-10):
         rows[f"DOP853, rtol {rtol:g}"] = lambda y0, t, rtol=rtol: dop853(system, y0, t, rtol, rtol).y
     rows["start, unchanged (null)"] = lambda y0, t: np.repeat(y0[..., None], len(t), axis=-1)
@@ -137,7 +139,7 @@ def parareal_lines(system: OdeSystem, slices: int = 80, iterations: int = 3) -> 
     y0 = data(system, "accept")[1][..., 0]
     length = system.t_end / slices
     coarse = next(m for m in trained(system, "ours").maps if abs(m.dt - length) < 1e-9)
-    fine = RK4(system.rhs, system.dt)
+    fine = RK4(system.rhs, system.dt, timed=False)
     start = time.process_time()
     serial = evolve(fine, y0, system.t_end, every=round(length / fine.dt)).y
     serial_seconds = time.process_time() - start
@@ -234,31 +236,37 @@ def visualize(results: dict[str, dict]):
     return figure
 
 
-def ship(system: OdeSystem, found: dict) -> None:
-    """Write our maps of one system as a model of the package, their errors on its card."""
-    row = next(row for row in found["rows"] if row["name"].startswith("hierarchy, "))
-    # They were trained in single precision, so nothing is lost.
-    hits = HiTS([flow_map.float() for flow_map in trained(system, "ours").maps])
-    errors = {"test": row["test"], "acceptance": row["accept"]}
-    card = {"system": system.name, "seed": SEED, "steps": STEPS[system.name], "mean squared error": errors}
+def ship(system: OdeSystem, maps: HiTS, steps: int) -> None:
+    """Write maps of one system as a model of the package: selection, box of training and errors on its card."""
+    path = MODELS / f"{system.name}.safetensors"
+    hits = HiTS(maps.all_maps)
+    hits.box = Box.of(*data(system, "train"))
+    hits = hits.select(*data(system, "val"))
+    errors = {name: mean_squared_error(hits, *data(system, split)) for name, split in SPLITS.items()}
     MODELS.mkdir(exist_ok=True)
-    hits.save(MODELS / f"{system.name}.safetensors", script="demos.benchmarks.flows", **card)
+    hits.card = {"system": system.name, "seed": SEED, "steps": steps, "script": "demos.benchmarks.flows"}
+    hits.save(path, **{"mean squared error": errors})
+    print(f"{path.name}: {hits}, {hits.box}, {errors}")
 
 
 def main() -> None:
     """Train and measure what is missing, then write the Markdown file and the picture."""
     threads = os.environ.get("OMP_NUM_THREADS", "not limited")
-    names = [name for name in sys.argv[1:] if name != SHIP]
+    names = [name for name in sys.argv[1:] if name not in (SHIP, CARD)]
     torch.set_num_threads(int(threads) if threads.isdigit() else torch.get_num_threads())
     FOLDER.mkdir(parents=True, exist_ok=True)
     systems = {name: system for name, system in ode_systems().items() if name in LEVELS}
+    if CARD in sys.argv:
+        model = HiTS.load("van-der-pol")
+        ship(systems["van-der-pol"], model, model.card["steps"])
+        return
     wanted = names or list(systems)
     for name in wanted:
         measured(systems[name], lambda text: print(text, flush=True))
     # Also those of earlier runs.
     results = {name: measured(system) for name, system in systems.items() if (FOLDER / f"{name}.json").exists()}
     if SHIP in sys.argv:
-        ship(systems["van-der-pol"], results["van-der-pol"])
+        ship(systems["van-der-pol"], trained(systems["van-der-pol"], "ours"), STEPS["van-der-pol"])
     text = [*HEADER, f"Threads: {threads}; torch {torch.__version__}, numpy {np.__version__}; seed {SEED}.", ""]
     for name, system in systems.items():
         text += lines_of(system, results[name]) if name in results else [f"## {name}", "", "Not measured yet.", ""]

@@ -53,8 +53,8 @@ class Box:
         row, unknown = np.unravel_index(int(outside.argmax()), outside.shape)
         warnings.warn(
             f"states outside the box of training: unknown {unknown} reaches {rows[row, unknown]:.4g}, trained on "
-            f"{self.low[unknown]:.4g} to {self.high[unknown]:.4g} ({outside.max():.4g} widths outside); the networks "
-            "extrapolate there: start inside, train on states from there, or use a classical stepper (RK4)",
+            f"{self.low[unknown]:.4g} to {self.high[unknown]:.4g} ({outside.max():.4g} widths outside), where "
+            "networks guess: train on such states, or use a classical stepper",
             stacklevel=4,
         )
         return True

@@ -1,6 +1,7 @@
 """Training of flow maps, its restarts, and what it refuses."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -113,9 +114,9 @@ def test_divergence_is_told():
 
 
 class Wrecking(torch.optim.SGD):
-    """Gradient descent that, at the rate ``at`` and above, blows the weights up at its fourth step: finite, but huge."""
+    """Gradient descent that, from the rate ``at`` on, blows the weights up at its fourth step: finite, but huge."""
 
-    made: list["Wrecking"] = []
+    made: ClassVar[list["Wrecking"]] = []
     at = 0.01
 
     def __init__(self, parameters, rate):
@@ -190,7 +191,7 @@ def test_bad_input_of_normalisation_and_fit():
         flow_map().normalise(np.zeros((3, 2)), np.full((3, 2), np.inf))
     with pytest.raises(TypeError, match="expected FlowMaps to train, got object"):
         untrained = HiTS([flow_map()])
-        untrained.maps = [object()]
+        untrained.all_maps = [object()]
         untrained.fit(T, states())
 
 

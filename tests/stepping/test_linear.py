@@ -1,4 +1,4 @@
-"""Steppers of linear systems and Runge-Kutta: orders, the identity with the exact exponential, loads in time, what evolve tells."""
+"""Steppers of linear systems and Runge-Kutta: orders, the exact exponential, loads in time, what evolve tells."""
 
 import numpy as np
 import pytest
@@ -85,10 +85,10 @@ def test_rk4_has_order_four_in_time_too(substeps):
     """Finding E: wrong times within substeps were not noticed, for all equations of the tests were autonomous."""
     start = np.array([[1.0, -0.5], [0.2, 2.0]])
     exact = solve_ivp(forced, (0, 1.5), start.ravel(), "DOP853", rtol=1e-13, atol=1e-13).y[:, -1].reshape(2, 2)
-    steps = np.array([6, 12, 24])
+    steps = np.array([20, 40, 80])
     errors = [abs(evolve(RK4(forced, 1.5 / n, substeps), start, 1.5).y[..., -1] - exact).max() for n in steps]
     assert observed_rates(1 / steps, errors) == pytest.approx(4, abs=0.35)
-    assert errors[0] < 1e-2
+    assert errors[0] < 1e-4
 
 
 def test_a_forced_equation_is_stepped_in_its_time():
@@ -110,9 +110,7 @@ def test_a_forced_equation_is_stepped_in_its_time():
 
 def test_a_signature_that_does_not_tell_is_asked_for():
     """Finding A12: what cannot be recognised is asked for."""
-    with pytest.raises(
-        TypeError, match=r"f: expected f\(t, y\) or f\(y\), got a signature that does not tell; say timed"
-    ):
+    with pytest.raises(TypeError, match=r"f: expected f\(t, y\) or f\(y\), got a signature that does not tell; say"):
         RK4(lambda *args: args[1], 0.1)
     with pytest.raises(TypeError, match=r"f: expected f\(t, y\) or f\(y\), got 3 arguments"):
         RK4(lambda t, y, mu: mu * y, 0.1)
