@@ -116,7 +116,7 @@ def measured(system: OdeSystem, say: Callable[[str], None] = print) -> dict:
     path = FOLDER / f"{system.name}.json"
     if path.exists():
         return json.loads(path.read_text())
-    ours, published = (trained(system, variant, say) for variant in ("ours", "published"))
+    ours, published = (trained(system, variant, say).double() for variant in ("ours", "published"))
     sets = {split: data(system, split) for split in ("test", "accept")}
     rows = []
     for name, solve in solvers(system, ours, published, data(system, "val")).items():
@@ -138,7 +138,7 @@ def parareal_lines(system: OdeSystem, slices: int = 80, iterations: int = 3) -> 
     """Return Markdown lines of parareal with our network as the coarse map and RK4 as the fine one."""
     y0 = data(system, "accept")[1][..., 0]
     length = system.t_end / slices
-    coarse = next(m for m in trained(system, "ours").maps if abs(m.dt - length) < 1e-9)
+    coarse = next(m for m in trained(system, "ours").double().maps if abs(m.dt - length) < 1e-9)
     fine = RK4(system.rhs, system.dt, timed=False)
     start = time.process_time()
     serial = evolve(fine, y0, system.t_end, every=round(length / fine.dt)).y
@@ -170,7 +170,7 @@ def parareal_lines(system: OdeSystem, slices: int = 80, iterations: int = 3) -> 
 def estimate_lines(system: OdeSystem, starts: int = 20) -> list[str]:
     """Return Markdown lines on the discrepancy of two scales: against the true error of a step, and as step control."""
     t, y = data(system, "accept")
-    maps = trained(system, "ours").maps
+    maps = trained(system, "ours").double().maps
     rng = np.random.default_rng(SEED)
     lines = ["| step | true error of a step, rms | estimate, rms | within a factor of 3 |", "|---:|---:|---:|---:|"]
     for coarse, fine in pairwise(maps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,16 @@ class HiTS(Hierarchy):
     def watch(self, states: Array) -> bool:
         """Warn where states ``(..., n)`` lie outside the box of training, and return whether they do."""
         return self.box is not None and self.box.warn(states)
+
+    def double(self) -> HiTS:
+        """Return a copy whose networks compute in double precision, with the same weights.
+
+        Where small differences of states matter (parareal's corrections), single precision shows.
+        """
+        copies = {m.dt: deepcopy(m).double() if isinstance(m, FlowMap) else m for m in self.all_maps}
+        copied = self._coupling([copies[m.dt] for m in self.maps], self.scores)
+        copied.all_maps = list(copies.values())
+        return copied
 
     def save(self, path: str | Path, **card: object) -> None:
         """Write all maps, the selection, the box, what is in ``.card`` and further entries; see `storage.save_model`.
