@@ -22,6 +22,10 @@ class Tableau:
     """Lower triangles of an IMEX pair: implicit ``a`` with equal diagonal, explicit ``b``, at times ``c``.
 
     The first stage is the old state, the last one the new state (globally stiffly accurate pairs).
+
+    >>> euler = Tableau(a=((0.0, 1.0),), b=((1.0,),), c=(0.0, 1.0))
+    >>> euler == TABLEAUX["euler"]
+    True
     """
 
     a: tuple[tuple[float, ...], ...]

@@ -37,7 +37,16 @@ class Stepper(Protocol):
 
 
 class TimedStepper(Protocol):
-    """One step of an equation that may depend on time: where ``timed`` is true, ``step(u, t)`` starts at time t."""
+    """One step of an equation that may depend on time: where ``timed`` is true, ``step(u, t)`` starts at time t.
+
+    >>> import numpy as np
+    >>> from skfem_ml.stepping import evolve
+    >>> class Clock:
+    ...     dt, timed = 0.5, True
+    ...     step = staticmethod(lambda u, t: u + t)
+    >>> evolve(Clock(), np.zeros(1), 1.5).y
+    array([[0. , 0. , 0.5, 1.5]])
+    """
 
     @property
     def dt(self) -> float:
