@@ -17,7 +17,7 @@ from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
 from skfem_ml.progress import Progress
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
 Hidden = tuple[Tensor, Tensor] | None
@@ -146,8 +146,8 @@ def solver_recurrent(
             reproduced = run_free(net, data[:1], len(data) - 1)
             continued = run_free(net, data, sequence.held_out)
         made = [to_states(part, center, scale) for part in (torch.cat([data[:1], reproduced]), continued)]
-        info = {"unknowns": net.parameter_count(learnt.shape[1], units), "units": units, "history": history}
-        return Generated(made[0], made[1], info)
+        count = net.parameter_count(learnt.shape[1], units)
+        return Generated(made[0], made[1], Record(count, history=(history,), notes={"units": units}))
 
     return solver
 

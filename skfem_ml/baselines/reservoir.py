@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skfem_ml.problems import Sequence
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def solver_esn(
         )
         made = _generate(reservoir, Ridge(ridge=ridge), (learnt - center) / scale, sequence.held_out)
         reproduced, continued = (np.reshape(frames, (-1, n)) * scale + center for frames in made)
-        return Generated(reproduced, continued, {"unknowns": (units + 1) * n, "units": units})
+        return Generated(reproduced, continued, Record((units + 1) * n, notes={"units": units}))
 
     return solver
 

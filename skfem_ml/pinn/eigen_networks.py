@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, mlp_jet
 from skfem_ml.learning.optim import LevenbergMarquardt
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def eig_neural(
         "orthonormal": orthonormal_pairs,
         "as published": published_pairs,
     }
-    check_choice(method, tuple(methods), "method")
+    checks.choice(method, tuple(methods), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
         A = problem.require_matrix("eig_neural")
@@ -114,7 +114,7 @@ def windowed_pairs(
         windows.append(count)
         found = np.column_stack([found, x])
     values = np.einsum("ij,ij->j", found, A @ found)
-    return Eigenpairs(values, found, {"windows": windows, "unknowns": sum(p.numel() for p in net.parameters())})
+    return Eigenpairs(values, found, Record(sum(p.numel() for p in net.parameters()), notes={"windows": windows}))
 
 
 def _one_window(net: MLP, residual: WindowResidual, x: Array, projector: Array, steps: int = 30) -> Array:
@@ -151,8 +151,8 @@ def orthonormal_pairs(A: Array, k: int, seed: int = 0, width: int = 20, steps: i
     history = fit(net, loss, optimiser=optimiser, steps=steps, every=1)
     with torch.no_grad():
         Q = torch.linalg.qr(net(unit))[0].numpy()
-    info = {"history": history, "unknowns": sum(p.numel() for p in net.parameters())}
-    return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, info)
+    record = Record(sum(p.numel() for p in net.parameters()), history=(history,))
+    return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, record)
 
 
 def published_pairs(
@@ -196,7 +196,7 @@ def published_pairs(
     vectors = np.array(found).T[:, :k] if found else np.zeros((n, 0))
     values = np.einsum("ij,ij->j", vectors, A @ vectors)
     unknowns = width * (n + 2) + n
-    return Eigenpairs(values, vectors, {"found": len(found), "runs": runs, "unknowns": unknowns})
+    return Eigenpairs(values, vectors, Record(unknowns, notes={"found": len(found), "runs": runs}))
 
 
 def _keep(A: Array, x: Array, found: list[Array]) -> None:

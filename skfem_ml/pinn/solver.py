@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, to_torch
 from skfem_ml.learning.optim import SOAP, LevenbergMarquardt, SSBroyden
 from skfem_ml.learning.training import History, fit
@@ -18,6 +18,7 @@ from skfem_ml.pinn.setting import residual_of
 from skfem_ml.pinn.trial import LearnedSolution, trial_of
 from skfem_ml.problems import Diffusion, Heat
 from skfem_ml.progress import Progress
+from skfem_ml.solutions import Record
 
 Array = NDArray[np.float64]
 # torch's L-BFGS runs this many iterations a step; one at a time it loses its way.
@@ -43,7 +44,7 @@ def solver_pinn(
     ``method`` is "adam" (rate ``lr``), "soap", "lbfgs", "lm" (Levenberg-Marquardt) or "ssbroyden"; all but Adam follow
     ``warmup`` steps of Adam. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form`` and
     ``setting`` choose residual and points: see `setting.residual_of`; ``distance`` replaces the distance function. The
-    solution's ``info`` holds ``net`` and ``history`` (one `training.History` a stage).
+    solution's ``record`` notes the network "net"; its ``history`` has one `training.History` a stage.
 
     ``equation="as published"`` repeats an error of the report's program, for comparison only. There the second
     derivative is taken as the gradient of the summed first gradient, ``d/dx (N_x + N_t) = N_xx + N_xt``, so the network
@@ -51,8 +52,8 @@ def solver_pinn(
 
     Raises ValueError for unknown choices and what `residual_of` refuses, FloatingPointError where training diverges.
     """
-    check_choice(method, METHODS, "method")
-    check_choice(equation, ("right", "as published"), "equation")
+    checks.choice(method, METHODS, "method")
+    checks.choice(equation, ("right", "as published"), "equation")
     if equation == "as published" and form != "strong":
         raise ValueError("equation: the published error is one of the strong form; expected form='strong'")
 
@@ -67,8 +68,8 @@ def solver_pinn(
         net = MLP((inputs, *widths, 1), activation, generator=torch.Generator().manual_seed(seed))
         histories = train(net, residual, method, steps, warmup, lr, progress)
         unknowns = sum(p.numel() for p in net.parameters())
-        info = {"unknowns": unknowns, "net": net, "history": histories}
-        return LearnedSolution(trial, network_jet(net), info)
+        record = Record(unknowns, history=tuple(histories), notes={"net": net})
+        return LearnedSolution(trial, network_jet(net), record)
 
     return solve
 

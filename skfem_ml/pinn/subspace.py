@@ -13,7 +13,7 @@ from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import box_distance, fe_distance, is_box
 from skfem_ml.pinn.elm import RandomFeatures
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -64,6 +64,6 @@ def eig_subspace(
         values, y = eigh(sum(g.T @ g for g in gradients), subset_by_index=[0, k - 1])
         nodes = basis.doflocs[:, problem.free]
         vectors = d(nodes)[:, None] * (drawn.jet(nodes, first=False)[0] @ (white @ y))
-        return Eigenpairs(values, vectors, {"unknowns": features, "directions": int(kept.sum())})
+        return Eigenpairs(values, vectors, Record(features, notes={"directions": int(kept.sum())}))
 
     return solve

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.pinn.distances import ZERO, distance_of, fe_lift
 from skfem_ml.problems import Diffusion, Heat
-from skfem_ml.solutions import Analytic
+from skfem_ml.solutions import NOTHING, Analytic, Record
 
 Array = NDArray[np.float64]
 # Values (n,) and gradient (D, n) of N at z (D, n).
@@ -48,17 +48,17 @@ def trial_of(problem: Heat | Diffusion, distance: Any = None, decay: float = 0.0
 class LearnedSolution:
     """A trial function with a fitted N: ``u(x)`` or ``u(x, t)``, and ``u.grad``; ``jet`` gives N and its gradient.
 
-    ``info`` holds ``unknowns`` (parameters) and what the solver tells, for networks ``history`` and ``net``.
+    ``record`` counts the parameters as ``unknowns``; of networks it has the ``history`` and the note "net".
     """
 
     trial: Trial
     jet: Jet
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     @property
-    def unknowns(self) -> int:
-        """The number of parameters."""
-        return int(self.info["unknowns"])
+    def unknowns(self) -> int | None:
+        """The number of parameters, where the solver says it."""
+        return self.record.unknowns
 
     def __call__(self, x: ArrayLike, *t: ArrayLike) -> Array:
         """Return the values at ``x`` ``(dim, ...)`` and, in time, ``t`` that broadcasts to ``(...)``."""

@@ -67,7 +67,7 @@ def test_free_running_reads_first():
 def test_windows_and_seconds():
     result = solver_recurrent("lstm", 2000, steps=10**6, seconds=0.2, window=20, batch=3)(noise())
     assert result.reproduced.shape == (200, 20) and result.continued.shape == (20, 20)
-    assert 1 <= result.info["history"].steps[-1] < 10**6
+    assert 1 <= result.record.history[0].steps[-1] < 10**6
 
 
 # echo states

@@ -76,7 +76,7 @@ def test_the_chosen_hierarchy_continues_the_flow():
 def test_networks_as_published_learn_something():
     result = solver_trained(16, steps=300)(orbit())
     assert result.reproduced.shape == (60, 4) and result.continued.shape == (10, 4)
-    losses = result.info["histories"][1].losses
+    losses = result.record.history[0].losses
     assert losses[-1] < 0.8 * losses[0]
 
 

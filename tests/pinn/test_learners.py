@@ -24,7 +24,7 @@ from skfem_ml.pinn.solver import network_jet
 from skfem_ml.pinn.trial import trial_of
 from skfem_ml.problems import Diffusion, Heat, heat_box
 from skfem_ml.reference import solver_fem
-from skfem_ml.solutions import Analytic
+from skfem_ml.solutions import Analytic, Record
 
 PROBLEM = heat_box()
 BASIS = Basis(PROBLEM.mesh, PROBLEM.mesh.elem(), intorder=4)
@@ -137,7 +137,7 @@ def l_shape():
 def test_boundary_and_initial_data_hold_for_any_network(problem):
     dim = problem.mesh.dim()
     net = network(dim + 1, 5, 1)
-    u = LearnedSolution(trial_of(problem), network_jet(net), {"unknowns": 1})
+    u = LearnedSolution(trial_of(problem), network_jet(net), Record(1))
     edge = problem.mesh.p[:, problem.mesh.boundary_nodes()]
     inside = problem.mesh.p[:, problem.mesh.interior_nodes()]
     assert u(edge, 0.7 * problem.t_end) == pytest.approx(0, abs=1e-12)
@@ -222,7 +222,7 @@ def test_pinn_and_vpinn_in_short_runs():
 def test_the_published_residual_is_another_equation():
     options = {"widths": (50, 20), "activation": "sigmoid", "equation": "as published", "steps": 1000}
     u = solver_pinn(**options)(PROBLEM)
-    net = u.info["net"]
+    net = u.record["net"]
     wrong = residual_of(PROBLEM, u.trial, mixed=True).tensors().loss(net).detach()
     right = residual_of(PROBLEM, u.trial).tensors().loss(net).detach()
     assert float(wrong) ** 0.5 < 1e-3 and float(right) ** 0.5 > 0.1
