@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skfem_ml.checks import check_choice
+from skfem_ml.checks import choice
 from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
@@ -102,7 +102,7 @@ class ClockworkRNN(nn.Module):
 
 def units_for(kind: str, n: int, parameters: int) -> int:
     """Return the most units with at most ``parameters`` fitted numbers, or the fewest possible."""
-    check_choice(kind, KINDS, "kind")
+    choice(kind, KINDS, "kind")
     count, step = (LSTM.parameter_count, 1) if kind == "lstm" else (ClockworkRNN.parameter_count, 5)
     units = step
     while count(n, units + step) <= parameters:
@@ -129,7 +129,7 @@ def solver_recurrent(
     ``steps``; the rate falls from ``rate`` to zero like a cosine. The reproduction runs free from the first state and
     an empty memory, the continuation after the exact sequence. Raises ValueError for another kind than "lstm", "cwrnn".
     """
-    check_choice(kind, KINDS, "kind")
+    choice(kind, KINDS, "kind")
     if min(parameters, steps, window - 1, batch) < 1 or not (seconds > 0 and rate > 0):
         raise ValueError(
             "parameters, steps, window, batch, seconds, rate: expected >= 1, >= 1, >= 2, >= 1, > 0, > 0, got "

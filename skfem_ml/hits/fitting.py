@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skfem_ml.checks import check_choice
+from skfem_ml.checks import choice
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.schedules import cosine
@@ -63,7 +63,7 @@ def fit_map(
     shipped model; ``checkpoint`` and ``progress`` are those of `training.fit`. Raises ValueError for data that do not
     fit the map, FloatingPointError where training diverges again and again.
     """
-    check_choice(sampling, SAMPLINGS, "sampling")
+    choice(sampling, SAMPLINGS, "sampling")
     generator = torch.Generator().manual_seed(seed)
     loss, starts = _prepare(flow_map, t, y, window, sampling, generator, normalise)
     seen = (loss, starts) if validation is None else _prepare(flow_map, *validation, window, sampling, generator)

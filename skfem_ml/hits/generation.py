@@ -279,10 +279,12 @@ def solver_trained(
     return solver
 
 
-def _generate(maps: list[FlowMap], sequence: Sequence, history: Several[History] = (), **notes: object) -> Generated:
-    hits, learnt = HiTS(maps), sequence.learnt
+def _generate(
+    flow_maps: list[FlowMap], sequence: Sequence, history: Several[History] = (), **notes: object
+) -> Generated:
+    hits, learnt = HiTS(flow_maps), sequence.learnt
     with np.errstate(over="ignore", invalid="ignore"):
         reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
         continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
-    unknowns = sum(p.numel() for m in maps for p in m.parameters())
+    unknowns = sum(p.numel() for m in flow_maps for p in m.parameters())
     return Generated(reproduced, continued, Record(unknowns, history=tuple(history), notes={"hits": hits, **notes}))

@@ -84,11 +84,11 @@ def _train(
     """Train, select and test; return the hierarchy, and what to tell."""
     import numpy as np
 
-    from skfem_ml.checks import check_choice
+    from skfem_ml.checks import choice
     from skfem_ml.hits.recipe import RECIPES, train_hits
     from skfem_ml.stepping import mean_squared_error
 
-    check_choice(variant, tuple(RECIPES), "variant")
+    choice(variant, tuple(RECIPES), "variant")
     dt, data = source()
     kind = "linear" if variant == "published" else "cubic"
     hits, histories = train_hits(
