@@ -2,9 +2,9 @@
 
 Run ``python -m demos.benchmarks.sequences`` in the root of the source tree; it writes ``sequences.md`` and
 ``sequences.png`` beside this file. Every row is kept in ``skfem_ml_output/sequences`` and used again, so a run that was
-stopped goes on; remove the folder to measure anew, give ``--table`` to write what is measured so far. Echo state
-networks need the extra ``esn``. Give the number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree
-are CPU seconds on one.
+stopped goes on; remove the folder to measure anew, give ``--table`` to write what is measured so far, ``--picture`` to
+draw the picture alone. Echo state networks need the extra ``esn``. Give the number of threads by ``OMP_NUM_THREADS``;
+the times of the table in the tree are CPU seconds on one.
 """
 
 from __future__ import annotations
@@ -152,15 +152,17 @@ def line(method: str, rows: list[Row], deviation: list[float], published: float 
 
 def main() -> None:
     """Measure what is not measured yet, and write table and picture."""
+    picture = OUTPUT.with_suffix(".png")
+    demo.visualize().savefig(picture, dpi=65)
+    Image.open(picture).quantize(64).save(picture, optimize=True)
+    if "--picture" in sys.argv[1:]:
+        return
     seeds = f"Seeds {SEEDS} (median) where a row takes seconds, seed 0 where it takes longer."
     lines = ["# Sequence generation, measured", "", "Written by `python -m demos.benchmarks.sequences`.", seeds, "",
              *NOTES, ""]  # fmt: skip
     for name in demo.SEQUENCES:
         lines += section(name, only_measured="--table" in sys.argv[1:])
     OUTPUT.write_text("\n".join([*lines, "![sequences](sequences.png)", ""]), encoding="utf-8")
-    picture = OUTPUT.with_suffix(".png")
-    demo.visualize().savefig(picture, dpi=65)
-    Image.open(picture).quantize(64).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from .optim import SOAP as SOAP
 from .optim import LevenbergMarquardt as LevenbergMarquardt
 from .optim import MuonAdam as MuonAdam
 from .optim import SSBroyden as SSBroyden
+from .schedules import cosine as cosine
 from .storage import CorruptModelError as CorruptModelError
 from .storage import ModelMismatchError as ModelMismatchError
 from .storage import find_model as find_model

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skfem_ml.cli import options as opt
 from skfem_ml.cli.train.group import train_app
+from skfem_ml.progress import Progress
+
+if TYPE_CHECKING:
+    from skfem_ml.cli.outputs import Outputs
+    from skfem_ml.hits import HiTS
 
 VAL, TEST = 0.1, 0.1  # parts of the trajectories of a file
 
@@ -51,59 +56,56 @@ def train_hits(
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])
     with bar(talkative(quiet, json)) as report:
-        total = steps * len(scales)
-        report(0, total, f"{name}: trajectories")
+        report(0, steps * len(scales), f"{name}: trajectories")
         hits, content = _train(name, source, scales, steps, variant, seed, output / f"hits-{name}", report)
+    _tell(name, hits, content, outputs, quiet, json)
+
+
+def _tell(name: str, hits: HiTS, content: dict[str, Any], outputs: Outputs, quiet: bool, json: bool) -> None:
+    """Write both files, and say what is in them."""
     outputs.write(f"{name}.safetensors", hits.save)
     payload = json_format.dumps({**content, "files": outputs.files()}, indent=2, allow_nan=False)
     outputs.write_text(f"{name}.json", payload + "\n")
     if json:
         typer.echo(payload)
-    elif not quiet:
-        for dt, loss in zip(content["dt"], content["losses"], strict=True):
-            typer.echo(f"dt = {dt:g}: loss {loss:.2e}")
-        chosen, error = content["selected"], content["test error"]
-        typer.echo(f"scales {chosen[0]:g} to {chosen[1]:g}: mean squared error {error:.2e} on unseen starts")
-        typer.echo(f"(start, unchanged: {content['null error']:.2e})")
-        typer.echo(f"files: {', '.join(outputs.files().values())}")
+    if json or quiet:
+        return
+    for dt, loss in zip(content["dt"], content["losses"], strict=True):
+        typer.echo(f"dt = {dt:g}: loss {loss:.2e}")
+    chosen, error = content["selected"], content["test error"]
+    typer.echo(f"scales {chosen[0]:g} to {chosen[1]:g}: mean squared error {error:.2e} on unseen starts")
+    typer.echo(f"(start, unchanged: {content['null error']:.2e})")
+    typer.echo(f"files: {', '.join(outputs.files().values())}")
 
 
 def _train(
-    name: str, source: Callable, scales: list[int], steps: int, variant: str, seed: int, folder: Path, report: Callable
-) -> tuple[Any, dict]:
-    """Train, select and test; return the hierarchy of all scales, and what to tell."""
+    name: str, source: Callable, scales: list[int], steps: int, variant: str, seed: int, folder: Path, report: Progress
+) -> tuple[HiTS, dict[str, Any]]:
+    """Train, select and test; return the hierarchy, and what to tell."""
     import numpy as np
 
-    from skfem_ml.hits.hierarchy import HiTS, mean_squared_error
-    from skfem_ml.hits.recipe import new_maps, train_map
+    from skfem_ml.checks import choice
+    from skfem_ml.hits.recipe import RECIPES, train_hits
+    from skfem_ml.stepping import mean_squared_error
 
+    choice(variant, tuple(RECIPES), "variant")
     dt, data = source()
-    folder.mkdir(parents=True, exist_ok=True)
-    n = data["train"][1].shape[1]
-    total = steps * len(scales)
-    maps, losses = new_maps(n, [dt * 2**k for k in scales], variant, seed), []
-    for j, flow_map in enumerate(maps):
-        label = f"{name}: step {flow_map.dt:g}"
-        history = train_map(
-            flow_map, data["train"], data["val"], variant, steps=steps, seed=seed + j,
-            checkpoint=folder / f"dt-{flow_map.dt:g}.pt",
-            progress=lambda done, _, text, j=j, label=label: report(j * steps + done, total, f"{label}, {text}"),
-        )  # fmt: skip
-        losses.append(history.best)
-    hits = HiTS(maps)
     kind = "linear" if variant == "published" else "cubic"
-    t, y = data["val"]
-    chosen = hits.select(t, y, kind)
+    hits, histories = train_hits(
+        [dt * 2**k for k in scales], *data["train"], steps=steps, validation=data["val"], interpolation=kind,
+        recipe=RECIPES[variant], seed=seed, folder=folder,
+        progress=lambda done, total, text: report(done, total, f"{name}: {text}"),
+    )  # fmt: skip
     t, y = data["test"]
     content: dict[str, Any] = {
-        "system": name, "variant": variant, "seed": seed, "steps": steps, "dt": [m.dt for m in maps], "losses": losses,
-        "selected": [chosen.maps[-1].dt, chosen.dt], "test error": mean_squared_error(chosen, t, y, kind),
-        "null error": float(np.mean((y - y[..., :1]) ** 2)),
+        "system": name, "variant": variant, "seed": seed, "steps": steps, "dt": sorted(histories),
+        "losses": [histories[dt].best for dt in sorted(histories)],
+        "test error": mean_squared_error(hits, t, y, kind), "null error": float(np.mean((y - y[..., :1]) ** 2)),
     }  # fmt: skip
     if not np.isfinite(content["test error"]):
         raise FloatingPointError(f"{name}: the roll-out on unseen starts is not finite; train longer")
     hits.card = dict(content)
-    return hits, content
+    return hits, {**content, "selected": [hits.maps[-1].dt, hits.dt]}
 
 
 def _known(name: str, scales: list[int], starts: int | None, seed: int) -> Callable:
