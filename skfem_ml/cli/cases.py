@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skfem import Mesh, MeshQuad
+from skfem import Basis, Mesh, MeshQuad
 
 from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
 from skfem_ml.coefficients.files import MESH_SUFFIXES
@@ -50,7 +49,7 @@ class Case:
     refine: int
     title: str = ""
     notes: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 def read_case(path: Path | None, options: FieldOptions) -> Case:
@@ -70,6 +69,7 @@ def read_case(path: Path | None, options: FieldOptions) -> Case:
     coarse = coarsened(mesh, refine)
     dirichlet = None if options.dirichlet is None else [side.strip() for side in options.dirichlet.split(",")]
     problem = Diffusion(mesh, a, f=options.load, dirichlet=dirichlet)
+    _require_free_node(problem, coarse, refine)
     return _described(Case(problem, coarse, refine), label, origin, chosen, options)
 
 
@@ -153,6 +153,22 @@ def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
             f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected " + wanted
         )
     return shape[0] // options.coarse, "--coarse"
+
+
+def _require_free_node(problem: Diffusion, coarse: Mesh, refine: int) -> None:
+    """Raise ValueError where all coarse nodes have boundary values: u_h = 0 would look like a solution."""
+    basis = Basis(coarse, coarse.elem())
+    if len(problem.dirichlet_dofs(basis)) < basis.N:
+        return
+    shape = box_lattice(problem.mesh).shape
+    smaller = [str(n) for n in refinements(shape) if n < refine and n <= min(shape) // 2]
+    remedy = (
+        f"a smaller one: {', '.join(smaller)}" if smaller else "a field of more cells, or fewer sides of --dirichlet"
+    )
+    raise ValueError(
+        f"refine: expected coarse cells with a node off the Dirichlet part, got {_size(coarse)} coarse cells of "
+        f"{refine} fine ones along an edge, all of whose nodes are on it, so that u_h = 0; take {remedy}"
+    )
 
 
 def _extent(text: str) -> list[float]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from skfem_ml.cli.screen import Warned, say
 
 BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+# Arguments of the library that have another name on the command line.
+ALSO = {"load": "f"}
 
 
 class Commands(TyperGroup):
@@ -29,22 +33,22 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _warning_once()
+            with Warned().collecting():
                 return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
-            _say("interrupted")
+        except KeyboardInterrupt as stop:
+            say("; ".join(["interrupted", *map(str, stop.args)]))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # The reader of our output (head, less) has left: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
         except Exception as error:
-            if debugging(ctx):
+            given = ctx.find_root().ensure_object(dict)
+            if given.get("debug"):
                 raise
-            raise typer.Exit(report(error)) from None
+            raise typer.Exit(report(error, given.get("options", {}))) from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Parse and run; always leaves by SystemExit."""
@@ -54,24 +58,54 @@ class Commands(TyperGroup):
         except CommandLineError as error:
             code = report(error)
         except (KeyboardInterrupt, typer.Abort):
-            _say("interrupted")
+            say("interrupted")
             code = INTERRUPTED
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def report(error: Exception) -> int:
+class Command(TyperCommand):
+    """A command that leaves its options for the messages of `report`: name in the library -> on the command line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        options = {str(p.name): p.opts[0] for p in self.params if p.opts[0].startswith("--")}
+        options |= {str(p.name): str(p.name).upper() for p in self.params if p.param_type_name == "argument"}
+        ctx.find_root().ensure_object(dict)["options"] = options
+        return super().invoke(ctx)
+
+
+def report(error: Exception, options: Mapping[str, str] = {}) -> int:
     """Print one line about an error on stderr and return the exit code."""
     if isinstance(error, CommandLineError):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "skfem-ml"
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-        _say(f"error: {message}; see {command} --help")
+        say(f"error: {message}; see {command} --help")
         return BAD_INPUT
     if isinstance(error, (ValueError, TypeError, OSError)):
-        _say(f"error: {error}")
+        say(f"error: {translated(str(error), options)}")
         return BAD_INPUT
-    _say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
+    say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
     return FAILED
+
+
+def translated(message: str, options: Mapping[str, str]) -> str:
+    """A message of the library in the words of the command line, whose options are name -> ``--name``.
+
+    >>> translated("a.vtu: choose one by name=: k, phi", {"name": "--name"})
+    'a.vtu: choose one by --name: k, phi'
+    >>> translated("low, high: expected 0 < low <= high", {"low": "--low", "high": "--high"})
+    '--low, --high: expected 0 < low <= high'
+    """
+    names = {**options, **{ALSO[name]: option for name, option in options.items() if name in ALSO}}
+    head = re.match(r"[a-z_]+(, [a-z_]+)*(?=: )", message)
+    if head is not None:
+        words = [names.get(word, word) for word in head.group().split(", ")]
+        message = ", ".join(words) + message[head.end() :]
+    for name, option in names.items():
+        message = re.sub(rf"(?<![\w'\"-]){name}=(?=[^=\s])", f"{option} ", message)
+        message = message.replace(f"{option} :", f"{option}:")
+    return message
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:
@@ -79,28 +113,6 @@ def remember_debug(context: typer.Context, value: bool) -> bool:
     if value:
         context.find_root().ensure_object(dict)["debug"] = True
     return value
-
-
-def debugging(context: Any) -> bool:
-    """Whether ``--debug`` was given."""
-    return bool(context.find_root().ensure_object(dict).get("debug"))
-
-
-def _warning_once() -> Callable[..., None]:
-    """Return a ``warnings.showwarning`` that says in one line what the library warns of, and never twice the same."""
-    said: set[str] = set()
-
-    def show(message: Any, category: Any, *_: Any) -> None:
-        # Other categories (deprecations in libraries) are of no use to a user of the command line.
-        if issubclass(category, UserWarning) and str(message) not in said:
-            said.add(str(message))
-            _say(f"warning: {message}")
-
-    return show
-
-
-def _say(text: str) -> None:
-    typer.echo(" ".join(text.split()), err=True)
 
 
 @contextmanager

@@ -1,0 +1,16 @@
+"""The best weights of a training that was stopped, from its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def restore_best(net: nn.Module, checkpoint: Path) -> None:
+    """Give a network the best weights so far of the run that saved the checkpoint; raises as `load_checkpoint`."""
+    from skfem_ml.learning import load_checkpoint
+
+    net.load_state_dict(load_checkpoint(checkpoint)["best"])
