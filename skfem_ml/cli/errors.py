@@ -96,16 +96,24 @@ def translated(message: str, options: Mapping[str, str]) -> str:
     'a.vtu: choose one by --name: k, phi'
     >>> translated("low, high: expected 0 < low <= high", {"low": "--low", "high": "--high"})
     '--low, --high: expected 0 < low <= high'
+    >>> translated("a.npy: low and high are for images", {"low": "--low", "high": "--high"})
+    'a.npy: --low and --high are for images'
     """
     names = {**options, **{ALSO[name]: option for name, option in options.items() if name in ALSO}}
-    head = re.match(r"[a-z_]+(, [a-z_]+)*(?=: )", message)
-    if head is not None:
-        words = [names.get(word, word) for word in head.group().split(", ")]
-        message = ", ".join(words) + message[head.end() :]
+    # What a message is about stands before its colon; elsewhere a list of names is meant, not a word of English.
+    message = re.sub(r"^[a-z_]+(, [a-z_]+)*(?=: )", lambda head: _renamed(head.group(), names, 1), message)
+    message = re.sub(r"\b[a-z_]+(, [a-z_]+)* and [a-z_]+\b", lambda part: _renamed(part.group(), names, 2), message)
     for name, option in names.items():
         message = re.sub(rf"(?<![\w'\"-]){name}=(?=[^=\s])", f"{option} ", message)
         message = message.replace(f"{option} :", f"{option}:")
     return message
+
+
+def _renamed(text: str, names: Mapping[str, str], least: int) -> str:
+    """A list of names as options, where at least so many of them are some."""
+    if sum(word in names for word in re.findall("[a-z_]+", text)) < least:
+        return text
+    return re.sub("[a-z_]+", lambda word: names.get(word.group(), word.group()), text)
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:

@@ -104,33 +104,23 @@ def run_comparison(comparison: Comparison, folder: Path, screen: Screen) -> None
         raise typer.Exit(FAILED)
 
 
-def run_training(
-    screen: Screen,
-    start: str,
-    train: Callable[[Progress], T],
-    keep: Callable[[], Path],
-) -> T:
+def run_training(screen: Screen, start: str, train: Callable[[Progress], T], keep: Callable[[], Path | None]) -> T:
     """Train and return what came of it; stopped by Ctrl-C, ``keep()`` writes the best so far, and its file is named.
 
-    ``start`` says what begins. ``train(progress)`` has told a step once there is something to keep; a run stopped
-    before that leaves nothing. Raises KeyboardInterrupt with the line to print.
+    ``start`` says what begins; ``keep`` returns None where nothing is recorded yet. A run that is stopped raises
+    KeyboardInterrupt with the line to print.
     """
-    steps = [0]
-
-    def note(done: int, total: int, text: str) -> None:
-        steps[0] = max(steps[0], done)
-        report(done, total, text)
-
     with screen.progress() as report:
-        LOG.info("%s; Ctrl-C stops it and keeps the best so far", start)
         try:
-            return train(note)
+            LOG.info("%s; Ctrl-C stops it and keeps the best so far", start)
+            with held_interrupt():
+                import torch  # noqa: F401 (every training needs it)
+            return train(report)
         except KeyboardInterrupt:
-            if not steps[0]:
-                raise KeyboardInterrupt("nothing was recorded yet, nothing is written") from None
             with held_interrupt():
                 path = keep()
-            raise KeyboardInterrupt(f"the best of {steps[0]} steps is in {path}") from None
+            said = "nothing was recorded yet, nothing is written" if path is None else f"the best so far is in {path}"
+            raise KeyboardInterrupt(said) from None
 
 
 def _content(comparison: Comparison, table: Table, warned: Warned, files: Mapping[str, str]) -> dict[str, object]:

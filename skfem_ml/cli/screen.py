@@ -56,15 +56,19 @@ class Warned:
         if not issubclass(category, UserWarning):
             return
         text = shortened(str(message))
-        if not self.row and text not in self._rows:
-            say(f"warning: {text}")
-        rows = self._rows.setdefault(text, [])
+        rows = self._rows.get(text)
+        if rows is None:
+            rows = self._rows[text] = []
+            if not self.row:
+                say(f"warning: {text}")
+        elif not rows:
+            return  # said of the whole run before
         if self.row and self.row not in rows:
             rows.append(self.row)
 
     def lines(self) -> list[str]:
         """One line a warning, each once, after the names of the rows that it is about."""
-        return [f"{', '.join(rows)}: {text}" if rows else text for text, rows in self._rows.items()]
+        return [f"{'; '.join(rows)}: {text}" if rows else text for text, rows in self._rows.items()]
 
     def tell(self) -> None:
         """Print the lines about rows on stderr."""

@@ -7,24 +7,12 @@ import numpy as np
 import pytest
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
-from typer.testing import CliRunner
 
-from skfem_ml.cli import app
 from skfem_ml.cli.doctor import shipped_models
 from skfem_ml.learning import load_model, storage
 from skfem_ml.lod import LOD, Surrogate
 from skfem_ml.problems import diffusion
-
-
-def skfem_ml(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refused(*arguments):
-    result = skfem_ml(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
-    return result.stderr
+from tests.cli.commands import refused, skfem_ml
 
 
 @pytest.fixture(scope="module")
@@ -155,23 +143,26 @@ def test_bad_input(ships, field, tmp_path):
     for arguments, message in [
         (["--method", "surrogate"], "there are: coarser, toy"),
         (["--method", "hybrid", "--surrogate", "none"], "expected the name of a model of the package (coarser, toy)"),
-        (["--method", "hybrid", "--surrogate", "toy", "--tol", "-1"], "tol: expected a number of at least 0"),
-        (["--method", "hybrid", "--surrogate", "toy", "--tol", "nan"], "tol: expected a number of at least 0"),
+        (["--method", "hybrid", "--surrogate", "toy", "--tol", "-1"], "--tol: expected a number of at least 0"),
+        (["--method", "hybrid", "--surrogate", "toy", "--tol", "nan"], "--tol: expected a number of at least 0"),
         (["--method", "surrogate", "--surrogate", "toy", "--refine", "8"], "cells: wanted 8, got 4"),
         (["--method", "surrogate", "--surrogate", "toy", "--ell", "2"], "ell: wanted 2, got 1"),
         (["--method", "surrogate", "--surrogate", "toy", "--variant", "galerkin"], "--variant, --corrected"),
         (["--method", "surrogate", "--surrogate", "toy", "--corrected"], "--variant, --corrected"),
-        (["--method", "lod", "--surrogate", "toy"], "--surrogate, --scores: for --method surrogate or hybrid"),
+        (
+            ["--method", "lod", "--surrogate", "toy"],
+            "--surrogate, --scores: expected with --method surrogate or hybrid",
+        ),
         (["--scores"], "--surrogate, --scores"),
-        (["--method", "magic"], "method: expected one of fem, lod, surrogate, hybrid"),
+        (["--method", "magic"], "--method: expected one of fem, lod, surrogate, hybrid"),
     ]:
         assert message in refused("solve", field, "--output", tmp_path / "out", *arguments)
     for arguments, message in [
-        ([tmp_path / "m.pt"], "expected NAME.safetensors"),
+        ([tmp_path / "m.pt"], "FILE: expected NAME.safetensors"),
         ([tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
-        ([tmp_path / "m.safetensors", "--network", "cnn"], "network: expected one of field, mlp"),
-        ([tmp_path / "m.safetensors", "--steps", "0"], "steps, every, batch, patience"),
-        ([tmp_path / "m.safetensors", "--ell", "0"], "ell: expected a whole number >= 1"),
+        ([tmp_path / "m.safetensors", "--network", "cnn"], "--network: expected one of field, mlp"),
+        ([tmp_path / "m.safetensors", "--steps", "0"], "--steps, every, batch, patience"),
+        ([tmp_path / "m.safetensors", "--ell", "0"], "--ell: expected a whole number >= 1"),
         ([tmp_path / "m.safetensors", "--rate", "-1"], "expected lr > 0"),
     ]:
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
@@ -187,7 +178,9 @@ def test_a_damaged_model_is_told(models, tmp_path):
     assert len(problems) == 1 and "expected the sha256" in problems[0]
     shipped = json.loads(skfem_ml("doctor", "--json").stdout)["models"]
     assert {"diffusion-q1-ell2-n8", "van-der-pol"} <= set(shipped) and set(shipped.values()) == {"ok"}
-    assert "expected the sha256" in refused("solve", "--method", "surrogate", "--surrogate", tmp_path / "bad.safetensors")
+    assert "expected the sha256" in refused(
+        "solve", "--method", "surrogate", "--surrogate", tmp_path / "bad.safetensors"
+    )
 
 
 def test_the_field_options_are_those_of_both_commands():

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def restore_best(net: nn.Module, checkpoint: Path) -> None:
-    """Give a network the best weights so far of the run that saved the checkpoint; raises as `load_checkpoint`."""
+def restore_best(net: nn.Module, checkpoint: Path) -> bool:
+    """Give a network the best weights so far of the run that saves there, and return whether there are any yet."""
+    if not checkpoint.exists():
+        return False
     from skfem_ml.learning import load_checkpoint
 
     net.load_state_dict(load_checkpoint(checkpoint)["best"])
+    return True

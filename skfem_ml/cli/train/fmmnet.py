@@ -120,10 +120,10 @@ class Training:
     def _card(self, problem: str) -> dict[str, object]:
         return {"problem": problem, **self.setting, **self.sizes}
 
-    def keep(self) -> Path:
+    def keep(self) -> Path | None:
         """Write the best network of a run that was stopped; its card has no residuals."""
-        assert self.net is not None  # a step was recorded
-        restore_best(self.net, self.checkpoint)
+        if self.net is None or not restore_best(self.net, self.checkpoint):
+            return None
         return self._save({**self._card("radiative transfer"), "stopped": True})
 
     def _save(self, card: dict[str, object]) -> Path:

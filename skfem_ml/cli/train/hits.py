@@ -128,15 +128,16 @@ class Training:
         asked = {"system": self.name, "variant": self.variant, "seed": self.seed, "steps": self.steps}
         return {**asked, "dt": [m.dt for m in self.maps]}
 
-    def keep(self, outputs: Outputs) -> Path:
+    def keep(self, outputs: Outputs) -> Path | None:
         """Write the maps so far of a run that was stopped: the trained ones, and the best of the one at work."""
         from skfem_ml.hits import HiTS
 
         done = self.maps[: len(self.losses)]
         for flow_map in self.maps[len(self.losses) :][:1]:
-            if self.checkpoint(flow_map).exists():
-                restore_best(flow_map, self.checkpoint(flow_map))
+            if restore_best(flow_map, self.checkpoint(flow_map)):
                 done.append(flow_map)
+        if not done:
+            return None
         whole = HiTS(done)
         whole.card = {**self.about(), "dt": [m.dt for m in done], "stopped": True}
         return outputs.write(outputs.names[0], whole.save)

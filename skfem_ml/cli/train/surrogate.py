@@ -149,12 +149,13 @@ def train(plan: Plan, file: Path, checkpoint: Path, report: Progress) -> tuple[S
     return model, history
 
 
-def keep(plan: Plan, file: Path, checkpoint: Path) -> Path:
+def keep(plan: Plan, file: Path, checkpoint: Path) -> Path | None:
     """Write the best model of a run that was stopped; its card has no errors, and says so."""
     from skfem_ml.lod.surrogate import Surrogate, setting
     from skfem_ml.lod.surrogate.model import extent_of
 
-    restore_best(plan.net, checkpoint)
+    if not restore_best(plan.net, checkpoint):
+        return None
     extent = extent_of(plan.net, plan.lod, plan.fields(0, SEEN))
     about = {"extent": extent, "seed": plan.seed, "errors": None, "stopped": True}
     Surrogate(plan.net, {**setting(plan.lod), **plan.card(file.stem), **about}).save(file)
