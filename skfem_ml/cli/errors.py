@@ -20,7 +20,7 @@ BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 # Arguments of the library that have another name on the command line.
-ALSO = {"load": "f"}
+ALSO = {"load": "f", "matrix": "A", "pairs": "k"}
 
 
 class Commands(TyperGroup):
@@ -83,7 +83,9 @@ def report(error: Exception, options: Mapping[str, str] = {}) -> int:
         say(f"error: {message}; see {command} --help")
         return BAD_INPUT
     if isinstance(error, (ValueError, TypeError, OSError)):
-        say(f"error: {translated(str(error), options)}")
+        # What the system says of a file begins with a number.
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        say(f"error: {translated(told, options)}")
         return BAD_INPUT
     say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
     return FAILED
@@ -101,19 +103,20 @@ def translated(message: str, options: Mapping[str, str]) -> str:
     """
     names = {**options, **{ALSO[name]: option for name, option in options.items() if name in ALSO}}
     # What a message is about stands before its colon; elsewhere a list of names is meant, not a word of English.
-    message = re.sub(r"^[a-z_]+(, [a-z_]+)*(?=: )", lambda head: _renamed(head.group(), names, 1), message)
+    message = re.sub(r"^[A-Za-z_]+(, [A-Za-z_]+)*(?=: )", lambda head: _renamed(head.group(), names, 1), message)
     message = re.sub(r"\b[a-z_]+(, [a-z_]+)* and [a-z_]+\b", lambda part: _renamed(part.group(), names, 2), message)
     for name, option in names.items():
-        message = re.sub(rf"(?<![\w'\"-]){name}=(?=[^=\s])", f"{option} ", message)
-        message = message.replace(f"{option} :", f"{option}:")
+        keyword = rf"(?<![\w'\"/.-]){name}=(?!=)"
+        message = re.sub(rf"{keyword}(?=[\w'\"(\[-])", f"{option} ", message)  # a value follows
+        message = re.sub(keyword, option, message)
     return message
 
 
 def _renamed(text: str, names: Mapping[str, str], least: int) -> str:
     """A list of names as options, where at least so many of them are some."""
-    if sum(word in names for word in re.findall("[a-z_]+", text)) < least:
+    if sum(word in names for word in re.findall("[A-Za-z_]+", text)) < least:
         return text
-    return re.sub("[a-z_]+", lambda word: names.get(word.group(), word.group()), text)
+    return re.sub("[A-Za-z_]+", lambda word: names.get(word.group(), word.group()), text)
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from skfem_ml.cli.errors import held_interrupt
 
 if TYPE_CHECKING:
     from skfem_ml.cli.cases import Case
+    from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import LOD
     from skfem_ml.lod.surrogate import Surrogate
     from skfem_ml.problems import Diffusion
@@ -41,6 +42,7 @@ def learned_solver(
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge. ``options`` are
     those of LOD.
     """
+    from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import LOD, solver_coarse
     from skfem_ml.lod.surrogate import Hybrid
     from skfem_ml.problems import diffusion
@@ -53,7 +55,10 @@ def learned_solver(
     solve = solver_coarse(case.coarse, local_map, card["ell"] if ell is None else ell, refine, **options)
 
     def solver(problem: Diffusion) -> FEFunction:
-        u = solve(problem)
+        try:
+            u = solve(problem)
+        except ModelMismatchError as error:
+            raise ValueError(mismatch(str(card.get("name", "the model")), error)) from error
         notes: dict[str, object] = {"model": card.get("name", type(surrogate.net).__name__)}
         if method == "hybrid":
             notes |= {"tol": tol, "recomputed": hybrid.fraction, "largest score": float(hybrid.scores.max())}
@@ -91,9 +96,9 @@ def learned_rows(
         lod = LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell)
         try:
             surrogate.check(lod)
-        except ModelMismatchError:
+        except ModelMismatchError as error:
             if names:
-                raise
+                raise ValueError(mismatch(label, error)) from error
             continue
         if not names and (outside := share_outside(surrogate, lod, case.problem.a)) > MOST:
             left_out.append(
@@ -105,6 +110,26 @@ def learned_rows(
         for method in ("surrogate", "hybrid"):
             rows[f"u_h of {method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
     return rows, left_out
+
+
+def mismatch(name: str, error: ModelMismatchError) -> str:
+    """What a model is made for, what the case has, and the options that bring them together."""
+    made = {key: error.got.get(key) for key in error.wanted}
+    remedies = []
+    if "cells" in made or "n" in made:
+        remedies.append(f"--refine {error.got.get('cells')}")
+    if "ell" in made:
+        remedies.append(f"--ell {made['ell']} with enough coarse cells for it (a small domain clips it)")
+    if "boundary" in made:
+        remedies.append("no --dirichlet")
+    return (
+        f"surrogate: {name} is made for {_listed(made)}, the case has {_listed(error.wanted)}; take "
+        f"{' and '.join(remedies) or 'another model'} (skfem-ml models lists those in the package)"
+    )
+
+
+def _listed(setting: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in setting.items())
 
 
 def share_outside(surrogate: Surrogate, lod: LOD, a: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skfem_ml.cli import options as opt
 from skfem_ml.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ class Shipped:
         return f"{self.name:{width}}  {self.room:4} {self.bytes / 1024:6.0f} kB  {self.purpose}"
 
 
-def models(screen: Screen) -> None:
+def models(json: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the trained models in the package: name, room, size, what each is made for, and how to use one."""
     found = list(shipped_models())
     width = max((len(model.name) for model in found), default=0)
     uses = [f"use one of {room}: {use}" for room, use in USES.items() if room in {model.room for model in found}]
     text = "\n".join([*(model.line(width) for model in found), *uses]) if found else "no model is shipped"
-    screen.tell(text, {"models": [asdict(model) for model in found]})
+    Screen(json=json).tell(text, {"models": [asdict(model) for model in found]})
 
 
 def shipped_models() -> Iterator[Shipped]:

@@ -73,8 +73,12 @@ def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
 
 def test_a_model_that_is_asked_for_must_fit(ships, field, tmp_path):
     arguments = ["compare", "diffusion", field, "--output", tmp_path, "--surrogate", "toy"]
-    assert "n: wanted 2, got 4" in refused(*arguments, "--refine", "2")
-    assert "boundary: wanted 'mixed', got 'dirichlet'" in refused(*arguments, "--refine", "4", "--dirichlet", "left")
+    assert "made for n = 4, cells = 4, the case has n = 2, cells = 2; take --refine 4" in refused(
+        *arguments, "--refine", "2"
+    )
+    assert "is made for boundary = dirichlet, the case has boundary = mixed; take no --dirichlet" in refused(
+        *arguments, "--refine", "4", "--dirichlet", "left"
+    )
     assert "expected the name of a model" in refused(*arguments[:-1], "nothing")
 
 
@@ -145,8 +149,14 @@ def test_bad_input(ships, field, tmp_path):
         (["--method", "hybrid", "--surrogate", "none"], "expected the name of a model of the package (coarser, toy)"),
         (["--method", "hybrid", "--surrogate", "toy", "--tol", "-1"], "--tol: expected a number of at least 0"),
         (["--method", "hybrid", "--surrogate", "toy", "--tol", "nan"], "--tol: expected a number of at least 0"),
-        (["--method", "surrogate", "--surrogate", "toy", "--refine", "8"], "cells: wanted 8, got 4"),
-        (["--method", "surrogate", "--surrogate", "toy", "--ell", "2"], "ell: wanted 2, got 1"),
+        (
+            ["--method", "surrogate", "--surrogate", "toy", "--refine", "8"],
+            "the case has n = 8, cells = 8; take --refine 4",
+        ),
+        (
+            ["--method", "surrogate", "--surrogate", "toy", "--ell", "2"],
+            "the case has ell = 2; take --ell 1",
+        ),
         (["--method", "surrogate", "--surrogate", "toy", "--variant", "galerkin"], "--variant, --corrected"),
         (["--method", "surrogate", "--surrogate", "toy", "--corrected"], "--variant, --corrected"),
         (
@@ -161,9 +171,9 @@ def test_bad_input(ships, field, tmp_path):
         ([tmp_path / "m.pt"], "FILE: expected NAME.safetensors"),
         ([tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
         ([tmp_path / "m.safetensors", "--network", "cnn"], "--network: expected one of field, mlp"),
-        ([tmp_path / "m.safetensors", "--steps", "0"], "--steps, every, batch, patience"),
+        ([tmp_path / "m.safetensors", "--steps", "0"], "--steps: expected a whole number >= 1, got 0"),
         ([tmp_path / "m.safetensors", "--ell", "0"], "--ell: expected a whole number >= 1"),
-        ([tmp_path / "m.safetensors", "--rate", "-1"], "expected lr > 0"),
+        ([tmp_path / "m.safetensors", "--rate", "-1"], "--rate: expected a positive number, got -1.0"),
     ]:
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
 

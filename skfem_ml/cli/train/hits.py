@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skfem_ml.cli.train.trajectories import Data, Source
     from skfem_ml.hits import FlowMap, HiTS
     from skfem_ml.progress import Progress
+VARIANTS = ("ours", "published")
 
 
 def hits(
@@ -51,11 +52,13 @@ def hits(
     scales = levels_of(levels)
     if steps < 1 or (starts is not None and starts < 1):
         raise ValueError(f"steps, starts: expected at least 1, got {steps} and {starts}")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
     source = stored(Path(system)) if Path(system).suffix else known(system, scales, starts, seed)
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])
     training = Training(name, source, scales, steps, variant, seed, output / f"hits-{name}")
-    start = f"{name}: {len(scales)} networks, {steps} steps each"
+    start = f"{name}: networks of {len(scales)} time steps, {steps} training steps each"
     found, content = run_training(screen, start, training.train, lambda: training.keep(outputs))
     outputs.write(f"{name}.safetensors", found.save)
     content = {**content, "files": outputs.files()}

@@ -63,6 +63,12 @@ class Plan:
         build = FieldNetwork if self.network == "field" else PatchMLP
         return build(self.lod.space.m, self.lod.ell, generator=torch.Generator().manual_seed(self.seed))
 
+    def require(self) -> None:
+        """Raise ValueError for sizes that do not fit, before anything is computed."""
+        if not self.rate > 0:
+            raise ValueError(f"rate: expected a positive number, got {self.rate}")
+        _ = self.lod
+
     def draw(self, index: int) -> ndarray:
         """Field number ``index`` of the ten families."""
         from skfem_ml.coefficients.families import NAMES, paper_field
@@ -105,12 +111,16 @@ def surrogate(
         raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
     if file.suffix != ".safetensors" or not file.parent.is_dir():
         raise ValueError(f"file: expected NAME.safetensors in a folder that exists, got {file}")
+    from skfem_ml.checks import whole
+
+    whole("coarse", coarse, 1), whole("steps", steps, 1)
     plan = Plan(coarse, refine, cells, ell, network, steps, rate, seed)
+    plan.require()
     with TemporaryDirectory() as folder:
         saved = Path(folder) / "best.pt" if checkpoint is None else checkpoint
         model, history = run_training(
             screen,
-            f"{file}: {steps} steps, a line every {every(steps)} or ten seconds",
+            f"{file}: {steps} steps, a record every {every(steps)}",
             lambda report: train(plan, file, saved, report),
             lambda: keep(plan, file, saved),
         )

@@ -45,6 +45,8 @@ def stored(path: Path) -> Source:
 
     import numpy as np
 
+    if path.suffix.lower() != ".npz":
+        raise ValueError(f"{path}: expected trajectories as .npz, got {path.suffix}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a .npz file with t and y, found none")
     try:
