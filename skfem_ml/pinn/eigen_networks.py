@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, mlp_jet
 from skfem_ml.learning.optim import LevenbergMarquardt
 from skfem_ml.learning.training import fit
@@ -43,7 +43,7 @@ def eig_neural(
         "orthonormal": orthonormal_pairs,
         "as published": published_pairs,
     }
-    check_choice(method, tuple(methods), "method")
+    checks.choice(method, tuple(methods), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
         A = problem.require_matrix("eig_neural")

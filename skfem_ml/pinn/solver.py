@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, to_torch
 from skfem_ml.learning.optim import SOAP, LevenbergMarquardt, SSBroyden
 from skfem_ml.learning.training import History, fit
@@ -52,8 +52,8 @@ def solver_pinn(
 
     Raises ValueError for unknown choices and what `residual_of` refuses, FloatingPointError where training diverges.
     """
-    check_choice(method, METHODS, "method")
-    check_choice(equation, ("right", "as published"), "equation")
+    checks.choice(method, METHODS, "method")
+    checks.choice(equation, ("right", "as published"), "equation")
     if equation == "as published" and form != "strong":
         raise ValueError("equation: the published error is one of the strong form; expected form='strong'")
 

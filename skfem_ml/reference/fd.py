@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.sparse import csc_matrix, diags, identity
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems import Heat, evaluate
 from skfem_ml.solutions import Evolution, Record
@@ -35,8 +35,8 @@ def solver_fd(
     Raises ValueError for an explicit step above the stability bound ``dx^2 / (2 a)`` (11), a mesh that is not a
     segment, and n < 2.
     """
-    check_choice(scheme, ("explicit", "cn"), "scheme")
-    check_choice(spacing, ("right", "as published"), "spacing")
+    checks.choice(scheme, ("explicit", "cn"), "scheme")
+    checks.choice(spacing, ("right", "as published"), "spacing")
     if n < 2 + (spacing == "as published"):
         raise ValueError(f"n: expected at least 2 intervals (3 points as published), got {n}")
 

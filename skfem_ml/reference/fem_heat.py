@@ -8,7 +8,7 @@ import numpy as np
 from skfem import Basis, BilinearForm, Element, Mesh
 from skfem.helpers import dot, grad
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.problems import Heat, evaluate, mass
 from skfem_ml.solutions import Evolution, FEFunction, Record
 from skfem_ml.stepping.evolution import evolve
@@ -35,7 +35,7 @@ def solver_fem_heat(
 
     Raises ValueError for an unknown scheme, steps < 1, and a mesh of another dimension or domain.
     """
-    check_choice(scheme, tuple(DEGREE), "scheme")
+    checks.choice(scheme, tuple(DEGREE), "scheme")
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
 
