@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_h2, solver_h2_ridge, solver_kernel_ridge
-from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet
-from skfem_ml.fmm.networks import solver_conv, solver_mnn
+from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_conv, solver_kernel_ridge, solver_mnn
+from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet, solver_h2, solver_h2_ridge
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples

@@ -1,13 +1,14 @@
 from .fno import FNO as FNO
+from .fno import solver_fno as solver_fno
 from .multiscale import MNNH2 as MNNH2
 from .multiscale import ConvNet as ConvNet
+from .multiscale import solver_conv as solver_conv
+from .multiscale import solver_mnn as solver_mnn
 from .recurrent import LSTM as LSTM
 from .recurrent import ClockworkRNN as ClockworkRNN
 from .recurrent import solver_recurrent as solver_recurrent
 from .regression import Regression as Regression
 from .regression import solver_affine_ridge as solver_affine_ridge
 from .regression import solver_constant as solver_constant
-from .regression import solver_h2 as solver_h2
-from .regression import solver_h2_ridge as solver_h2_ridge
 from .regression import solver_kernel_ridge as solver_kernel_ridge
 from .reservoir import solver_esn as solver_esn

@@ -53,6 +53,13 @@ class MLP(nn.Module):
     ``widths`` is ``(d, hidden, ..., k)``. Weights are drawn from the normal distribution with Glorot's variance
     ``2 / (fan in + fan out)``, biases are zero. Raises ValueError for fewer than two widths, a width below one, and an
     unknown activation ("tanh", "sigmoid", "silu", or "relu", which has no `jet`).
+
+    >>> net = MLP((2, 8, 1), generator=torch.Generator().manual_seed(0))
+    >>> value, first, second = net.jet(torch.zeros(5, 2, dtype=torch.float64), [(0, 0), (0, 1)])
+    >>> tuple(value.shape), tuple(first.shape), tuple(second.shape)
+    ((5, 1), (2, 5, 1), (2, 5, 1))
+    >>> net
+    MLP(2-8-1, tanh, 33 parameters)
     """
 
     def __init__(
@@ -74,6 +81,10 @@ class MLP(nn.Module):
             nn.init.xavier_normal_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return f"MLP({'-'.join(map(str, self.widths))}, {self.activation}, {count:,} parameters)"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values ``(n, k)`` at points ``(n, d)``."""

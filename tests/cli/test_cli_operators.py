@@ -42,7 +42,7 @@ def test_train(tmp_path):
 
 
 def test_an_interrupted_training_goes_on(tmp_path, monkeypatch):
-    import skfem_ml.learning.training as training
+    import skfem_ml.learning.run as training
 
     command = ["train", "fmmnet", "--cells", 64, "--samples", 90, "--steps", 100, "--quiet", "--output", tmp_path]
     save = training.save_checkpoint

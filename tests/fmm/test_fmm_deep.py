@@ -1,7 +1,5 @@
 """DeepFMMNet: a product of matrices where it is linear, parameters, determinism, files, bad input."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -177,10 +175,12 @@ def test_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet', got 'other'"),
+        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet or FMMNet', got 'other'"),
         ({"rank": 4}, CorruptModelError, "tensors do not fit the card"),
         ({"rank": 10**9}, CorruptModelError, "out of range"),
         ({"leaf": "9"}, CorruptModelError, "out of range"),
+        ({"eta": "1"}, CorruptModelError, "leaf, eta: expected"),
+        ({"sort": 1}, CorruptModelError, "unexpected keyword"),
         ({"hidden": None}, CorruptModelError, "out of range"),
     ],
 )
@@ -188,6 +188,7 @@ def test_a_sound_file_with_a_wrong_card(tmp_path, change, error, message):
     path = tmp_path / "net.safetensors"
     save_network(path, DeepFMMNet(line(80), 3, generator=generator()))
     tensors, card = load_model(path)
-    save_model(path, tensors, json.loads(json.dumps({**card, **change})))
+    changed = {**card, **change} if "kind" in change else {**card, "sizes": {**card["sizes"], **change}}
+    save_model(path, tensors, changed)
     with pytest.raises(error, match=message):
         load_network(path)

@@ -197,6 +197,6 @@ def test_data_of_another_size():
 
 def test_missed_tolerance_is_an_error(monkeypatch):
     monkeypatch.setattr("skfem_ml.fmm.building.ATTEMPTS", 1)
-    monkeypatch.setattr("skfem_ml.fmm.operator.relative", lambda got, exact: 1.0)
+    monkeypatch.setattr("skfem_ml.fmm.builders.relative", lambda got, exact: 1.0)
     with pytest.raises(RuntimeError, match=r"asked for a relative error of 1e-06, got 1\.0e"):
         H2Operator.from_kernel(skeleton_of(1, N=100), logarithm)

@@ -71,7 +71,7 @@ def custom_operator(
         return custom_samples(samples, cells, np.random.default_rng(seed), **parts(samples))
 
     def solvers() -> dict[str, Callable]:
-        from skfem_ml.baselines.regression import solver_h2
+        from skfem_ml.fmm.solvers import solver_h2
         from skfem_ml.reference import custom_kernel
 
         return {**operator_solvers(steps, seed), "H2 from the kernel": solver_h2(custom_kernel(cells))}
@@ -81,8 +81,10 @@ def custom_operator(
 
 def operator_solvers(steps: int, seed: int, offset: float = 0.0) -> dict[str, Callable]:
     """Return the rows that both comparisons have; ``offset`` is added to the inputs of the paper's network."""
-    from skfem_ml.baselines.regression import solver_affine_ridge, solver_constant, solver_h2_ridge, solver_kernel_ridge
-    from skfem_ml.fmm.networks.training import Recipe, solver_deep, solver_fmmnet, solver_mnn
+    from skfem_ml.baselines.multiscale import solver_mnn
+    from skfem_ml.baselines.regression import solver_affine_ridge, solver_constant, solver_kernel_ridge
+    from skfem_ml.fmm.networks.training import Recipe, solver_deep, solver_fmmnet
+    from skfem_ml.fmm.solvers import solver_h2_ridge
 
     published = Recipe(steps, optimiser="adam")
     return {

@@ -32,8 +32,9 @@ def fmmnet(
 ) -> None:
     """Train a DeepFMMNet on the radiative transfer in a slab, from scattering to mean intensity.
 
-    Writes weights with a card (fmmnet.safetensors), card and history (JSON) and the loss curve (PNG) into the output
-    folder. Ctrl-C leaves a checkpoint there, from which the same command goes on.
+    Writes weights with a card (fmmnet.safetensors; skfem_ml.fmm.load_learned(path) reads it), card and history (JSON)
+    and the loss curve (PNG) into the output folder. Ctrl-C leaves a checkpoint there, from which the same command goes
+    on.
     """
     if cells < 2 or samples < 30 or steps < 1:
         raise ValueError(f"cells, samples, steps: expected at least 2, 30 and 1, got {cells}, {samples} and {steps}")
@@ -103,9 +104,8 @@ def _write(learned: Any, card: dict[str, Any], outputs: Any) -> dict[str, Any]:
     from matplotlib.figure import Figure
 
     from skfem_ml import __version__
-    from skfem_ml.fmm.networks.models import save_network
 
-    outputs.write("fmmnet.safetensors", lambda path: save_network(path, learned.net, card))
+    outputs.write("fmmnet.safetensors", lambda path: learned.save(path, card))
     history = learned.history
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
