@@ -4,6 +4,9 @@ from .multiscale import MNNH2 as MNNH2
 from .multiscale import ConvNet as ConvNet
 from .multiscale import solver_conv as solver_conv
 from .multiscale import solver_mnn as solver_mnn
+from .published import PublishedNetwork as PublishedNetwork
+from .published import eig_published as eig_published
+from .published import solver_published as solver_published
 from .recurrent import LSTM as LSTM
 from .recurrent import ClockworkRNN as ClockworkRNN
 from .recurrent import solver_recurrent as solver_recurrent

@@ -57,7 +57,7 @@ def save_network(path: str | Path, net: nn.Module, card: Mapping[str, object] | 
     save_model(path, {**tensors_of(net), **own}, {**(card or {}), **sizes})
 
 
-def load_network(path: str | Path, kinds: tuple[type[StoredNetwork], ...]) -> tuple[StoredNetwork, Card]:
+def load_network(path: str | Path, kinds: tuple[type[N], ...]) -> tuple[N, Card]:
     """Return the network of a file of `save_network`, which must be of one of ``kinds``, and its card.
 
     Raises FileNotFoundError, CorruptModelError for a file that is damaged or holds other tensors than its card says,
@@ -75,8 +75,8 @@ def load_network(path: str | Path, kinds: tuple[type[StoredNetwork], ...]) -> tu
         sizes = dict(card["sizes"])
         _require_sizes(sizes, found.LIMITS)
         net = found.made(sizes, own)
-        if any(tensor.dtype == torch.float64 for tensor in tensors.values()):
-            net = net.double()
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        net = net.double() if torch.float64 in dtypes else net.float()  # complex parameters stay what they are
         net.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
         raise CorruptModelError(f"{path}: the tensors do not fit the card ({type(error).__name__}: {error})") from error

@@ -76,7 +76,6 @@ def settings():
     plane = heat_box(MeshQuad().refined(1), 0.3)
     return {
         "strong": (PROBLEM, {"points": 5, "times": 4}),
-        "as published": (PROBLEM, {"points": 5, "times": 4, "mixed": True}),
         "strong in the plane": (plane, {"points": 4, "times": 3}),
         "weak": (PROBLEM, {"form": "weak", "points": small_basis(), "times": 3}),
         "weak, l2": (PROBLEM, {"form": "weak", "points": small_basis(), "times": 3, "norm": "l2"}),
@@ -219,19 +218,6 @@ def test_pinn_and_vpinn_in_short_runs():
     assert error(solver_pinn("lm", widths=(20,), points=12, times=12, steps=80)(PROBLEM)) < 2e-2
 
 
-def test_the_published_residual_is_another_equation():
-    options = {"widths": (50, 20), "activation": "sigmoid", "equation": "as published", "steps": 1000}
-    u = solver_pinn(**options)(PROBLEM)
-    net = u.info["net"]
-    wrong = residual_of(PROBLEM, u.trial, mixed=True).tensors().loss(net).detach()
-    right = residual_of(PROBLEM, u.trial).tensors().loss(net).detach()
-    assert float(wrong) ** 0.5 < 1e-3 and float(right) ** 0.5 > 0.1
-    assert error(u) == pytest.approx(0.155, rel=0.1)
-    x = np.linspace(0, 1, 101)[None]
-    worst = max(abs(u(x, t) - PROBLEM.exact(x, t)).max() for t in np.linspace(0, 1, 41))
-    assert worst == pytest.approx(0.0645, rel=0.1)
-
-
 def test_heat_on_the_l_shape_by_the_weak_form():
     problem = l_shape()
     fine = solver_fem(problem.mesh.refined(1), ElementTriP2(), scheme="gauss4", steps=20)
@@ -265,7 +251,7 @@ def test_the_crossing_turns_columns_into_rows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: solver_pinn("newton"), "method"),
+        (lambda: solver_pinn("newton"), "optimiser: expected one of"),
         (lambda: solver_pinn(form="mixed")(PROBLEM), "form"),
         (lambda: solver_elm(0), "features"),
         (lambda: solver_elm(10, radius=-1.0), "radius"),
@@ -274,8 +260,7 @@ def test_the_crossing_turns_columns_into_rows():
         (lambda: solver_elm(10, points=Basis(MeshQuad(), ElementQuad2()))(PROBLEM), "expected dimension 1"),
         (lambda: solver_elm(10)(Heat(PROBLEM.mesh, lambda x: 0 * x[0])), "initial: expected solutions.Analytic"),
         (lambda: solver_elm(10)(Diffusion(MeshQuad(), np.ones(1))), "expected form='weak', got 'strong'"),
-        (lambda: solver_pinn(equation="as published")(heat_box(MeshQuad())), "for Heat on a segment"),
-        (lambda: solver_vpinn(equation="as published"), "one of the strong form"),
+        (lambda: solver_pinn(rate=0.0), "rate: expected a positive"),
         (lambda: network(2), "widths"),
         (lambda: network(2, 3, 1, activation="step"), "activation"),
         (lambda: network(2, 3, 1, activation="relu").jet(torch.zeros(1, 2)), "activation: expected a smooth one"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,17 @@ from skfem_ml.learning.optim.least_squares import LevenbergMarquardt
 from skfem_ml.learning.optim.quasi_newton import SSBroyden
 from skfem_ml.learning.optim.soap import SOAP
 
+N = TypeVar("N", bound=nn.Module, contravariant=True)
+Net = TypeVar("Net", bound=nn.Module)
 
-class LeastSquares(Protocol):
+
+class LeastSquares(Protocol[N]):
     """A sum of squares of a network, for methods that need more than its gradient."""
 
-    def __call__(self, net: nn.Module) -> Tensor:
+    def __call__(self, net: N) -> Tensor:
         """Return the residual ``(rows,)``."""
 
-    def jacobian(self, net: nn.Module) -> tuple[Tensor, Tensor]:
+    def jacobian(self, net: N) -> tuple[Tensor, Tensor]:
         """Return the residual and its derivative ``(rows, parameters)``."""
 
 
@@ -47,12 +50,12 @@ class Optimiser:
     """
 
     name: str
-    make: Callable[[nn.Module, LeastSquares | None], Optimizer]
+    make: Callable[..., Optimizer]
     rate: float | None = None
     iterations: int = 1
     warmup: bool = False
 
-    def start(self, net: nn.Module, residual: LeastSquares | None = None) -> Optimizer:
+    def start(self, net: Net, residual: LeastSquares[Net] | None = None) -> Optimizer:
         """Return the optimiser of a network; ValueError for a least-squares method without a residual."""
         return self.make(net, residual)
 
