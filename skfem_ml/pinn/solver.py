@@ -34,10 +34,9 @@ def solver_pinn(
 
     ``optimiser`` is "adam" or "soap" (of rate ``rate``), "lbfgs", "lm" (Levenberg-Marquardt), "ssbroyden", or an
     `Optimiser` of `learning.optim`; all words but Adam, and an Optimiser that asks for it, follow ``warmup`` steps
-    of Adam, of rate ``rate`` as well. ``widths``
-    are the hidden layers; weights are drawn from ``seed``. ``form``, ``points``, ``times`` and ``norm`` choose the
-    residual: see `setting.residual_of`; ``distance`` replaces the distance function. The solution's ``info`` holds
-    ``net`` and ``history`` (one `History` a stage).
+    of Adam, of rate ``rate`` as well. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form``,
+    ``points``, ``times`` and ``norm`` choose the residual: see `setting.residual_of`; ``distance`` replaces the
+    distance function. The solution's ``info`` holds ``net`` and ``history`` (one `History` a stage).
 
     Raises ValueError for unknown choices and what `residual_of` refuses, FloatingPointError where training diverges.
     """

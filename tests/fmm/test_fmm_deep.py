@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import block_diag
 
-from skfem_ml.fmm import DeepFMMNet, H2Skeleton
+from skfem_ml.fmm import DeepFMMNet, FMMNet, H2Skeleton
 from skfem_ml.fmm.networks import load_network, save_network
 from skfem_ml.fmm.networks.deep import MomentProduct
 from skfem_ml.learning import SOAP, CorruptModelError, ModelMismatchError, load_model, save_model
@@ -170,6 +170,17 @@ def test_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(CorruptModelError):
         load_network(path)
+
+
+def test_a_network_with_another_activation_is_not_written(tmp_path):
+    for net in (
+        DeepFMMNet(line(80), activation=identity, generator=generator()),
+        FMMNet(line(80), 3, activation=identity, generator=generator()),
+    ):
+        with pytest.raises(ValueError, match="expected its own activation, got another"):
+            save_network(tmp_path / "net.safetensors", net)
+        assert "80 points" in repr(net)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
