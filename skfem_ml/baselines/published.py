@@ -37,6 +37,11 @@ class PublishedNetwork:
     """``u(x, t) = (1 - t) u0(x) + t d(x) N(x, t)`` on a segment, (13) of the report: right for g = 0 only.
 
     ``d`` is ``4 (x - a) (b - x) / (b - a)^2`` on (a, b). ``info`` holds ``unknowns``, ``net`` and ``history``.
+
+    >>> from skfem_ml.problems import heat_box
+    >>> u = PublishedNetwork(heat_box(), MLP((2, 5, 1), generator=torch.Generator().manual_seed(0)))
+    >>> u, bool(abs(u(np.array([[0.5]]), 0.0) - 1) < 1e-12)
+    (PublishedNetwork(u(x, t), 21 unknowns), True)
     """
 
     problem: Heat
