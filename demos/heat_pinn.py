@@ -101,9 +101,8 @@ def visualize(result: Result | None = None):
     for t in TIMES:
         slices.plot(x[0], result.problem.exact(x, t), color="0.7", lw=5, label="exact" if t == TIMES[0] else None)
         for name in shown:
-            slices.plot(
-                x[0], table.solutions[name](x, t), color=colours[name], label=name if t == TIMES[0] else None
-            )  # fmt: skip
+            label = name if t == TIMES[0] else None
+            slices.plot(x[0], table.solutions[name](x, t), color=colours[name], label=label)
         slices.annotate(f"t = {t:g}", (0.5, result.problem.exact(np.array([[0.5]]), t)[0]), xytext=(0, 7),
                         textcoords="offset points", ha="center")  # fmt: skip
     slices.set(title="slices", xlabel="x", ylabel="u", ylim=(-0.02, 0.43))
