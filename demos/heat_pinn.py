@@ -79,7 +79,7 @@ def compute(steps: int = STEPS, methods: tuple[str, ...] = METHODS) -> Result:
 def losses(solution) -> tuple[np.ndarray, np.ndarray]:
     """Return seconds and losses of a trained network, warm-up included."""
     seconds, values, start = [], [], 0.0
-    for history in solution.info["history"]:
+    for history in solution.record.history:
         seconds += [start + s for s in history.seconds]
         values += history.losses
         start = seconds[-1] if seconds else 0.0
@@ -112,7 +112,7 @@ def visualize(result: Result | None = None):
         errors.semilogy(x[0], np.maximum(result.error(name, TIMES[1]), 1e-16), dashes[name], color=colours[name])
     errors.set(title=f"relative error at t = {TIMES[1]:g}", xlabel="x", ylabel="|u / u_exact - 1|")
     for name, solution in table.solutions.items():
-        if "history" in getattr(solution, "info", {}):
+        if hasattr(solution, "record") and solution.record.history:
             loss.loglog(*losses(solution), dashes[name], color=colours[name])
     loss.set(title="training loss (strong and weak are not on one scale)", xlabel="wall time in seconds",
              ylabel="squared residual")  # fmt: skip

@@ -1,49 +1,60 @@
-"""Checks of the numbers and words that users give: each says what was expected and what came."""
+"""Checks of the numbers and words that users give: each says what was expected and what came.
+
+They are called by the module's name, ``checks.positive(width, "width")``: the value first, then the argument's name.
+"""
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def check_interval(low: float, high: float, name: str = "low, high") -> None:
-    """Raise ValueError unless ``0 < low <= high < inf``."""
-    if not (0 < low <= high < np.inf):
-        raise ValueError(f"{name}: expected 0 < low <= high, got low={low}, high={high}; swap or change them")
-
-
-def check_positive(value: float, name: str) -> None:
-    """Raise ValueError unless ``0 < value < inf``."""
-    if not (0 < value < np.inf):
-        raise ValueError(f"{name}: expected a positive, finite number, got {value}")
-
-
-def check_count(value: int, name: str, least: int = 0) -> None:
-    """Raise ValueError unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
-
-
-def check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
+def choice(value: object, choices: Sequence[str], name: str) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def check_rng(rng: np.random.Generator) -> None:
-    """Raise TypeError unless ``rng`` is a numpy Generator."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy Generator, got {type(rng).__name__}; pass np.random.default_rng(0)")
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The whole number given. Raises ValueError if it is none, or smaller than ``least``."""
+def whole(value: object, name: str, least: int = 0) -> int:
+    """Return the whole number given; raise ValueError if it is none (a float, a bool), or smaller than ``least``."""
     try:
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]  # what is no number raises
     except TypeError:
         number = least - 1
-    if number < least or isinstance(value, bool):
+    if number < least or isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}: expected a whole number >= {least}, got {value!r}")
     return number
+
+
+def positive(value: float, name: str) -> None:
+    """Raise ValueError unless ``0 < value < inf``."""
+    if not (0 < value < np.inf):
+        raise ValueError(f"{name}: expected a positive, finite number, got {value}")
+
+
+def interval(low: float, high: float, name: str = "low, high") -> None:
+    """Raise ValueError unless ``0 < low <= high < inf``."""
+    if not (0 < low <= high < np.inf):
+        raise ValueError(f"{name}: expected 0 < low <= high, got low={low}, high={high}; swap or change them")
+
+
+def finite(values: ArrayLike, name: str, remedy: str = "") -> None:
+    """Raise ValueError where an array holds nan or inf, with their number and the first one's place, and a ``remedy``."""
+    array = np.asarray(values)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        place = np.unravel_index(int(bad.argmax()), bad.shape)
+        at = f" at {', '.join(map(str, place))}" if place else ""
+        raise ValueError(
+            f"{name}: expected finite numbers, got {int(bad.sum())} of {bad.size} that are not, the first is "
+            f"{array[place]}{at}" + (f"; {remedy}" if remedy else "")
+        )
+
+
+def rng(value: np.random.Generator) -> None:
+    """Raise TypeError unless ``value`` is a numpy Generator."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy Generator, got {type(value).__name__}; pass np.random.default_rng(0)")

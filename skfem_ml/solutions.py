@@ -1,15 +1,16 @@
 """What every solver returns: a solution, a callable ``u(x)`` with ``x`` of shape ``(dim, ...)``.
 
 A solution may offer more: ``u.grad(x)`` of shape ``(dim, ...)``, which the energy error needs, and ``u.unknowns``, the
-size of the system that was solved.
+size of the system that was solved. What else a solver tells is in ``u.record``, a `Record`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,68 @@ from skfem_ml.meshes.cells import cell_finder, reference_coordinates
 
 Array = NDArray[np.float64]
 CHUNK = 2**17
+
+
+class Losses(Protocol):
+    """What one training leaves: losses and seconds at some steps, as `learning.training.History` has them."""
+
+    steps: list[int]
+    losses: list[float]
+    seconds: list[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What happened when a solver ran; nothing in it can be changed.
+
+    ``unknowns`` is the size of the system that was solved, or the number of parameters that were fitted (None: the
+    solver does not say). ``seconds`` maps stages to wall seconds. ``history`` has one entry a training. ``notes`` holds
+    what else the solver tells, each documented there; ``record["name"]`` looks in it, KeyError lists the names.
+
+    >>> record = Record(81, {"assembly": 0.25, "solve": 0.5}, notes={"ell": 2})
+    >>> record["ell"], sum(record.seconds.values()), "variant" in record
+    (2, 0.75, False)
+    >>> record.with_notes(variant="galerkin")
+    Record(81 unknowns, 0.75 s, ell, variant)
+    """
+
+    unknowns: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    history: tuple[Losses, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknowns = None if self.unknowns is None else int(self.unknowns)
+        object.__setattr__(self, "unknowns", unknowns)
+        object.__setattr__(self, "seconds", MappingProxyType(dict(self.seconds)))
+        object.__setattr__(self, "history", tuple(self.history))
+        object.__setattr__(self, "notes", MappingProxyType(dict(self.notes)))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one of the notes."""
+        if name not in self.notes:
+            raise KeyError(f"no note called {name!r}; the solver tells {list(self.notes) or 'nothing'}")
+        return self.notes[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.notes
+
+    def with_notes(self, **notes: object) -> Record:
+        """Return the record with more notes, of which a new one of an old name replaces it."""
+        return replace(self, notes={**self.notes, **notes})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A read-only view of a dictionary cannot be pickled.
+        return Record, (self.unknowns, dict(self.seconds), self.history, dict(self.notes))
+
+    def __repr__(self) -> str:
+        parts = [] if self.unknowns is None else [f"{self.unknowns} unknowns"]
+        parts += [f"{sum(self.seconds.values()):.3g} s"] if self.seconds else []
+        parts += [f"{len(self.history)} trainings"] if self.history else []
+        return f"Record({', '.join([*parts, *self.notes])})"
+
+
+NOTHING = Record()
 
 
 @dataclass(frozen=True)
@@ -46,14 +109,14 @@ class Analytic:
 class FEFunction:
     """The finite element function ``u(x) = sum_j y_j phi_j(x)`` on a basis of scalar elements.
 
-    ``y`` is ``(basis.N,)``. ``info`` carries what a solver wants to tell; ``info["unknowns"]`` overrides ``.unknowns``.
+    ``y`` is ``(basis.N,)``. ``record`` carries what a solver tells; ``record.unknowns`` overrides ``.unknowns``.
     Evaluation locates all points at once: two binary searches an axis on box meshes. Raises ValueError for a wrong
     length and for points outside the mesh, TypeError for vector elements and curved meshes.
     """
 
     basis: CellBasis
     y: Array
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     def __post_init__(self) -> None:
         y = np.asarray(self.y)
@@ -63,8 +126,8 @@ class FEFunction:
 
     @property
     def unknowns(self) -> int:
-        """The size of the system that gave this function: ``info["unknowns"]``, or the length of ``y``."""
-        return int(self.info.get("unknowns", self.basis.N))
+        """The size of the system that gave this function: ``record.unknowns``, or the length of ``y``."""
+        return int(self.basis.N) if self.record.unknowns is None else self.record.unknowns
 
     @cached_property
     def _finder(self) -> Callable[[Array], NDArray[np.int64]]:
@@ -93,12 +156,12 @@ class FEFunction:
 class Eigenpairs:
     """Eigenvalues ``(k,)`` in ascending order and vectors ``(n, k)``, None where only the values are known.
 
-    ``info`` carries what a solver wants to tell (``info["unknowns"]``, times, steps).
+    ``record`` carries what a solver tells.
     """
 
     values: Array
     vectors: Array | None = None
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     def __post_init__(self) -> None:
         order = np.argsort(self.values)
@@ -108,27 +171,27 @@ class Eigenpairs:
 
     @property
     def unknowns(self) -> int | None:
-        """What ``info["unknowns"]`` says, else the length of a vector."""
+        """What ``record.unknowns`` says, else the length of a vector."""
         rows = None if self.vectors is None else self.vectors.shape[0]
-        return self.info.get("unknowns", rows)
+        return rows if self.record.unknowns is None else self.record.unknowns
 
 
 @dataclass(frozen=True, eq=False)
 class Generated:
     """A generated sequence: states ``reproduced`` ``(train, n)`` from the first one, ``continued`` ``(k, n)`` after it.
 
-    ``continued`` starts from what was learnt, not from the end of the reproduction. ``info`` carries what a solver
-    wants to tell (``info["unknowns"]``, times, histories).
+    ``continued`` starts from what was learnt, not from the end of the reproduction. ``record`` carries what a solver
+    tells.
     """
 
     reproduced: Array
     continued: Array
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     @property
     def unknowns(self) -> int | None:
         """How many numbers were fitted, where the solver says it."""
-        return self.info.get("unknowns")
+        return self.record.unknowns
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +207,12 @@ class Evolution:
     t: Array
     y: Array
     degree: int = 3
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     @property
     def unknowns(self) -> int:
-        """Unknowns of one slice times steps: ``info["unknowns"]``, or the size of ``y``."""
-        return int(self.info.get("unknowns", self.y.size))
+        """Unknowns of one slice (``record.unknowns``), or the size of ``y``."""
+        return int(self.y.size) if self.record.unknowns is None else self.record.unknowns
 
     def at(self, t: float) -> Array:
         """Return the slice ``(n,)`` at one time."""

@@ -1,5 +1,8 @@
 """Solutions: evaluation anywhere in a mesh of any order, and the cells it rests on."""
 
+import pickle
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from skfem import (
@@ -15,7 +18,7 @@ from skfem import (
 )
 
 from skfem_ml.meshes import locate, mesh_lattice, midpoints
-from skfem_ml.solutions import FEFunction, probes
+from skfem_ml.solutions import Eigenpairs, FEFunction, Record, probes
 from tests.gallery import all_kinds, l_shape, shuffled, stretched
 
 
@@ -95,4 +98,26 @@ def test_a_function_needs_one_value_per_unknown_and_a_scalar_element():
     with pytest.raises(TypeError, match="MeshQuad2: points are located on first-order meshes only"):
         FEFunction(Basis(curved, ElementQuad2()), np.zeros(9))(np.full((2, 1), 0.5))
     assert FEFunction(basis, np.zeros(4)).unknowns == 4
-    assert FEFunction(basis, np.zeros(4), {"unknowns": 2}).unknowns == 2
+    assert FEFunction(basis, np.zeros(4), Record(2)).unknowns == 2
+
+
+def test_a_record_cannot_be_changed_and_can_be_pickled():
+    seconds = {"solve": 0.5}
+    record = Record(np.int64(3), seconds, notes={"ell": 2})
+    seconds["solve"] = 1.0
+    assert record.unknowns == 3 and type(record.unknowns) is int and record.seconds["solve"] == 0.5
+    more = record.with_notes(ell=3, variant="galerkin")
+    assert record["ell"] == 2 and more["ell"] == 3 and list(more.notes) == ["ell", "variant"]
+    for change in (lambda: record.notes.update(a=1), lambda: setattr(record, "unknowns", 4)):
+        with pytest.raises((AttributeError, FrozenInstanceError)):
+            change()
+    with pytest.raises(KeyError, match=r"no note called 'tol'.*ell"):
+        record["tol"]
+    again = pickle.loads(pickle.dumps(more))
+    assert (again.unknowns, dict(again.seconds), dict(again.notes)) == (3, {"solve": 0.5}, dict(more.notes))
+
+
+def test_unknowns_of_eigenpairs():
+    values = np.array([2.0, 1.0])
+    assert Eigenpairs(values).unknowns is None and Eigenpairs(values, np.eye(2)).unknowns == 2
+    assert Eigenpairs(values, np.eye(2), Record(7)).unknowns == 7

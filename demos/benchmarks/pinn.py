@@ -190,11 +190,11 @@ def report_lines(table: Table) -> list[str]:
 
 def _found(name: str, pairs) -> str:
     """Return how many pairs the published network found; its row compares them with the first ones in order."""
-    info = getattr(pairs, "info", {})
-    if "found" not in info:
+    if not hasattr(pairs, "record") or "found" not in pairs.record:
         return ""
+    told = pairs.record
     values = ", ".join(f"{value:.6f}" for value in pairs.values)
-    return f"{name}: found {info['found']} of 6 eigenvalues in {info['runs']} runs: {values}"
+    return f"{name}: found {told['found']} of 6 eigenvalues in {told['runs']} runs: {values}"
 
 
 def _spread(values: list, form: str) -> str:

@@ -13,21 +13,20 @@ What is right is in ``pinn``: `pinn.solver_pinn` and `pinn.eig_neural`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from skfem_ml.learning.history import History
 from skfem_ml.learning.nn import MLP, to_torch
 from skfem_ml.learning.optim import adam, ssbroyden
 from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.training import fit
 from skfem_ml.metrics import gauss_times
 from skfem_ml.problems import Eigenproblem, Heat
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import NOTHING, Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -36,7 +35,7 @@ Array = NDArray[np.float64]
 class PublishedNetwork:
     """``u(x, t) = (1 - t) u0(x) + t d(x) N(x, t)`` on a segment, (13) of the report: right for g = 0 only.
 
-    ``d`` is ``4 (x - a) (b - x) / (b - a)^2`` on (a, b). ``info`` holds ``unknowns``, ``net`` and ``history``.
+    ``d`` is ``4 (x - a) (b - x) / (b - a)^2`` on (a, b). The ``history`` of ``record`` has one `History` a stage.
 
     >>> from skfem_ml.problems import heat_box
     >>> u = PublishedNetwork(heat_box(), MLP((2, 5, 1), generator=torch.Generator().manual_seed(0)))
@@ -46,7 +45,7 @@ class PublishedNetwork:
 
     problem: Heat
     net: MLP
-    info: dict[str, int | MLP | list[History]] = field(default_factory=dict)
+    record: Record = NOTHING
 
     @property
     def unknowns(self) -> int:
@@ -121,11 +120,11 @@ def solver_published(
             raise ValueError("initial: expected solutions.Analytic(value, gradient, laplacian), got one without")
         residual = published_residual(problem)
         net = MLP((2, *widths, 1), activation, generator=torch.Generator().manual_seed(seed))
-        histories = [
+        histories = tuple(
             fit(net, lambda net, _: residual(net).square().sum(), optimiser=stage.start(net), steps=count)
             for stage, count in ((adam(rate), warmup), (ssbroyden(), steps))
-        ]
-        return PublishedNetwork(problem, net, {"unknowns": parameters_in(net), "net": net, "history": histories})
+        )
+        return PublishedNetwork(problem, net, Record(parameters_in(net), history=histories, notes={"net": net}))
 
     return solve
 
@@ -155,7 +154,8 @@ def eig_published(
             _keep(A, _one_run(A, x0, net, np.linspace(0, t_end, points), epochs, rate), found)
         vectors = np.array(found).T[:, :count] if found else np.zeros((n, 0))
         values = np.einsum("ij,ij->j", vectors, A @ vectors)
-        return Eigenpairs(values, vectors, {"found": len(found), "runs": runs, "unknowns": width * (n + 2) + n})
+        record = Record(width * (n + 2) + n, notes={"found": len(found), "runs": runs})
+        return Eigenpairs(values, vectors, record)
 
     return solve
 

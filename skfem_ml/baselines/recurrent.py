@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Sequence
 from skfem_ml.progress import Progress
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
 Hidden = Any
@@ -142,7 +142,7 @@ def solver_recurrent(
         return Generated(
             to_states(torch.cat([data[:1], reproduced]), center, scale),
             to_states(continued, center, scale),
-            {"unknowns": count, "units": units, "history": history},
+            Record(count, history=(history,), notes={"units": units}),
         )
 
     return solver

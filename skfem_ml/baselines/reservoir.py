@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skfem_ml.problems import Sequence
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def solver_esn(
         return Generated(
             np.reshape([data[0], *reproduced], (-1, n)) * scale + center,
             np.reshape(continued, (-1, n)) * scale + center,
-            {"unknowns": (units + 1) * n, "units": units},
+            Record((units + 1) * n, notes={"units": units}),
         )
 
     return solver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def load_surrogate(model: str | None) -> Any:
 def learned_solver(
     case: Any, surrogate: Any, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
 ) -> Callable:
-    """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; "cells" of its info hold the map of scores.
+    """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
 
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge.
     """
@@ -44,16 +45,16 @@ def learned_solver(
 
     def solver(problem: Any) -> Any:
         u = solve(problem)
-        u.info["model"] = card.get("name", type(surrogate.net).__name__)
+        notes: dict[str, Any] = {"model": card.get("name", type(surrogate.net).__name__)}
         if method == "hybrid":
-            u.info.update({"tol": tol, "recomputed": hybrid.fraction, "largest score": float(hybrid.scores.max())})
+            notes |= {"tol": tol, "recomputed": hybrid.fraction, "largest score": float(hybrid.scores.max())}
         if scores:
             cells = LOD(case.coarse, fine=problem.mesh).space.refinement.cells
             on_cells = np.empty((2, cells.size))
             on_cells[0, cells] = hybrid.scores[:, None]
             on_cells[1, cells] = ~(hybrid.scores <= hybrid.tol)[:, None] | (hybrid.tol == 0)
-            u.info["cells"] = dict(zip(("score", "recomputed"), on_cells, strict=True))
-        return u
+            notes["cells"] = dict(zip(("score", "recomputed"), on_cells, strict=True))
+        return replace(u, record=u.record.with_notes(**notes))
 
     return solver
 

@@ -80,7 +80,7 @@ def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[s
         outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
         fields = {"u": u.y[u.basis.nodal_dofs[0]]}
         outputs.write(outputs.names[1], lambda path: _vtu(path, u, case, fields))
-    told = {key: u.info[key] for key in TOLD if key in u.info}
+    told = {key: u.record[key] for key in TOLD if key in u.record}
     return {
         "version": __version__,
         "method": method,
@@ -89,7 +89,7 @@ def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[s
         "unknowns": u.unknowns,
         "fine unknowns": int(u.basis.N),
         "seconds": seconds,
-        "seconds of steps": u.info.get("seconds", {}),
+        "seconds of steps": dict(u.record.seconds),
         "min": float(u.y.min()),
         "max": float(u.y.max()),
         "norm_l2": l2_norm(values(u, u.basis), u.basis),
@@ -119,13 +119,13 @@ def _on_fine(u: Any, case: Any) -> Any:
     if u.basis.mesh is mesh:
         return u
     basis = Basis(mesh, type(u.basis.elem)())
-    return FEFunction(basis, u(basis.doflocs), u.info)
+    return FEFunction(basis, u(basis.doflocs), u.record)
 
 
 def _vtu(path: Path, u: Any, case: Any, fields: dict[str, Any]) -> None:
     from skfem_ml.cli.outputs import write_vtu
 
-    write_vtu(path, u.basis.mesh, case.problem.a, fields, u.info.get("cells"))
+    write_vtu(path, u.basis.mesh, case.problem.a, fields, u.record.notes.get("cells"))
 
 
 def _figure(case: Any, u: Any, title: str) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfftn, next_fast_len, rfftn
 from skfem import Mesh
 
-from skfem_ml.checks import check_choice, check_positive, check_rng
+from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box, grid_index, relative_midpoints, widths
 
 # Correlation lengths between a point and its periodic image: what wraps around is below 3e-4 of the variance.
@@ -37,10 +37,10 @@ def log_normal(
     elsewhere a cell takes the nearest grid point. Another mesh width draws another field from the same ``rng``.
     Raises ValueError for lengths that are not positive, or so long that the grid would exceed 2^26 points.
     """
-    check_rng(rng)
+    checks.rng(rng)
     if not (0 <= sigma < np.inf and np.isfinite(mean)):
         raise ValueError(f"sigma, mean: expected sigma >= 0 and finite numbers, got sigma={sigma}, mean={mean}")
-    check_choice(covariance, tuple(PADDING), "covariance")
+    checks.choice(covariance, tuple(PADDING), "covariance")
     lengths = _per_axis(correlation_length, mesh.dim())
     lower, upper = bounding_box(mesh)
     shape = np.ceil((upper - lower) / widths(mesh).min(axis=1) - 1e-6).astype(int)
@@ -62,7 +62,7 @@ def _per_axis(correlation_length: float | Sequence[float], dim: int) -> NDArray[
     if given.shape not in ((1,), (dim,)):
         raise ValueError(f"correlation_length: expected a number or {dim} numbers, one per axis, got {given.size}")
     for value in given:
-        check_positive(float(value), "correlation_length")
+        checks.positive(float(value), "correlation_length")
     return np.broadcast_to(given, (dim,)).copy()
 
 

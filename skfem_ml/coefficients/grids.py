@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.checks import check_count, check_interval, check_rng
+from skfem_ml import checks
 from skfem_ml.meshes.cells import grid_index, relative_midpoints
 
 
@@ -25,15 +25,15 @@ def iid_multilevel(
     The same ``rng`` gives the same field on every mesh of the same bounding box. Raises ValueError for an empty or
     negative level and for an interval that is not positive.
     """
-    check_interval(low, high)
-    check_rng(rng)
+    checks.interval(low, high)
+    checks.rng(rng)
     chosen = [levels] if isinstance(levels, (int, np.integer)) else list(levels)
     if not chosen:
         raise ValueError("levels: expected at least one level, got none; pass for example range(9)")
     relative = relative_midpoints(mesh)
     total = np.zeros(mesh.t.shape[1])
     for level in chosen:
-        check_count(level, "levels")
+        checks.whole(level, "levels")
         shape = (2 ** int(level),) * mesh.dim()
         total += rng.uniform(low, high, size=shape)[tuple(grid_index(relative, shape))]
     # The mean of equal values may round past the ends of the interval.
@@ -47,12 +47,12 @@ def checkerboard(mesh: Mesh, cells: int | Sequence[int], low: float, high: float
     at the lower corner has the value ``low``, its neighbours ``high``; a mesh cell takes the value at its midpoint.
     Raises ValueError for values that are not ``0 < low <= high`` and for a wrong number of axes.
     """
-    check_interval(low, high)
+    checks.interval(low, high)
     dim = mesh.dim()
     shape = (int(cells),) * dim if isinstance(cells, (int, np.integer)) else tuple(cells)
     if len(shape) != dim:
         raise ValueError(f"cells: expected an integer or {dim} integers, one per axis, got {len(shape)}")
     for count in shape:
-        check_count(count, "cells", least=1)
+        checks.whole(count, "cells", least=1)
     odd = grid_index(relative_midpoints(mesh), shape).sum(axis=0) % 2
     return np.where(odd == 1, float(high), float(low))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from skfem_ml.checks import check_choice, check_interval
+from skfem_ml import checks
 
 Array = NDArray[np.float64]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -33,7 +33,7 @@ def read_raster(
     message names row and column, counted from 1 in the order of the file.
     """
     path = Path(path)
-    check_choice(origin, ORIGINS, "origin")
+    checks.choice(origin, ORIGINS, "origin")
     suffix = path.suffix.lower()
     if suffix not in RASTER_SUFFIXES:
         raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {', '.join(RASTER_SUFFIXES)}")
@@ -123,8 +123,8 @@ def _check_entries(path: Path, values: Array) -> None:
 def _read_image(path: Path, low: float, high: float, scale: str) -> Array:
     from PIL import Image, UnidentifiedImageError
 
-    check_interval(low, high)
-    check_choice(scale, SCALES, "scale")
+    checks.interval(low, high)
+    checks.choice(scale, SCALES, "scale")
     try:
         with Image.open(path) as image:
             image.load()

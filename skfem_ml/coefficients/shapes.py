@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.checks import check_count, check_interval, check_positive, check_rng
+from skfem_ml import checks
 from skfem_ml.coefficients.grids import iid_multilevel
 from skfem_ml.meshes.cells import bounding_box, midpoints, widths
 
@@ -23,10 +23,10 @@ def channels(
     Raises ValueError if a channel is narrower than the widest cell (it could fall between the midpoints and vanish) or
     wider than the domain.
     """
-    check_rng(rng)
-    check_positive(contrast, "contrast")
-    check_count(number, "number")
-    check_positive(width, "width")
+    checks.rng(rng)
+    checks.positive(contrast, "contrast")
+    checks.whole(number, "number")
+    checks.positive(width, "width")
     dim = mesh.dim()
     if axis not in range(dim):
         raise ValueError(f"axis: expected one of 0..{dim - 1}, got {axis}")
@@ -62,10 +62,10 @@ def cracks(
 
     Raises ValueError if a crack is narrower than the widest cell, where it would break into pieces.
     """
-    check_interval(*crack, name="crack")
-    check_count(number, "number")
-    check_positive(length, "length")
-    check_positive(width, "width")
+    checks.interval(*crack, name="crack")
+    checks.whole(number, "number")
+    checks.positive(length, "length")
+    checks.positive(width, "width")
     _check_resolved(width, float(widths(mesh).max()), "width")
     a = iid_multilevel(mesh, level, *background, rng)
     lower, upper = bounding_box(mesh)
@@ -91,10 +91,10 @@ def inclusions(
     A cell belongs to a disc if its midpoint does. Raises ValueError if a disc could fall between the midpoints
     (diameter below the diagonal of the largest cell).
     """
-    check_rng(rng)
-    check_positive(contrast, "contrast")
-    check_count(number, "number")
-    check_positive(radius, "radius")
+    checks.rng(rng)
+    checks.positive(contrast, "contrast")
+    checks.whole(number, "number")
+    checks.positive(radius, "radius")
     _check_resolved(2 * radius, float(np.linalg.norm(widths(mesh), axis=0).max()), "2 * radius")
     lower, upper = bounding_box(mesh)
     a = np.ones(mesh.t.shape[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Several
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -23,7 +24,7 @@ from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
@@ -169,15 +170,15 @@ def solver_hits(
 ) -> Callable[[Sequence], Generated]:
     """Return ``solver(sequence)``: one map a stride (default 1, 4, 16, ...), coupled by `HiTS`.
 
-    The reproduction starts from the first frame, the continuation from the last one learnt. ``info`` has the hierarchy
-    "hits", "maps" (what `fit_stride` says of each) and "unknowns", all weights and biases. Raises as `fit_stride` and
-    `HiTS`.
+    The reproduction starts from the first frame, the continuation from the last one learnt. The ``record`` counts
+    all weights and biases as ``unknowns`` and notes the hierarchy "hits" and "maps" (what `fit_stride` says of each
+    stride). Raises as `fit_stride` and `HiTS`.
     """
 
     def solver(sequence: Sequence) -> Generated:
         ladder = strides_for(sequence.train) if strides is None else strides
         maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, width, gain, steps, ridge, seed)
-        return _generate(HiTS(maps), sequence, {"maps": told})
+        return _generate(HiTS(maps), sequence, maps=told)
 
     return solver
 
@@ -188,7 +189,7 @@ def solver_chosen(
     """Return `solver_hits` with strides, ridge and gain chosen for the continuation, on the last frames learnt.
 
     As many frames as are held out (at most a third) are kept apart; hierarchies 1, ..., 4^k of all k, ridges and gains
-    learn the frames before and continue them; the best learns everything. ``info["chosen"]`` tells it. Raises
+    learn the frames before and continue them; the best learns everything. ``record["chosen"]`` tells it. Raises
     ValueError where nothing is held out, and what `solver_hits` raises.
     """
 
@@ -204,7 +205,7 @@ def solver_chosen(
         for gain, ridge in product(gains, ridges):
             maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width, gain, 0, ridge, seed)
             for k in range(len(ladder)):
-                found = _generate(HiTS(maps[: k + 1]), trial, {}).continued
+                found = _generate(HiTS(maps[: k + 1]), trial).continued
                 with np.errstate(over="ignore", invalid="ignore"):
                     error = float(((found - trial.states[trial.train :]) ** 2).mean())
                 if error < best:
@@ -212,7 +213,7 @@ def solver_chosen(
         if not options:
             raise FloatingPointError("every hierarchy diverged on the frames kept apart; add larger ridges")
         result = solver_hits(width, seed=seed, **options)(sequence)
-        return Generated(result.reproduced, result.continued, {**result.info, "chosen": options})
+        return replace(result, record=result.record.with_notes(chosen=options))
 
     return solver
 
@@ -229,31 +230,33 @@ def solver_trained(
 ) -> Callable[[Sequence], Generated]:
     """Return the hierarchy as published: networks ``(n, width, n)``, ReLU, Adam, loss (2.5) over ``window`` steps.
 
-    The strides and the frames each map learns from are those of `solver_hits`. Raises as `fit_map` and `HiTS`.
+    The strides and the frames each map learns from are those of `solver_hits`; ``record.history`` has one entry a map.
+    Raises as `fit_map` and `HiTS`.
     """
 
     def solver(sequence: Sequence) -> Generated:
-        learnt, maps, histories = sequence.learnt, [], {}
+        learnt, maps, histories = sequence.learnt, [], []
         n = learnt.shape[1]
         for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
             knots = learnt[::stride]
             generator = torch.Generator().manual_seed(seed + 1000 * k)
             net = MLP((n, min(width, len(knots) - 1), n), activation, generator=generator)
             flow_map = FlowMap(net, stride * sequence.dt)
-            histories[stride] = fit_map(
+            history = fit_map(
                 flow_map, np.arange(len(knots)) * flow_map.dt, knots.T[None], steps=steps, batch=100,
                 window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, lr=1e-3, seed=seed,
             )  # fmt: skip
+            histories.append(history)
             maps.append(flow_map)
-        return _generate(HiTS(maps), sequence, {"histories": histories})
+        return _generate(HiTS(maps), sequence, histories)
 
     return solver
 
 
-def _generate(hits: HiTS, sequence: Sequence, info: dict[str, Any]) -> Generated:
+def _generate(hits: HiTS, sequence: Sequence, history: Several[History] = (), **notes: object) -> Generated:
     learnt = sequence.learnt
     with np.errstate(over="ignore", invalid="ignore"):
         reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
         continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
     unknowns = sum(p.numel() for m in hits.maps for p in m.parameters())
-    return Generated(reproduced, continued, {"unknowns": unknowns, "hits": hits, **info})
+    return Generated(reproduced, continued, Record(unknowns, history=tuple(history), notes={"hits": hits, **notes}))

@@ -13,7 +13,7 @@ from skfem import Basis, Mesh
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.solver import check_boundaries, solve_coarse
 from skfem_ml.problems import Diffusion, load
-from skfem_ml.solutions import FEFunction
+from skfem_ml.solutions import FEFunction, Record
 
 
 def solver_coarse(
@@ -25,7 +25,7 @@ def solver_coarse(
     corrector is solved but those that the map asks for: gradients of the fine scales are not in u_h. Boundary values g
     enter as their coarse nodal interpolant, the load is integrated on the problem's own mesh.
 
-    ``info`` has "unknowns", "ell", and "seconds": a dict with "setup", "assembly" and "solve".
+    The solution's ``record`` has ``unknowns``, ``seconds`` of "setup", "assembly" and "solve", and the note "ell".
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def solver_coarse(
         marks.append(time.perf_counter())
         u = solve_coarse(lod, problem, S, b)
         seconds = np.diff([*marks, time.perf_counter()]).tolist()
-        told = dict(zip(("setup", "assembly", "solve"), seconds, strict=True))
-        return FEFunction(lod.coarse, u, {"unknowns": int(lod.coarse.N), "ell": lod.ell, "seconds": told})
+        stages = dict(zip(("setup", "assembly", "solve"), seconds, strict=True))
+        return FEFunction(lod.coarse, u, Record(lod.coarse.N, stages, notes={"ell": lod.ell}))
 
     return solver
 

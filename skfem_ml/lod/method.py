@@ -11,8 +11,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, BilinearForm, LinearForm, Mesh
 from skfem.assembly.form.coo_data import COOData
 
-from skfem_ml.lod.engine.choice import find_engine, progress_over
-from skfem_ml.lod.engine.multiscale import corrector_matrix
+from skfem_ml.lod.engine.protocol import corrector_matrix, find_engine, progress_over
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, load_vectors
 from skfem_ml.lod.mesh.grid import ELEMENTS
@@ -227,10 +226,9 @@ class LOD:
             )
         engine = self._engine(form, coefficients)
         elements = self.space.in_rows(self.space.all_elements)
-        out = self.space.prolongation @ u - engine.correct_sum(elements, None, u[self.space.grid.corners])
-        if load is not None:
-            out += engine.correct_sum(elements, load_vectors(self.space, load, {})[:, :, None], None)
-        return out
+        loads = None if load is None else load_vectors(self.space, load, {})[:, :, None]
+        fine = engine.correct_sum(elements, -u[self.space.grid.corners][:, :, None], loads)
+        return self.space.prolongation @ u + fine[:, 0]
 
     def load(
         self,
@@ -297,7 +295,7 @@ class LOD:
             raise TypeError(f"form: expected a BilinearForm, got {type(form).__name__}")
         checked = check_coefficients(coefficients, self.space.coefficient_refinement.cells.size, self._fine_nodes())
         self._assembled = (form, coefficients)
-        return self.engine(self.space, FineForm(self.space, form, checked))
+        return self.engine(self.space, FineForm(self.space, form, checked), 0)
 
     def _fine_nodes(self) -> int:
         return self.space.fine_mesh.p.shape[1] if "fine_mesh" in self.space.__dict__ else -1

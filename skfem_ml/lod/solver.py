@@ -13,7 +13,7 @@ from skfem import Basis, Mesh, condense, solve
 
 from skfem_ml.lod.method import LOD
 from skfem_ml.problems import Diffusion, diffusion, load
-from skfem_ml.solutions import FEFunction
+from skfem_ml.solutions import FEFunction, Record
 
 VARIANTS = ("petrov-galerkin", "galerkin")
 FROM_PROBLEM = ("refine", "cells", "fine", "dirichlet")
@@ -28,8 +28,8 @@ def solver_lod(
     corrected too and the solution is (1 - Q) u_h + R f, which for a large ``ell`` is the fine finite element solution.
     Boundary values g enter as their coarse nodal interpolant, so the fine solution is met exactly where g is linear.
 
-    ``info`` has "unknowns" (coarse degrees of freedom), "coarse" (u_h as an FEFunction), "ell" in force, "variant",
-    "corrected", and "seconds": a dict with "assembly", "solve" and "prolongation".
+    The solution's ``record`` has the coarse degrees of freedom as ``unknowns``, ``seconds`` of "assembly", "solve" and
+    "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant" and "corrected".
 
     Sources: Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
 
@@ -68,15 +68,9 @@ def solver_lod(
         run = _petrov_galerkin if variant == "petrov-galerkin" else _galerkin
         u, y, marks = run(lod, problem, corrected)
         seconds = np.diff([start, *marks])
-        info = {
-            "unknowns": int(lod.coarse.N),
-            "coarse": FEFunction(lod.coarse, u),
-            "ell": lod.ell,
-            "variant": variant,
-            "corrected": corrected,
-            "seconds": dict(zip(("assembly", "solve", "prolongation"), seconds.tolist(), strict=True)),
-        }
-        return FEFunction(lod.fine, y, info)
+        stages = dict(zip(("assembly", "solve", "prolongation"), seconds.tolist(), strict=True))
+        notes = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant, "corrected": corrected}
+        return FEFunction(lod.fine, y, Record(lod.coarse.N, stages, notes=notes))
 
     return solver
 

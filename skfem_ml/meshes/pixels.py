@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh, MeshHex, MeshLine, MeshQuad
 
-from skfem_ml.checks import check_positive
+from skfem_ml import checks
 from skfem_ml.meshes.lattice import Lattice, mesh_lattice
 from skfem_ml.meshes.rasters import raster_to_cells
 
@@ -33,7 +33,7 @@ def pixel_mesh(values: Array, extent: Sequence[float] | None = None) -> tuple[Me
     if len(extent) != len(counts):
         raise ValueError(f"extent: expected {len(counts)} lengths for {nx} x {ny} pixels, got {len(extent)}")
     for length in extent:
-        check_positive(length, "extent")
+        checks.positive(length, "extent")
     lines = [np.linspace(0, length, count + 1) for length, count in zip(extent, counts, strict=True)]
     mesh = named_sides(TENSOR[len(counts)].init_tensor(*lines))
     return mesh, raster_to_cells(values, mesh)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from skfem import Mesh
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.meshes.cells import grid_index, relative_midpoints
 from skfem_ml.meshes.lattice import mesh_lattice
 
@@ -35,7 +35,7 @@ def raster_to_cells(values: Array, mesh: Mesh, resample: str = "nearest") -> Arr
     the cell, exact for the piecewise constant raster: ``mean_K v``, ``1 / mean_K(1/v)``, ``exp(mean_K log v)``.
     Raises ValueError where the means are asked for on a mesh whose cells are not axis-aligned boxes of one grid.
     """
-    check_choice(resample, RESAMPLING, "resample")
+    checks.choice(resample, RESAMPLING, "resample")
     dim = mesh.dim()
     if dim > 2 or (dim == 1 and values.shape[0] != 1):
         raise ValueError(

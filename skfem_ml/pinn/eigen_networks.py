@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, mlp_jet
 from skfem_ml.learning.optim import LevenbergMarquardt, lbfgs
+from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def eig_neural(
         "windowed": windowed_pairs,
         "orthonormal": orthonormal_pairs,
     }
-    check_choice(method, tuple(methods), "method")
+    checks.choice(method, tuple(methods), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
         A = problem.require_matrix("eig_neural")
@@ -111,7 +112,7 @@ def windowed_pairs(
         windows.append(count)
         found = np.column_stack([found, x])
     values = np.einsum("ij,ij->j", found, A @ found)
-    return Eigenpairs(values, found, {"windows": windows, "unknowns": sum(p.numel() for p in net.parameters())})
+    return Eigenpairs(values, found, Record(parameters_in(net), notes={"windows": windows}))
 
 
 def _one_window(net: MLP, residual: WindowResidual, x: Array, projector: Array, steps: int = 30) -> Array:
@@ -144,5 +145,5 @@ def orthonormal_pairs(A: Array, k: int, seed: int = 0, width: int = 20, steps: i
     history = fit(net, loss, optimiser=lbfgs(20, history=50).start(net), steps=steps, every=1)
     with torch.no_grad():
         Q = torch.linalg.qr(net(unit))[0].numpy()
-    info = {"history": history, "unknowns": sum(p.numel() for p in net.parameters())}
-    return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, info)
+    record = Record(parameters_in(net), history=(history,))
+    return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, record)

@@ -15,6 +15,7 @@ from skfem_ml.pinn.residuals import LinearResidual
 from skfem_ml.pinn.setting import residual_of
 from skfem_ml.pinn.trial import LearnedSolution, trial_of
 from skfem_ml.problems import Diffusion, Heat
+from skfem_ml.solutions import Record
 
 Array = NDArray[np.float64]
 
@@ -86,7 +87,7 @@ def solver_elm(
             value, first, _ = drawn.jet(z)
             return value @ weights, first @ weights
 
-        return LearnedSolution(trial, jet, {"unknowns": features, "residual": size})
+        return LearnedSolution(trial, jet, Record(features, notes={"residual": size}))
 
     return solve
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skfem import Basis, CellBasis
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import is_box, quadratic_basis
 from skfem_ml.pinn.residuals import LinearResidual, one_cell, strong_heat, time_line, weak_diffusion, weak_heat
@@ -30,8 +30,8 @@ def residual_of(
     Raises ValueError for the strong form of `Diffusion` (its coefficient jumps), for a number of points on a domain
     that is no box, and for a basis of another dimension or domain.
     """
-    check_choice(form, ("strong", "weak"), "form")
-    check_choice(norm, ("dual", "l2"), "norm")
+    checks.choice(form, ("strong", "weak"), "form")
+    checks.choice(norm, ("dual", "l2"), "norm")
     if not isinstance(points, (int, Basis)) or times < 1 or (isinstance(points, int) and points < 1):
         raise ValueError(f"points, times: expected positive numbers, or a basis for points, got {points}, {times}")
     if isinstance(problem, Diffusion):

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from skfem import CellBasis
 
-from skfem_ml.checks import check_choice, check_positive
+from skfem_ml import checks
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.optim import Optimiser, adam, chosen
+from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.training import History, fit
 from skfem_ml.pinn.distances import Smooth
 from skfem_ml.pinn.residuals import NetworkResidual
@@ -20,6 +21,7 @@ from skfem_ml.pinn.setting import residual_of
 from skfem_ml.pinn.trial import LearnedSolution, network_jet, trial_of
 from skfem_ml.problems import Diffusion, Heat
 from skfem_ml.progress import Progress
+from skfem_ml.solutions import Record
 
 Array = NDArray[np.float64]
 
@@ -36,12 +38,12 @@ def solver_pinn(
     `Optimiser` of `learning.optim`; all words but Adam, and an Optimiser that asks for it, follow ``warmup`` steps
     of Adam, of rate ``rate`` as well. ``widths`` are the hidden layers; weights are drawn from ``seed``. ``form``,
     ``points``, ``times`` and ``norm`` choose the residual: see `setting.residual_of`; ``distance`` replaces the
-    distance function. The solution's ``info`` holds ``net`` and ``history`` (one `History` a stage).
+    distance function. The solution's ``record`` notes the network "net"; its ``history`` has one `History` a stage.
 
     Raises ValueError for unknown choices and what `residual_of` refuses, FloatingPointError where training diverges.
     """
     method = chosen(optimiser, rate)
-    check_choice(form, ("strong", "weak"), "form")
+    checks.choice(form, ("strong", "weak"), "form")
 
     def solve(problem: Heat | Diffusion) -> LearnedSolution:
         trial = trial_of(problem, distance)
@@ -49,8 +51,8 @@ def solver_pinn(
         inputs = residual.z.shape[1]
         net = MLP((inputs, *widths, 1), activation, generator=torch.Generator().manual_seed(seed))
         histories = train(net, residual, method, steps, warmup, rate, progress)
-        info = {"unknowns": sum(p.numel() for p in net.parameters()), "net": net, "history": histories}
-        return LearnedSolution(trial, network_jet(net), info)
+        record = Record(parameters_in(net), history=tuple(histories), notes={"net": net})
+        return LearnedSolution(trial, network_jet(net), record)
 
     return solve
 
@@ -76,7 +78,7 @@ def train(
     An optimiser that does several iterations in one of its steps does ``steps`` of these. Raises FloatingPointError
     where the loss is not finite.
     """
-    check_positive(rate, "rate")
+    checks.positive(rate, "rate")
     method = chosen(optimiser, rate)
     stages = [(adam(rate), warmup)] if warmup and method.warmup else []
     stages.append((method, max(1, steps // method.iterations)))

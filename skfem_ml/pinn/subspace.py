@@ -13,7 +13,7 @@ from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import Smooth, box_distance, fe_distance, is_box
 from skfem_ml.pinn.elm import RandomFeatures
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def eig_subspace(
         values, y, directions = ritz(basis, drawn, d, k, cutoff)
         nodes = basis.doflocs[:, problem.free]
         vectors = d(nodes)[:, None] * (drawn.jet(nodes, first=False)[0] @ y)
-        return Eigenpairs(values, vectors, {"unknowns": features, "directions": directions})
+        return Eigenpairs(values, vectors, Record(features, notes={"directions": directions}))
 
     return solve
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError
 from skfem_ml.learning.stored import load_network, save_network
 from skfem_ml.pinn.distances import ZERO, Smooth, distance_of, fe_lift
 from skfem_ml.problems import Diffusion, Heat
+from skfem_ml.solutions import NOTHING, Record
 
 Array = NDArray[np.float64]
 # Values (n,) and gradient (D, n) of N at z (D, n).
@@ -60,7 +60,7 @@ def trial_of(problem: Heat | Diffusion, distance: Smooth | None = None) -> Trial
 class LearnedSolution:
     """A trial function with a fitted N: ``u(x)`` or ``u(x, t)``, and ``u.grad``; ``jet`` gives N and its gradient.
 
-    ``info`` holds ``unknowns`` (parameters) and what the solver tells, for networks ``history`` and ``net``.
+    ``record`` counts the parameters as ``unknowns``; of networks it has the ``history`` and the note "net".
 
     >>> from skfem_ml.pinn import solver_elm
     >>> from skfem_ml.problems import heat_box
@@ -73,29 +73,30 @@ class LearnedSolution:
 
     trial: Trial
     jet: Jet
-    info: dict[str, Any] = field(default_factory=dict)
+    record: Record = NOTHING
 
     @property
-    def unknowns(self) -> int:
-        """The number of parameters."""
-        return int(self.info["unknowns"])
+    def unknowns(self) -> int | None:
+        """The number of parameters, where the solver says it."""
+        return self.record.unknowns
 
     def save(self, path: str | Path, card: Mapping[str, object] | None = None) -> None:
         """Write network, histories and a card of JSON values to a file; the problem is not in it.
 
         Raises TypeError for a solution without a network (random features), and what `storage.save_model` raises.
         """
-        net = self.info.get("net")
+        net = self.record.notes.get("net")
         if not isinstance(net, MLP):
             raise TypeError("save: expected a solution of solver_pinn or solver_vpinn, got one without a network")
-        own = {"history": [history.to_dict() for history in self.info["history"]], "own distance": self.trial.own}
-        save_network(path, net, {**self.info.get("card", {}), **(card or {}), **own})
+        records = [history.to_dict() for history in self.record.history if isinstance(history, History)]
+        own = {"history": records, "own distance": self.trial.own}
+        save_network(path, net, {**self.record.notes.get("card", {}), **(card or {}), **own})
 
     @classmethod
     def load(cls, path: str | Path, problem: Heat | Diffusion, distance: Smooth | None = None) -> LearnedSolution:
         """Return the solution of a file of `save`, with the boundary and initial data of ``problem``.
 
-        ``distance`` must be given where it was given to the solver. ``info["card"]`` is the card. Raises
+        ``distance`` must be given where it was given to the solver. ``record["card"]`` is the card. Raises
         FileNotFoundError, CorruptModelError for a file that is damaged, ModelMismatchError for a problem of another
         dimension and for a distance that is missing or too many.
         """
@@ -106,14 +107,14 @@ class LearnedSolution:
         if wanted != got:
             raise ModelMismatchError(str(path), wanted, got, "give the problem and distance of the training")
         try:
-            history = [History.from_dict(record) for record in records]  # type: ignore[attr-defined]
+            history = tuple(History.from_dict(one) for one in records)  # type: ignore[attr-defined]
         except (TypeError, AttributeError) as error:
             raise CorruptModelError(f"{path}: expected histories on the card, got others ({error})") from error
-        info = {"unknowns": parameters_in(net), "net": net, "history": history, "card": card}
-        return cls(trial, network_jet(net), info)
+        record = Record(parameters_in(net), history=history, notes={"net": net, "card": card})
+        return cls(trial, network_jet(net), record)
 
     def __repr__(self) -> str:
-        return f"LearnedSolution(u(x{', t' if self.trial.timed else ''}), {self.unknowns:,} unknowns)"
+        return f"LearnedSolution(u(x{', t' if self.trial.timed else ''}), {self.unknowns} unknowns)"
 
     def __call__(self, x: ArrayLike, *t: ArrayLike) -> Array:
         """Return the values at ``x`` ``(dim, ...)`` and, in time, ``t`` that broadcasts to ``(...)``."""

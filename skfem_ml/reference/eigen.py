@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csc_matrix, csr_matrix, issparse
 from scipy.sparse.linalg import eigsh, lobpcg
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs
 from skfem_ml.solvers import preconditioner_pyamg
@@ -28,7 +28,7 @@ def eig_reference(
     Raises ValueError for more pairs than the matrix has (Lanczos and LOBPCG: fewer than all), for a matrix that is not
     positive definite where that is needed, RuntimeError where LOBPCG does not reach ``tol``.
     """
-    check_choice(method, ("eigh", "eigsh", "lobpcg"), "method")
+    checks.choice(method, ("eigh", "eigsh", "lobpcg"), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
         problem.require_pairs(k)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.sparse import csc_matrix, diags, identity
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.problems import Heat, evaluate
-from skfem_ml.solutions import Evolution
+from skfem_ml.solutions import Evolution, Record
 from skfem_ml.stepping.evolution import evolve, step_count
 from skfem_ml.stepping.linear import ThetaMethod
 
@@ -35,8 +35,8 @@ def solver_fd(
     Raises ValueError for an explicit step above the stability bound ``dx^2 / (2 a)`` (11), a mesh that is not a
     segment, and n < 2.
     """
-    check_choice(scheme, ("explicit", "cn"), "scheme")
-    check_choice(spacing, ("right", "as published"), "spacing")
+    checks.choice(scheme, ("explicit", "cn"), "scheme")
+    checks.choice(spacing, ("right", "as published"), "spacing")
     if n < 2 + (spacing == "as published"):
         raise ValueError(f"n: expected at least 2 intervals (3 points as published), got {n}")
 
@@ -56,8 +56,8 @@ def solver_fd(
         result = evolve(stepper, evaluate(problem.initial, grid[None, 1:-1]), problem.t_end, max(1, count // SLICES))
         ends = np.repeat(edge[:, None], len(result.t), axis=1)
         y = np.vstack([ends[:1], result.y, ends[1:]]).T
-        info = {"unknowns": len(grid) - 2, "steps": result.steps, "grid": grid}
-        return Evolution(lambda y: _spline(grid, y), result.t, y, info=info)
+        record = Record(len(grid) - 2, notes={"steps": result.steps, "grid": grid})
+        return Evolution(lambda y: _spline(grid, y), result.t, y, record=record)
 
     return solve
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from skfem import Basis, CellBasis, Element, Mesh, condense, solve
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.coefficients.validation import validate
 from skfem_ml.meshes.cells import cell_finder, midpoints
 from skfem_ml.problems import Diffusion, Heat, diffusion
@@ -54,7 +54,7 @@ def solver_fem(
 
     Raises ValueError for an unknown mean, a mean without a coarse mesh, and a mesh that is not nested.
     """
-    check_choice(mean, MEANS, "mean")
+    checks.choice(mean, MEANS, "mean")
     if scheme is not None:
         if mean != "exact" or solver is not None:
             raise ValueError("scheme: the heat equation takes neither mean nor solver; leave them out")
@@ -99,7 +99,7 @@ def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
     arithmetic and the harmonic mean as matrices. Raises ValueError where the meshes are not nested and
     for an invalid coefficient.
     """
-    check_choice(mean, MEANS[1:], "mean")
+    checks.choice(mean, MEANS[1:], "mean")
     a = validate(a, fine.t.shape[1])
     parent = parents(fine, coarse)
     count = coarse.t.shape[1]

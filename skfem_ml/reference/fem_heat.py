@@ -8,9 +8,9 @@ import numpy as np
 from skfem import Basis, BilinearForm, Element, Mesh
 from skfem.helpers import dot, grad
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.problems import Heat, evaluate, mass
-from skfem_ml.solutions import Evolution, FEFunction
+from skfem_ml.solutions import Evolution, FEFunction, Record
 from skfem_ml.stepping.evolution import evolve
 from skfem_ml.stepping.linear import Gauss4, ThetaMethod
 
@@ -35,7 +35,7 @@ def solver_fem_heat(
 
     Raises ValueError for an unknown scheme, steps < 1, and a mesh of another dimension or domain.
     """
-    check_choice(scheme, tuple(DEGREE), "scheme")
+    checks.choice(scheme, tuple(DEGREE), "scheme")
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
 
@@ -62,7 +62,7 @@ def solver_fem_heat(
         result = evolve(stepper, start[free], problem.t_end)
         y = np.repeat(fixed[None], len(result.t), axis=0)
         y[:, free] = result.y.T
-        info = {"unknowns": len(free), "steps": steps, "basis": basis}
-        return Evolution(lambda y: FEFunction(basis, y), result.t, y, DEGREE[scheme], info)
+        record = Record(len(free), notes={"steps": steps, "basis": basis})
+        return Evolution(lambda y: FEFunction(basis, y), result.t, y, DEGREE[scheme], record)
 
     return solve

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from skfem_ml.checks import check_choice
+from skfem_ml import checks
 from skfem_ml.problems import Eigenproblem
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
 
@@ -45,8 +45,8 @@ def eig_flow(
     Raises ValueError for more pairs than rows, a problem with M, a step or end time that is not positive, and a step
     for which Euler's rule diverges.
     """
-    check_choice(method, ("euler", "ivp"), "method")
-    check_choice(deflation, ("projected", "start only"), "deflation")
+    checks.choice(method, ("euler", "ivp"), "method")
+    checks.choice(deflation, ("projected", "start only"), "deflation")
     if not (0 < dt <= t_end < np.inf):
         raise ValueError(f"dt, t_end: expected 0 < dt <= t_end, got {dt} and {t_end}")
 
@@ -64,7 +64,7 @@ def eig_flow(
             x = _project(x, found)
             found = np.column_stack([found, x / np.linalg.norm(x)])
         values = np.einsum("ij,ij->j", found, A @ found)
-        return Eigenpairs(values, found, {"method": method, "unknowns": found.size})
+        return Eigenpairs(values, found, Record(found.size, notes={"method": method}))
 
     return solve
 

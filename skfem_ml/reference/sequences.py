@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skfem_ml.problems import Sequence
 from skfem_ml.reference.kuramoto import KuramotoSivashinsky, ks_start
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Generated, Record
 from skfem_ml.stepping.evolution import evolve
 
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ def solver_mean() -> Generator:
     def solver(sequence: Sequence) -> Generated:
         mean = sequence.learnt.mean(axis=0)
         same, after = np.tile(mean, (sequence.train, 1)), np.tile(mean, (sequence.held_out, 1))
-        return Generated(same, after, {"unknowns": len(mean)})
+        return Generated(same, after, Record(len(mean)))
 
     return solver
 
@@ -49,7 +49,7 @@ def solver_persistence() -> Generator:
     def solver(sequence: Sequence) -> Generated:
         learnt = sequence.learnt
         first, last = np.tile(learnt[0], (len(learnt), 1)), np.tile(learnt[-1], (sequence.held_out, 1))
-        return Generated(first, last, {"unknowns": 0})
+        return Generated(first, last, Record(0))
 
     return solver
 
@@ -67,7 +67,7 @@ def solver_analogue() -> Generator:
         nearest = int(((candidates - learnt[-1]) ** 2).sum(axis=1).argmin())
         after = np.arange(nearest + 1, nearest + 1 + count) % len(learnt)
         continued = learnt[after] + (learnt[-1] - learnt[nearest])
-        return Generated(learnt, continued, {"unknowns": learnt.size})
+        return Generated(learnt, continued, Record(learnt.size))
 
     return solver
 
@@ -96,7 +96,7 @@ def solver_linear(ridge: float = 1e-12) -> Generator:
                     states.append(np.concatenate([states[-1], bias]) @ A)
             return np.array(states) + center
 
-        info = {"unknowns": A.size}
-        return Generated(repeat(learnt[0], len(learnt) - 1), repeat(learnt[-1], sequence.held_out)[1:], info)
+        continued = repeat(learnt[-1], sequence.held_out)[1:]
+        return Generated(repeat(learnt[0], len(learnt) - 1), continued, Record(A.size))
 
     return solver

@@ -22,13 +22,13 @@ def test_the_published_residual_is_another_equation():
     x = np.linspace(0, 1, 101)[None]
     worst = max(abs(u(x, t) - PROBLEM.exact(x, t)).max() for t in np.linspace(0, 1, 41))
     assert worst == pytest.approx(0.0645, rel=0.1)
-    assert u.unknowns == u.info["unknowns"] == 1191 and "1,191 unknowns" in repr(u)
+    assert u.unknowns == u.record.unknowns == 1191 and "1,191 unknowns" in repr(u)
 
 
 def test_the_published_network_ends_at_some_eigenvector_or_none():
     problem = Eigenproblem(report_matrix())
     pairs = eig_published(runs=2, epochs=300, rate=1e-2, start=report_start())(problem)
-    assert len(pairs.values) == pairs.info["found"] <= 2
+    assert len(pairs.values) == pairs.record["found"] <= 2
     residual = report_matrix() @ pairs.vectors - pairs.vectors * pairs.values
     assert (np.linalg.norm(residual, axis=0) < 0.03).all()
 

@@ -152,7 +152,7 @@ def test_inclusions_cover_the_area_of_a_disc():
 BAD_CALLS = {
     "interval": (lambda m, r: iid_multilevel(m, 1, 5, 1, r), "low <= high, got low=5"),
     "zero": (lambda m, r: checkerboard(m, 2, 0, 1), "0 < low"),
-    "level": (lambda m, r: iid_multilevel(m, -1, 1, 5, r), "levels: expected an integer of at least 0, got -1"),
+    "level": (lambda m, r: iid_multilevel(m, -1, 1, 5, r), "levels: expected a whole number >= 0, got -1"),
     "no level": (lambda m, r: iid_multilevel(m, [], 1, 5, r), "at least one level"),
     "axes": (lambda m, r: checkerboard(m, (2, 2, 2), 1, 2), "2 integers, one per axis, got 3"),
     "sigma": (lambda m, r: log_normal(m, -1, 0.1, r), "sigma >= 0"),

@@ -81,7 +81,7 @@ def test_the_chosen_hierarchy_continues_the_flow():
 def test_networks_as_published_learn_something():
     result = solver_trained(16, steps=300)(orbit())
     assert result.reproduced.shape == (60, 4) and result.continued.shape == (10, 4)
-    losses = result.info["histories"][1].losses
+    losses = result.record.history[0].losses
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -145,7 +145,7 @@ def test_free_running_reads_first():
 def test_windows_and_seconds():
     result = solver_recurrent("lstm", 2000, steps=10**6, seconds=0.2, window=20, batch=3)(noise())
     assert result.reproduced.shape == (200, 20) and result.continued.shape == (20, 20)
-    assert 1 <= result.info["history"].steps[-1] < 10**6
+    assert 1 <= result.record.history[0].steps[-1] < 10**6
 
 
 # echo states

@@ -23,10 +23,10 @@ A = random_field(FINE, np.random.default_rng(0), 20)
 def test_it_is_the_coarse_part_of_solver_lod(options):
     problem = Diffusion(FINE, A, **options)
     u = solver_coarse(COARSE, diffusion, ell=2)(problem)
-    wanted = solver_lod(COARSE, ell=2)(problem).info["coarse"]
-    assert u.basis.mesh is COARSE and u.unknowns == 25 and u.info["ell"] == 2
+    wanted = solver_lod(COARSE, ell=2)(problem).record["coarse"]
+    assert u.basis.mesh is COARSE and u.unknowns == 25 and u.record["ell"] == 2
     assert np.allclose(u.y, wanted.y, rtol=0, atol=1e-12)
-    assert set(u.info["seconds"]) == {"setup", "assembly", "solve"}
+    assert set(u.record.seconds) == {"setup", "assembly", "solve"}
 
 
 def test_the_null_model_is_a_local_map_like_others():

@@ -84,11 +84,11 @@ def test_tensor_coefficients():
     assert abs(solver_lod(SMALL_COARSE, 99, corrected=True)(problem).y - expected).max() <= 1e-9 * expected.max()
 
 
-def test_info_tells_what_happened():
+def test_the_record_tells_what_happened():
     u = solver_lod(COARSE, 99)(Diffusion(FINE, mild(FINE)))
-    assert u.unknowns == u.info["unknowns"] == 81 and u.info["ell"] == 7
-    assert u.info["coarse"].basis.N == 81 and u.info["variant"] == "petrov-galerkin" and not u.info["corrected"]
-    assert set(u.info["seconds"]) == {"assembly", "solve", "prolongation"} and min(u.info["seconds"].values()) >= 0
+    assert u.unknowns == u.record.unknowns == 81 and u.record["ell"] == 7
+    assert u.record["coarse"].basis.N == 81 and u.record["variant"] == "petrov-galerkin" and not u.record["corrected"]
+    assert set(u.record.seconds) == {"assembly", "solve", "prolongation"} and min(u.record.seconds.values()) >= 0
     assert u.basis.mesh is FINE
 
 
@@ -96,7 +96,7 @@ def test_no_interior_node_is_a_valid_trivial_case():
     one = MeshQuad()
     problem = Diffusion(FINE, mild(FINE), g=LINEAR)
     u = solver_lod(one, 1, corrected=True)(problem)
-    assert np.allclose(u.info["coarse"].y, LINEAR(one.p))
+    assert np.allclose(u.record["coarse"].y, LINEAR(one.p))
     expected = solver_fem()(problem).y
     assert abs(u.y - expected).max() <= 1e-9 * abs(expected).max()
 

@@ -25,7 +25,7 @@ from skfem_ml.pinn.solver import network_jet
 from skfem_ml.pinn.trial import trial_of
 from skfem_ml.problems import Diffusion, Heat, heat_box
 from skfem_ml.reference import solver_fem
-from skfem_ml.solutions import Analytic
+from skfem_ml.solutions import Analytic, Record
 
 PROBLEM = heat_box()
 BASIS = Basis(PROBLEM.mesh, PROBLEM.mesh.elem(), intorder=4)
@@ -143,7 +143,7 @@ def l_shape():
 def test_boundary_and_initial_data_hold_for_any_network(problem):
     dim = problem.mesh.dim()
     net = network(dim + 1, 5, 1)
-    u = LearnedSolution(trial_of(problem), network_jet(net), {"unknowns": 1})
+    u = LearnedSolution(trial_of(problem), network_jet(net), Record(1))
     edge = problem.mesh.p[:, problem.mesh.boundary_nodes()]
     inside = problem.mesh.p[:, problem.mesh.interior_nodes()]
     assert u(edge, 0.7 * problem.t_end) == pytest.approx(0, abs=1e-12)
@@ -262,7 +262,7 @@ def test_an_optimiser_of_ones_own_is_the_same_as_its_word():
         by_word, by_object = (solver_pinn(choice, **options)(PROBLEM)(x, 0.2) for choice in (word, own))
         np.testing.assert_array_equal(by_word, by_object)
     sgd = Optimiser("sgd", lambda net, residual: torch.optim.SGD(net.parameters(), lr=1e-3))
-    losses = solver_pinn(sgd, **options)(PROBLEM).info["history"][0].losses
+    losses = solver_pinn(sgd, **options)(PROBLEM).record.history[0].losses
     assert losses[-1] < losses[0]
     with pytest.raises(TypeError, match=r"expected a word .* or an Optimiser"):
         solver_pinn(torch.optim.SGD)
@@ -275,7 +275,7 @@ def test_a_solution_from_a_file(tmp_path):
     v = LearnedSolution.load(path, PROBLEM)
     np.testing.assert_array_equal(v(x, 0.3), u(x, 0.3))
     np.testing.assert_array_equal(v.grad(x, 0.3), u.grad(x, 0.3))
-    assert v.info["history"] == u.info["history"] and v.info["card"]["seed"] == 0 and v.unknowns == u.unknowns
+    assert v.record.history == u.record.history and v.record["card"]["seed"] == 0 and v.unknowns == u.unknowns
     with pytest.raises(ModelMismatchError, match="inputs: wanted 3, got 2"):
         LearnedSolution.load(path, heat_box(MeshQuad().refined(1)))
     with pytest.raises(ModelMismatchError, match="distance given: wanted True, got False"):

@@ -20,14 +20,14 @@ def line(n):
 
 
 def l2_at_end(u, problem):
-    basis = Basis(u.info["basis"].mesh, ElementLineP2(), intorder=12)
+    basis = Basis(u.record["basis"].mesh, ElementLineP2(), intorder=12)
     x = np.asarray(basis.global_coordinates())
     error = u(x, problem.t_end) - problem.exact(x, problem.t_end)
     return np.sqrt((error**2 * basis.dx).sum())
 
 
 def nodal_at_end(u, problem):
-    grid = u.info["grid"][None]
+    grid = u.record["grid"][None]
     return abs(u(grid, problem.t_end) - problem.exact(grid, problem.t_end)).max()
 
 
@@ -79,7 +79,7 @@ def test_fem_in_the_plane():
 def test_fd_as_published_over_diffuses(n, expected):
     u = solver_fd(n, 2e-5, spacing="as published")(heat_box(t_end=0.3))
     for t, value in zip((0.1, 0.3), expected, strict=True):
-        x = u.info["grid"][None, 1:-1]
+        x = u.record["grid"][None, 1:-1]
         error = abs(u(x, t) / SEGMENT.exact(x, t) - 1)
         assert error.max() == pytest.approx(value, rel=0.01)
         assert np.ptp(error) < 1e-3 * error.max()  # the same everywhere: the rate of decay is wrong
@@ -88,7 +88,7 @@ def test_fd_as_published_over_diffuses(n, expected):
 @pytest.mark.parametrize(("n", "dt", "expected"), [(10, 2e-4, (0.0072, 0.022)), (100, 2e-5, (1.6e-5, 4.9e-5))])
 def test_fd_with_the_right_spacing(n, dt, expected):
     u = solver_fd(n, dt)(heat_box(t_end=0.3))
-    x = u.info["grid"][None, 1:-1]
+    x = u.record["grid"][None, 1:-1]
     errors = [abs(u(x, t) / SEGMENT.exact(x, t) - 1).max() for t in (0.1, 0.3)]
     assert errors == pytest.approx(expected, rel=0.03)
 

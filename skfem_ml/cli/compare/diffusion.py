@@ -130,8 +130,8 @@ def warm_up(dim: int, engine: str) -> None:
 
 def _remarks(table: Any) -> list[str]:
     """What the table does not say: how much a hybrid recomputed, and that a single solve is not what LOD is for."""
-    infos = {name: getattr(u, "info", {}) for name, u in table.solutions.items()}
-    hybrids = [f"{name}: {info['recomputed']:.1%} exact" for name, info in infos.items() if "recomputed" in info]
+    records = {name: u.record for name, u in table.solutions.items() if hasattr(u, "record")}
+    hybrids = [f"{name}: {told['recomputed']:.1%} exact" for name, told in records.items() if "recomputed" in told]
     return [*hybrids, *_single_solve(table)]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skfem_ml.checks import check_choice, check_count, check_positive
+from skfem_ml import checks
 from skfem_ml.learning.optim.least_squares import LevenbergMarquardt
 from skfem_ml.learning.optim.quasi_newton import SSBroyden
 from skfem_ml.learning.optim.soap import SOAP
@@ -66,19 +66,19 @@ class Optimiser:
 
 def adam(rate: float = 1e-3, eps: float = 1e-8) -> Optimiser:
     """Adam (Kingma and Ba 2015) with a constant rate, or that of a schedule."""
-    check_positive(rate, "rate")
+    checks.positive(rate, "rate")
     return Optimiser("adam", lambda net, _: torch.optim.Adam(net.parameters(), lr=rate, eps=eps), rate)
 
 
 def soap(rate: float = 3e-3, frequency: int = 2) -> Optimiser:
     """`SOAP`: Adam in the eigenbasis of Shampoo's preconditioner, refreshed every ``frequency`` steps."""
-    check_positive(rate, "rate")
+    checks.positive(rate, "rate")
     return Optimiser("soap", lambda net, _: SOAP(net.parameters(), lr=rate, frequency=frequency), rate, warmup=True)
 
 
 def lbfgs(iterations: int = 20, history: int = 100) -> Optimiser:
     """torch's L-BFGS with a strong Wolfe line search, ``iterations`` a step: one at a time it loses its way."""
-    check_count(iterations, "iterations", 1)
+    checks.whole(iterations, "iterations", 1)
 
     def make(net: nn.Module, _: LeastSquares | None) -> Optimizer:
         return torch.optim.LBFGS(
@@ -91,7 +91,7 @@ def lbfgs(iterations: int = 20, history: int = 100) -> Optimiser:
 
 def levenberg_marquardt(mu: float = 1.0) -> Optimiser:
     """`LevenbergMarquardt`, damped by ``mu`` in the first step; for sums of squares alone."""
-    check_positive(mu, "mu")
+    checks.positive(mu, "mu")
 
     def make(net: nn.Module, residual: LeastSquares | None) -> Optimizer:
         if residual is None:
@@ -130,6 +130,6 @@ def chosen(
             f"optimiser: expected a word ({', '.join(words)}) or an Optimiser, such as "
             f"learning.optim.soap(rate=1e-2), got {type(optimiser).__name__}"
         )
-    check_choice(optimiser, tuple(words), "optimiser")
-    check_positive(rate, "rate")
+    checks.choice(optimiser, tuple(words), "optimiser")
+    checks.positive(rate, "rate")
     return words[optimiser](rate)

@@ -1,4 +1,4 @@
-"""Bordered matrices and their partial elimination, batched in torch.
+"""Bordered matrices and their partial elimination, batched in torch: (1), (2) and (3) of `skfem_ml.lod.engine`.
 
 A bordered matrix [[K, Y], [Y^T, H]] carries right-hand sides and functionals Y along with a stiffness K. Eliminating
 some unknowns of K gives a smaller one of the same kind; eliminating all leaves H - Y^T K^-1 Y. So constraints, loads
@@ -32,6 +32,13 @@ class Eliminated(NamedTuple):
     coupling: Tensor  # the rest of its columns times L^-T, (..., rest, count)
 
 
+def chosen(step: Eliminated, at: ndarray) -> Eliminated:
+    """What brings unknowns back in some of a batch ``(k,)``; without a copy where they follow one another."""
+    run = len(at) > 0 and len(at) == at[-1] - at[0] + 1 and bool((np.diff(at) == 1).all())
+    which = slice(at[0], at[-1] + 1) if run else torch.from_numpy(at).to(step.factor.device)
+    return Eliminated(step.schur[:0], step.factor[which], step.coupling[which])
+
+
 class Workspace(threading.local):
     """Buffers that are used again, one set a thread: fresh pages for large arrays cost as much as the arithmetic on
     them.
@@ -47,6 +54,14 @@ class Workspace(threading.local):
         if name not in self._buffers or self._buffers[name].numel() < size:
             self._buffers[name] = torch.empty(size, dtype=torch.float64, device=self.device)
         return self._buffers[name][:size].view(shape)
+
+
+class Fresh(Workspace):
+    """Memory of its own for everything: for what is to be held."""
+
+    def empty(self, name: str, *shape: int) -> Tensor:
+        """An array with any content."""
+        return torch.empty(shape, dtype=torch.float64, device=self.device)
 
 
 def cholesky(matrix: Tensor, out: Tensor | None = None) -> Tensor:
@@ -81,7 +96,7 @@ def divide(coupling: Tensor, factor: Tensor) -> None:
 
 
 def eliminate(matrix: Tensor, count: int) -> Eliminated:
-    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)``; their first rows are not read."""
+    """Eliminate the first ``count`` unknowns of bordered matrices ``(..., N, N)`` by (1); their rows are not read."""
     lead, flat = matrix.shape[:-2], matrix.view(-1, *matrix.shape[-2:])
     factor = cholesky(flat[:, :count, :count])
     coupling = flat[:, count:, :count].contiguous()
@@ -90,9 +105,20 @@ def eliminate(matrix: Tensor, count: int) -> Eliminated:
     return Eliminated(*(part.view(*lead, *part.shape[1:]) for part in (schur, factor, coupling)))
 
 
-def recover(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns ``(..., count, columns)``; ``rest`` holds the others and minus coefficients of columns."""
-    return torch.linalg.solve_triangular(step.factor.mT, -(step.coupling.mT @ rest), upper=True)
+def recover(step: Eliminated, rest: Tensor, half: Tensor | None = None) -> Tensor:
+    """Eliminated unknowns ``(..., count, v)`` by (2); ``rest`` holds the others and minus coefficients of columns.
+
+    ``half`` is L^-1 of the load on them (of `half_load`), nothing where there is none.
+    """
+    seen = step.coupling[..., : rest.shape[-2], :].mT @ rest  # functionals, the last ones, carry no part of a solution
+    return torch.linalg.solve_triangular(step.factor.mT, -seen if half is None else half - seen, upper=True)
+
+
+def half_load(step: Eliminated, inner: Tensor, rest: Tensor) -> Tensor:
+    """Move the load on eliminated unknowns ``(..., count, v)`` to ``rest``, in place, by (3); returns its L^-1."""
+    half = torch.linalg.solve_triangular(step.factor, inner, upper=False)
+    rest -= step.coupling[..., : rest.shape[-2], :] @ half
+    return half
 
 
 def subtract_product(matrix: Tensor, left: Tensor, right: Tensor) -> None:

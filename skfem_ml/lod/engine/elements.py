@@ -1,8 +1,8 @@
 """Static condensation of coarse quads onto their boundary, merging blocks of cells upwards.
 
-A coarse element becomes a bordered matrix: unknowns are its 4 n boundary nodes, columns the constraints P (4), the
-functionals R = a(lambda_c, .) of its corners (4), and loads where there are any. Corners are the two left ones, then
-the two right ones.
+A coarse element becomes a bordered matrix ``(4 n + 8, 4 n + 8)``: unknowns are its 4 n boundary nodes, columns the
+constraints P (4) and the functionals R = a(lambda_c, .) of its corners (4). Corners are the two left ones, then the two
+right ones. A load on its nodes becomes a vector with the same rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, eliminate, flat_index, recover, scatter_add
+from skfem_ml.lod.engine.bordered import Eliminated, eliminate, flat_index, half_load, recover, scatter_add
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
@@ -79,7 +79,7 @@ class Merge:
 
 
 class ElementCondenser:
-    """Bordered matrices of coarse elements, interior eliminated.
+    """Bordered matrices of coarse elements, interior eliminated: step (4) of the page `skfem_ml.lod.engine`.
 
     Parameters
     ----------
@@ -88,32 +88,23 @@ class ElementCondenser:
     fine_form
         The form with its coefficients. Where it is one matrix times the value of the cell, whole coefficient cells are
         condensed once and for all; else the merging starts from the element matrices of the fine mesh.
-    loads
-        Functionals on elements ``(nelems, (n + 1)**2, columns)``, or None.
     """
 
-    def __init__(self, space: Discretisation, fine_form: FineForm, loads: ndarray | None):
+    def __init__(self, space: Discretisation, fine_form: FineForm):
         self.space, self.fine_form, n = space, fine_form, space.n
         self.device = torch.device(space.device)
         self.unit = fine_form.unit_matrix
-        self.leaf = n // space.m if self.unit is not None and loads is None else 1
+        self.leaf = n // space.m if self.unit is not None else 1
         projector = space.interpolation.local(n, 2)[CORNERS]
         hats = tensor(hat_values(n), 2)[CORNERS]
         outer = boundary_nodes(n)
-        self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1])
-        self.hats = self._tensor(hats[:, self.outer].T)  # (4n, 4)
-        border = (
-            projector.T[None]
-            if loads is None
-            else np.concatenate([np.broadcast_to(projector.T, (len(loads), *projector.T.shape)), loads], axis=2)
-        )
-        self.border = self._tensor(border)  # (1 or nelems, (n+1)**2, columns)
-        self.columns = self.border.shape[2]
-        self.moments = self._tensor(np.zeros((self.columns, 4)))  # P against the hats of the corners
-        self.moments[:4] = self._tensor(projector @ hats.T)
+        self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1]).to(self.device)
+        self.hats = self._tensor(hats[:, self.outer.cpu()].T)  # (4n, 4)
+        self.border = self._tensor(projector.T)  # ((n+1)**2, 4)
+        self.moments = self._tensor(projector @ hats.T)  # P against the hats of the corners
         self.merges, size = [], self.leaf
         for q in merge_factors(n // self.leaf):
-            self.merges.append(Merge(n, size, q, self.columns))
+            self.merges.append(Merge(n, size, q, 4))
             size *= q
         self.uniform = space.interpolation.average == "count"  # then scaling a constraint is idle
         if self.leaf > 1:
@@ -124,6 +115,7 @@ class ElementCondenser:
 
     def _prepare_leaf(self, projector: ndarray) -> None:
         """Condense s x s fine cells of value one: stiffness A, constraints B and their Gram G at every place in T."""
+        assert self.unit is not None
         n, s = self.space.n, self.leaf
         merge = Merge(s, 1, s, 0)
         matrix = torch.zeros(1, merge.width, merge.width, dtype=torch.float64)
@@ -147,9 +139,9 @@ class ElementCondenser:
         )
 
     def condense(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
-        """Bordered matrices of elements, ``(k, 4 n + 8 [+ loads], ...)``: boundary nodes, P, R, loads.
+        """Bordered matrices of elements, ``(k, 4 n + 8, 4 n + 8)``: boundary nodes, P, R.
 
-        With ``keep`` also the elimination steps, to recover their interior.
+        With ``keep`` also the elimination steps, for loads and to recover their interior.
         """
         if keep or not len(elements) or not self.merges:
             return self._condense(elements)
@@ -157,42 +149,34 @@ class ElementCondenser:
         parts = [self._condense(elements[start : start + chunk])[0] for start in range(0, len(elements), chunk)]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)), []
 
-    def loaded_rows(self, matrices: Tensor) -> Tensor:
-        """Columns of loads of condensed elements; without loads of their own, these are the functionals R."""
-        own = 4 * self.space.n + 8
-        if self.columns > 4:
-            return matrices[:, :own, own:]
-        return matrices[:, :own, own - 4 : own][:, :, CORNERS]
-
     def _condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
-        border = self.border if len(self.border) == 1 else self.border[torch.from_numpy(elements).to(self.device)]
         blocks, steps = self._leaves(elements), []
         for merge in self.merges:
             matrix = blocks.new_zeros(len(blocks), merge.blocks**2, merge.width, merge.width)
             for number, child in enumerate(merge.children):
                 scatter_add(matrix, child.to(self.device), merge.child(blocks, number))
-            matrix[:, :, -self.columns :, : merge.inner] += border[:, merge.border_nodes.to(self.device)].mT
+            matrix[:, :, -4:, : merge.inner] += self.border[merge.border_nodes.to(self.device)].mT
             steps.append(eliminate(matrix, merge.inner))
             blocks = steps[-1].schur
-        return self._with_functionals(blocks[:, 0], border, elements), steps
+        return self._with_functionals(blocks[:, 0], elements), steps
 
     def _leaves(self, elements: ndarray) -> Tensor:
-        """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + columns, ...)``."""
-        s, c = self.leaf, self.columns
+        """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + 4, ...)``."""
+        s = self.leaf
         if self.unit is None:
             cells = self.space.refinement.cells[elements]
             values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
             values = values[..., CORNERS, :][..., CORNERS]
-            return torch.nn.functional.pad(values, (0, c, 0, c))
+            return torch.nn.functional.pad(values, (0, 4, 0, 4))
         value = self._values(elements)[..., None, None]
         if s == 1:
             unit = self._tensor(self.unit[CORNERS][:, CORNERS])
-            return value * torch.nn.functional.pad(unit, (0, c, 0, c))
-        out = value.new_zeros(*value.shape[:2], 4 * s + c, 4 * s + c)
+            return value * torch.nn.functional.pad(unit, (0, 4, 0, 4))
+        out = value.new_zeros(*value.shape[:2], 4 * s + 4, 4 * s + 4)
         out[..., : 4 * s, : 4 * s] = value * self.leaf_stiffness
-        out[..., : 4 * s, 4 * s : 4 * s + 4] = self.leaf_border
-        out[..., 4 * s : 4 * s + 4, : 4 * s] = self.leaf_border.mT
-        out[..., 4 * s : 4 * s + 4, 4 * s : 4 * s + 4] = self.leaf_gram / value
+        out[..., : 4 * s, 4 * s :] = self.leaf_border
+        out[..., 4 * s :, : 4 * s] = self.leaf_border.mT
+        out[..., 4 * s :, 4 * s :] = self.leaf_gram / value
         return out
 
     def _values(self, elements: ndarray) -> Tensor:
@@ -203,55 +187,90 @@ class ElementCondenser:
         a = self.fine_form.coefficients.get("a", 1.0)
         return self._tensor(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
 
-    def _with_functionals(self, blocks: Tensor, border: Tensor, elements: ndarray) -> Tensor:
+    def _averages(self, elements: ndarray) -> Tensor:
+        """What multiplies the constraints at the corners of elements, ``(k, 4)``."""
+        return self._tensor(self.space.averages[elements][:, CORNERS])
+
+    def _with_functionals(self, blocks: Tensor, elements: ndarray) -> Tensor:
         """Add the boundary's part of the border, and the columns R.
 
         R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no
-        elimination of its own. The last term is left out for loads and for R itself: what comes out in the end is then
+        elimination of its own. The last term is left out for R itself: what comes out in the end is then
         g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
         """
-        nb, c = 4 * self.space.n, self.columns
-        stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + border[:, self.outer.to(self.device)]
-        gram = blocks[:, nb:, nb:]
-        moments = self.moments
+        nb = 4 * self.space.n
+        stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + self.border[self.outer]
+        gram, moments = blocks[:, nb:, nb:], self.moments
         if not self.uniform:
-            weight = torch.ones(len(blocks), c, dtype=columns.dtype, device=self.device)
-            weight[:, :4] = self._tensor(self.space.averages[elements][:, CORNERS])
+            weight = self._averages(elements)
             columns, gram = columns * weight[:, None], gram * weight[:, None] * weight[:, :, None]
             moments = moments * weight[:, :, None]
         functional = stiffness @ self.hats
-        mixed = columns.mT @ self.hats - moments  # (k, columns, 4)
-        out = blocks.new_empty(len(blocks), nb + c + 4, nb + c + 4)
-        order = torch.cat([torch.arange(nb + 4), nb + 8 + torch.arange(c - 4), nb + 4 + torch.arange(4)])
+        mixed = columns.mT @ self.hats - moments  # (k, 4, 4)
         rows = [
             torch.cat([stiffness, columns, functional], 2),
             torch.cat([columns.mT, gram, mixed], 2),
             torch.cat([functional.mT, mixed.mT, functional.mT @ self.hats], 2),
         ]
-        if c == 4:
-            return torch.cat(rows, 1)
-        out[:, order[:, None], order] = torch.cat(rows, 1)  # P, R, loads
-        return out
+        return torch.cat(rows, 1)
 
-    def interior(self, elements: ndarray, steps: list[Eliminated], boundary: Tensor, coefficients: Tensor) -> Tensor:
+    def own_loads(self, matrices: Tensor) -> Tensor:
+        """The loads a_T(lambda_j, .) of condensed elements, ``(k, 4 n + 8, 4)``, lexicographic j: the columns R."""
+        return matrices[:, :, -4:][:, :, CORNERS]
+
+    def load(self, elements: ndarray, steps: list[Eliminated], loads: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Loads ``(k, (n + 1)**2, v)`` condensed like the elements: ``(k, 4 n + 8, v)``, and the halves of `interior`.
+
+        ``steps`` are those of ``condense`` on the same elements.
+        """
+        s, k, v = self.leaf, len(elements), loads.shape[2]
+        blocks = loads.new_zeros(k, (self.space.n // s) ** 2, 4 * s + 4, v)
+        halves = []
+        if s > 1:
+            halves.append(half_load(self.leaf_step, loads[:, self.leaf_nodes], blocks))
+            blocks[:, :, 4 * s :] /= self._values(elements)[..., None, None]
+        for merge, step in zip(self.merges, steps, strict=True):
+            vector = blocks.new_zeros(k, merge.blocks**2, merge.width, v)
+            for number, rows in enumerate(merge.child_rows):
+                vector.index_add_(2, rows.to(self.device), merge.child(blocks, number).flatten(1, 2))
+            inner, blocks = vector.split([merge.inner, merge.width - merge.inner], dim=2)
+            halves.append(half_load(step, inner + loads[:, merge.border_nodes.to(self.device)], blocks))
+        boundary, constraints = blocks[:, 0].split([4 * self.space.n, 4], dim=1)
+        boundary = boundary + loads[:, self.outer]
+        if not self.uniform:
+            constraints = constraints * self._averages(elements)[:, :, None]
+        return torch.cat([boundary, constraints, self.hats.T @ boundary], 1), halves
+
+    def interior(
+        self,
+        elements: ndarray,
+        steps: list[Eliminated],
+        boundary: Tensor,
+        multipliers: Tensor,
+        halves: list[Tensor] | None = None,
+    ) -> Tensor:
         """Nodal values ``(k, (n + 1)**2, v)`` of solutions on elements with the given boundary values ``(k, 4 n, v)``.
 
-        ``coefficients`` ``(k, columns, v)`` multiply the border's columns on the right-hand side (minus the multipliers
-        for P); ``steps`` are those of ``condense`` on the same elements.
+        ``multipliers`` ``(k, 4, v)`` are those of the constraints at the corners; ``steps`` and ``halves`` come from
+        ``condense`` and ``load`` on the same elements.
         """
         k, _, v = boundary.shape
         out = boundary.new_zeros(k, (self.space.n + 1) ** 2, v)
-        out[:, self.outer.to(self.device)] = boundary
+        out[:, self.outer] = boundary
+        if not self.uniform:
+            multipliers = multipliers * self._averages(elements)[:, :, None]
+        given = [None] * (len(self.merges) + 1) if halves is None else halves
         values = boundary[:, None]  # (k, blocks, nodes around, v)
-        for merge, step in zip(reversed(self.merges), reversed(steps), strict=True):
-            spread = coefficients[:, None].expand(-1, values.shape[1], -1, -1)
-            inner = recover(step, torch.cat([values, -spread], 2))
+        for merge, step, half in zip(reversed(self.merges), reversed(steps), reversed(given), strict=False):
+            spread = multipliers[:, None].expand(-1, values.shape[1], -1, -1)
+            inner = recover(step, torch.cat([values, spread], 2), half)
             out[:, merge.border_nodes.ravel().to(self.device)] = inner.reshape(k, -1, v)
             whole = torch.cat([inner, values], 2)
-            children = torch.stack([whole[:, :, rows[: -self.columns].to(self.device)] for rows in merge.child_rows], 2)
+            children = torch.stack([whole[:, :, rows[:-4].to(self.device)] for rows in merge.child_rows], 2)
             values = merge.joined(children)
         if self.leaf > 1:
-            spread = coefficients[:, None] / self._values(elements)[..., None, None]
-            inner = recover(self.leaf_step, torch.cat([values, -spread], 2))
+            value = self._values(elements)[..., None, None]
+            half = None if given[0] is None else given[0] / value
+            inner = recover(self.leaf_step, torch.cat([values, multipliers[:, None] / value], 2), half)
             out[:, self.leaf_nodes.ravel()] = inner.reshape(k, -1, v)
         return out

@@ -1,51 +1,46 @@
-"""Correctors on the fine mesh, from their values on the lines of a sweep."""
+"""Correctors on the fine mesh, from their values on the lines between strips: step (9)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, recover
+from skfem_ml.lod.engine.bordered import Eliminated, chosen, recover
 from skfem_ml.lod.engine.elements import CORNERS, ElementCondenser
 from skfem_ml.lod.engine.rows import Row
-from skfem_ml.lod.engine.sweep import Sweep
-from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.lod.engine.solved import Solved
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 
 
 class StripValues:
-    """Correctors in the j-th strip of every patch: on its element boundaries, with the coefficients of the border.
+    """Correctors in the j-th strip of every patch: on its element boundaries, and its multipliers.
 
-    Parameters
+    Attributes
     ----------
-    sweep
-        The solved patches.
-    j
-        The strip.
-    weights
-        Combination of columns for every patch, ``(B, loads, v)``.
+    lines
+        Values on the left and the right line, ``(B, height n + 1, v)``.
+    levels
+        Values on the level edges, ``(B, height + 1, n - 1, v)``.
+    mu
+        Multipliers ``(B, left or right, node, v)``.
     """
 
-    def __init__(self, sweep: Sweep, j: int, weights: Tensor):
-        self.sweep, self.layout = sweep, sweep.layout
+    def __init__(self, solved: Solved, j: int):
+        self.sweep, self.layout = solved.sweep, solved.sweep.layout
         strip, n = self.layout.strip, self.layout.n
-        rest = sweep.strip_values(j) @ weights
-        inner = _inner(Eliminated(*(sweep.strip(j, part) for part in sweep.strips.step)), rest)
+        rest = solved.strip_values(j)
+        inner = recover(self.sweep.strip_step(j), rest, solved.half if j == self.layout.ell else None)
         m, pad = strip.line, strip.cut  # the ends, where they are fixed
         self.lines = [torch.nn.functional.pad(line, (0, 0, pad, pad)) for line in (rest[:, :m], rest[:, m : 2 * m])]
-        constraints = rest[:, strip.constraints_at : strip.loads_at]
-        self.multipliers = constraints.view(
-            len(rest), 2, self.layout.nodes, rest.shape[2]
-        )  # [patch, left or right, node, v]
-        self.levels = rest.new_zeros(len(rest), self.layout.nodes, n - 1, rest.shape[2])
-        self.levels[:, list(strip.inner_levels)] = inner.view(len(rest), len(strip.inner_levels), n - 1, rest.shape[2])
-        for start, tower in zip((0, self.layout.ell + 1), sweep.strips.towers, strict=True):
+        self.mu = rest[:, strip.constraints_at :].view(len(rest), 2, self.layout.nodes, solved.count)
+        self.levels = rest.new_zeros(len(rest), self.layout.nodes, n - 1, solved.count)
+        self.levels[:, list(strip.inner_levels)] = inner.view(len(rest), len(strip.inner_levels), n - 1, solved.count)
+        for start, tower in zip((0, self.layout.ell + 1), self.sweep.strips.towers, strict=True):
             if tower is not None and tower.step is not None:
                 self._fill_tower(start, tower.step, j)
 
@@ -54,23 +49,13 @@ class StripValues:
         ell, n = self.layout.ell, self.layout.n
         columns = self.sweep.starts + j + self.sweep.box.origin[1]
         there = np.flatnonzero((columns >= 0) & (columns < len(step.schur)))
-        at = torch.from_numpy(there).to(self.levels.device)
-        line = slice(start * n, (start + ell) * n + 1)
-        node = slice(start, start + ell + 1)
-        rest = torch.cat(
-            [
-                self.lines[0][at, line],
-                self.lines[1][at, line],
-                self.levels[at, start],
-                self.levels[at, start + ell],
-                self.multipliers[at, 0, node],
-                self.multipliers[at, 1, node],
-            ],
-            dim=1,
-        )
-        of = torch.from_numpy(columns[there]).to(self.levels.device)
-        inner = _inner(Eliminated(*(part[of] for part in step)), rest)
-        self.levels[at, start + 1 : start + ell] = inner.view(len(there), ell - 1, n - 1, rest.shape[2])
+        everyone = len(there) == len(columns)
+        at = slice(None) if everyone else torch.from_numpy(there).to(self.levels.device)
+        line, node = slice(start * n, (start + ell) * n + 1), slice(start, start + ell + 1)
+        ends = [self.levels[at, start], self.levels[at, start + ell]]
+        sides = [*(values[at, line] for values in self.lines), *ends, *(self.mu[at, side, node] for side in (0, 1))]
+        inner = recover(chosen(step, columns[there]), torch.cat(sides, dim=1))
+        self.levels[at, start + 1 : start + ell] = inner.view(len(there), ell - 1, n - 1, inner.shape[2])
 
     def boundary(self, e: int) -> Tensor:
         """Values on the boundary of the strip's element e, ``(B, 4 n, v)``, in the order of ``boundary_nodes``."""
@@ -78,131 +63,100 @@ class StripValues:
         sides = [line[:, e * n : (e + 1) * n + 1] for line in self.lines]
         return torch.cat([*sides, self.levels[:, e], self.levels[:, e + 1]], dim=1)
 
-    def border(self, e: int) -> Tensor:
-        """Minus the multipliers at the corners of element e, ``(B, 4, v)``."""
-        return -self.multipliers[:, :, e : e + 2].flatten(1, 2)
+    def multipliers(self, e: int) -> Tensor:
+        """Multipliers at the corners of element e, ``(B, 4, v)``."""
+        return self.mu[:, :, e : e + 2].flatten(1, 2)
 
 
-def _inner(step: Eliminated, rest: Tensor) -> Tensor:
-    """Eliminated unknowns, where the last columns of the rest (functionals) carry no part of the solution."""
-    missing = step.coupling.shape[1] - rest.shape[1]
-    return recover(step, torch.nn.functional.pad(rest, (0, 0, 0, missing)))
+class Part(NamedTuple):
+    """One place (column j, row e of the block) of patches: elements there, which patches have one, values there."""
+
+    place: tuple[int, int]
+    elements: ndarray
+    present: ndarray
+    boundary: Tensor
+    multipliers: Tensor
 
 
-def sum_correctors(
-    space: Discretisation,
-    fine_form: FineForm,
-    sweeps: Callable[..., Iterable[Any]],
-    elements: ndarray,
-    loads: ndarray | None,
-    weights: ndarray | None,
-) -> ndarray:
-    """The sum of correctors on the fine mesh, ``(fine.N,)``, each column weighted by ``(nelems, columns)``.
+def parts_of(solved: Solved) -> Iterator[Part]:
+    """Every place of the block of the patches that lies in the domain for some of them."""
+    sweep, layout = solved.sweep, solved.sweep.layout
+    block = sweep.space.patches.cells[sweep.elements].reshape(-1, layout.height, layout.height)
+    for j in range(layout.height):
+        strip = StripValues(solved, j)
+        for e in range(layout.height):
+            there = np.flatnonzero(block[:, e, j] >= 0)
+            if len(there):
+                values = strip.boundary(e), strip.multipliers(e)
+                if len(there) < len(block):
+                    at = torch.from_numpy(there).to(sweep.device)
+                    values = values[0][at], values[1][at]
+                yield Part((j, e), block[there, e, j], there, *values)
 
-    ``sweeps`` solves patches and applies a function to each sweep (of the engine). Boundary values and multipliers are
-    added up over all patches; the interior of an element is recovered once.
+
+class Sums:
+    """Boundary values and multipliers of correctors, added up over patches, ``(nelems, 4 n, v)`` and ``(., 4, v)``.
+
+    The interior of an element is then recovered once, whatever the number of patches over it.
     """
-    out = np.zeros(space.fine_grid.mesh.p.shape[1])
-    if not len(elements):
-        return out
-    count, v = len(space.grid.corners), 1
-    columns = 4 if loads is None else loads.shape[2]
-    weights = np.ones((count, columns)) if weights is None else weights
-    boundary, border = np.zeros((count, 4 * space.n, v)), np.zeros((count, 4, v))
 
-    def add(sweep: Sweep, *_: Any) -> list[tuple[ndarray, Tensor, Tensor]]:
-        combination = torch.from_numpy(weights[sweep.elements])[:, :, None].to(sweep.device)
-        return [
-            (at, values[present], minus_mu[present]) for _, at, present, values, minus_mu in _parts(sweep, combination)
-        ]
+    def __init__(self, condenser: ElementCondenser, count: int):
+        nelems = len(condenser.space.grid.corners)
+        self.boundary = np.zeros((nelems, 4 * condenser.space.n, count))
+        self.multipliers = np.zeros((nelems, 4, count))
 
-    for parts in sweeps(elements, loads, add):
-        for at, values, minus_mu in parts:  # the elements of a part are distinct
-            boundary[at] += values.cpu().numpy()
-            border[at] += minus_mu.cpu().numpy()
-    own = np.zeros(count, dtype=bool)
-    own[elements] = True
-    _recover_interiors(ElementCondenser(space, fine_form, loads), weights * own[:, None], boundary, border, out)
-    return out
+    def add(self, parts: list[tuple[ndarray, ndarray, ndarray]]) -> None:
+        """Add what `listed` gives; the elements of a part are distinct."""
+        for at, boundary, multipliers in parts:
+            self.boundary[at] += boundary
+            self.multipliers[at] += multipliers
 
 
-def _recover_interiors(
-    condenser: ElementCondenser, weights: ndarray, boundary: ndarray, border: ndarray, out: ndarray
-) -> None:
-    space = condenser.space
-    chunk = max(1, 2**22 // (condenser.columns + 4 * space.n) ** 2)
-    for start in range(0, len(boundary), chunk):
-        at = np.arange(start, min(start + chunk, len(boundary)))
-        values = interior_values(
-            condenser,
-            at,
-            condenser.condense(at, keep=True)[1],
-            torch.from_numpy(boundary[at]),
-            torch.from_numpy(border[at]),
-            torch.from_numpy(weights[at])[:, :, None],
-        )
-        out[space.refinement.nodes[at]] = values[:, :, 0].cpu().numpy()
+def listed(solved: Solved) -> list[tuple[ndarray, ndarray, ndarray]]:
+    """Elements, boundary values and multipliers of all parts, on the CPU."""
+    return [(part.elements, part.boundary.cpu().numpy(), part.multipliers.cpu().numpy()) for part in parts_of(solved)]
 
 
 def interior_values(
-    condenser: ElementCondenser,
-    elements: ndarray,
-    steps: list[Eliminated],
-    boundary: Tensor,
-    border: Tensor,
-    weights: Tensor,
-) -> Tensor:
-    """Nodal values ``(k, (n + 1)**2, v)`` on elements, from those around them and minus the multipliers at their
-    corners.
+    condenser: ElementCondenser, row: Row, elements: ndarray, boundary: Tensor, multipliers: Tensor, weights: Tensor,
+    loads: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Nodal values ``(k, (n + 1)**2, v)`` on elements of a row, from those around them and the multipliers.
 
-    ``weights`` ``(k, loads, v)`` say how much of T's own load acts in each element. Without loads these are
-    a_T(lambda_j, .); then w - lambda_j sees no load inside T, and is what is recovered.
+    The load in each element is sum_j weights[j] a_T(lambda_j, .), weights ``(k, 4, v)``, plus ``loads``
+    ``(k, (n + 1)**2, v)``. Of the former w - sum_j weights[j] lambda_j sees nothing inside T, and is what is recovered.
     """
-    boundary, border, weights = (part.to(condenser.device) for part in (boundary, border, weights))
-    if not condenser.uniform:
-        border = border * torch.from_numpy(condenser.space.averages[elements][:, CORNERS]).to(border)[:, :, None]
-    if condenser.columns > 4:
-        return condenser.interior(elements, steps, boundary, torch.cat([border, weights], dim=1))
     hats = torch.from_numpy(tensor(hat_values(condenser.space.n), 2).T).to(boundary)
-    values = condenser.interior(elements, steps, boundary - condenser.hats @ weights[:, CORNERS], border)
-    return values + hats @ weights
-
-
-def _parts(sweep: Sweep, combination: Tensor) -> Any:
-    """Every place (j, e) of the patches' block: the elements there, which patches have one, boundary values, and
-    border.
-    """
-    space, layout = sweep.space, sweep.layout
-    block = space.patches.cells[sweep.elements].reshape(-1, layout.height, layout.height)
-    for j in range(layout.height):
-        strip = StripValues(sweep, j, combination)
-        for e in range(layout.height):
-            present = np.flatnonzero(block[:, e, j] >= 0)
-            if len(present):
-                yield (
-                    (j, e),
-                    block[present, e, j],
-                    torch.from_numpy(present).to(sweep.device),
-                    strip.boundary(e),
-                    strip.border(e),
-                )
+    steps = row.steps_of(elements)
+    halves = None if loads is None else condenser.load(elements, steps, loads)[1]
+    below = boundary - condenser.hats @ weights[:, CORNERS]
+    return condenser.interior(elements, steps, below, multipliers, halves) + hats @ weights
 
 
 def explicit_correctors(
-    sweep: Sweep, rows: dict[int, Row], condenser: ElementCondenser
+    solved: Solved, rows: dict[int, Row], condenser: ElementCondenser
 ) -> tuple[ndarray, ndarray, ndarray]:
-    """Elements of a sweep, the fine nodes of their patches ``(B, nodes)`` (-1 outside) and the correctors there."""
-    space, layout = sweep.space, sweep.layout
+    """Elements of a sweep, the fine nodes of their patches ``(B, nodes)`` (-1 outside) and the correctors there.
+
+    For the four loads a_T(lambda_j, .).
+    """
+    sweep, layout = solved.sweep, solved.sweep.layout
     n, width, count = layout.n, layout.height * layout.n + 1, len(sweep.elements)
-    identity = torch.eye(layout.loads, dtype=torch.float64, device=sweep.device).expand(count, -1, -1)
+    identity = torch.eye(4, dtype=torch.float64, device=sweep.device).expand(count, -1, -1)
     nodes = np.full((count, width, width), -1)
-    values = np.zeros((count, width, width, layout.loads))
-    for (j, e), at, present, boundary, border in _parts(sweep, identity):
-        own = identity if (j, e) == (layout.ell, layout.ell) else torch.zeros_like(identity)
-        row = rows[sweep.box.origin[0] + e]
-        inside = interior_values(condenser, at, row.steps_of(at), boundary[present], border[present], own[present])
-        patch = present.cpu().numpy()[:, None, None]
-        y, x = (part[None] for part in np.mgrid[e * n : (e + 1) * n + 1, j * n : (j + 1) * n + 1])
-        nodes[patch, y, x] = space.refinement.nodes[at].reshape(-1, n + 1, n + 1)
-        values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, layout.loads)
-    return sweep.elements, nodes.reshape(count, -1), values.reshape(count, -1, layout.loads)
+    values = np.zeros((count, width, width, 4))
+    for part in parts_of(solved):
+        (j, e), own = part.place, identity if part.place == (layout.ell, layout.ell) else torch.zeros_like(identity)
+        inside = interior_values(
+            condenser,
+            rows[sweep.box.origin[0] + e],
+            part.elements,
+            part.boundary,
+            part.multipliers,
+            own[: len(part.present)],
+        )
+        patch = part.present[:, None, None]
+        y, x = (grid[None] for grid in np.mgrid[e * n : (e + 1) * n + 1, j * n : (j + 1) * n + 1])
+        nodes[patch, y, x] = sweep.space.refinement.nodes[part.elements].reshape(-1, n + 1, n + 1)
+        values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, 4)
+    return sweep.elements, nodes.reshape(count, -1), values.reshape(count, -1, 4)

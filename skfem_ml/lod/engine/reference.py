@@ -43,10 +43,14 @@ class ReferenceEngine:
         The space.
     fine_form
         The form with its coefficients.
+    memory
+        Bytes of factorised patches to hold for later calls; 0 for none.
     """
 
-    def __init__(self, space: Discretisation, fine_form: FineForm):
-        self.space, self.fine_form = space, fine_form
+    def __init__(self, space: Discretisation, fine_form: FineForm, memory: int = 0):
+        self.space, self.fine_form, self.memory = space, fine_form, memory
+        self._held: dict[int, PatchProblem] = {}
+        self._bytes = 0
         self.projector = space.interpolation.local(space.n, space.grid.dim)
         self.hats = tensor(hat_values(space.n), space.grid.dim)  # (2**d, (n+1)**d)
 
@@ -56,37 +60,46 @@ class ReferenceEngine:
         ``loads`` are functionals on T, ``(nelems, (n + 1)**d, columns)``; without them they are a_T(lambda_j, .), and
         the rows are the local matrix S_T.
         """
-        for T, patch, g, w in self._solved(elements, loads):
-            residual = -(patch.stiffness @ w)
-            residual[patch.own] += g
-            on_coarse = self.space.prolongation[patch.nodes].T @ residual  # (coarse.N, columns)
+        for T, problem in self._problems(elements):
+            g = problem.own if loads is None else loads[T]
+            residual = -(problem.patch.stiffness @ problem.solve(problem.on_patch(g)))
+            residual[problem.patch.own] += g
+            on_coarse = self.space.prolongation[problem.patch.nodes].T @ residual  # (coarse.N, columns)
             rows = self.space.patches.nodes[T]
             yield np.array([T]), np.where(rows[:, None] >= 0, on_coarse[rows], 0)[None]
 
-    def correct(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
-        """Elements, the fine nodes of their patches ``(k, nodes)`` and the correctors there ``(k, nodes, columns)``."""
-        for T, patch, _, w in self._solved(elements, loads):
-            yield np.array([T]), patch.nodes[None], w[None]
+    def correct(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
+        """Elements, fine nodes of their patches ``(k, nodes)`` and Q_T lambda_j there ``(k, nodes, 2**d)``."""
+        for T, problem in self._problems(elements):
+            yield np.array([T]), problem.patch.nodes[None], problem.solve(problem.on_patch(problem.own))[None]
 
-    def correct_sum(self, elements: ndarray, loads: ndarray | None, weights: ndarray | None) -> ndarray:
-        """The sum of all correctors on the fine mesh, ``(fine.N,)``; columns weighted by ``(nelems, columns)``."""
-        total = np.zeros(self.space.fine_grid.mesh.p.shape[1])
-        for T, patch, _, w in self._solved(elements, loads):
-            total[patch.nodes] += w.sum(axis=1) if weights is None else w @ weights[T]
+    def correct_sum(self, elements: ndarray, weights: ndarray, loads: ndarray | None = None) -> ndarray:
+        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, v)``.
+
+        ``weights`` are ``(nelems, 2**d, v)``; ``loads``, the functionals f on T, ``(nelems, (n + 1)**d, v)``.
+        """
+        total = np.zeros((self.space.fine_grid.mesh.p.shape[1], weights.shape[2]))
+        for T, problem in self._problems(elements):
+            g = problem.own @ weights[T] + (0 if loads is None else loads[T])
+            total[problem.patch.nodes] += problem.solve(problem.on_patch(g))
         return total
 
-    def _solved(self, elements: ndarray, loads: ndarray | None) -> Iterator[tuple[int, Patch, ndarray, ndarray]]:
-        for block, index_of, matrices in self._blocks(elements):
-            for T in block:
-                g = (
-                    loads[T]
-                    if loads is not None
-                    else self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
-                )
-                patch = self._patch(T, index_of, matrices)
-                full = np.zeros((len(patch.nodes), g.shape[1]))
-                full[patch.own] = g
-                yield T, patch, g, self.solve(patch, full)
+    def _problems(self, elements: ndarray) -> Iterator[tuple[int, PatchProblem]]:
+        """The factorised problem of every element: those that are held, and others, made for it."""
+        here = np.array([T in self._held for T in elements.tolist()], dtype=bool)
+        yield from ((T, self._held[T]) for T in elements[here].tolist())
+        for block, index_of, matrices in self._blocks(elements[~here]):
+            for T in block.tolist():
+                own = self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                problem = PatchProblem(self._patch(T, index_of, matrices), own)
+                if self._bytes + problem.bytes <= self.memory:
+                    self._bytes, self._held[T] = self._bytes + problem.bytes, problem
+                yield T, problem
+
+    @property
+    def patches(self) -> int:
+        """How many patches are held."""
+        return len(self._held)
 
     def with_adjoints(
         self, elements: ndarray, gradients: ndarray
@@ -97,17 +110,13 @@ class ReferenceEngine:
         a(v, z_j) = a(v, Lambda_j) for all v there; all three are nodal values ``(nodes, 2**d)`` on the patch.
         """
         rows, count = self.space.patches.nodes, gradients.shape[2]
-        for block, index_of, matrices in self._blocks(elements):
-            for T in block:
-                patch = self._patch(T, index_of, matrices)
-                coarse = np.zeros((self.space.prolongation.shape[1], count))
-                coarse[rows[T][rows[T] >= 0]] = gradients[T][rows[T] >= 0]
-                tested = self.space.prolongation[patch.nodes] @ coarse
-                right = np.zeros((len(patch.nodes), 2 * count))
-                right[patch.own, :count] = self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
-                right[:, count:] = patch.stiffness @ tested
-                solved = self.solve(patch, right)
-                yield T, patch, solved[:, :count], tested, solved[:, count:]
+        for T, problem in self._problems(elements):
+            patch = problem.patch
+            coarse = np.zeros((self.space.prolongation.shape[1], count))
+            coarse[rows[T][rows[T] >= 0]] = gradients[T][rows[T] >= 0]
+            tested = self.space.prolongation[patch.nodes] @ coarse
+            solved = problem.solve(np.hstack([problem.on_patch(problem.own), patch.stiffness @ tested]))
+            yield T, patch, solved[:, :count], tested, solved[:, count:]
 
     def _blocks(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
         """Runs of elements with the element matrices their patches need: numbers of the cells in them, and matrices."""
@@ -151,28 +160,51 @@ class ReferenceEngine:
             position[np.flatnonzero(coarse == T)[0]],
         )
 
-    def solve(self, patch: Patch, right: ndarray) -> ndarray:
-        """w in W(N^l(T)) with a(w, v) = the functional ``right`` ``(nodes, columns)`` at all v in W(N^l(T))."""
-        w = np.zeros_like(right)
+
+class PatchProblem:
+    """A factorised patch: w in W(N^l(T)) with a(w, v) = g(v) for all v in W(N^l(T)), for any g.
+
+    ``own`` are the loads a_T(lambda_j, .) on T, ``((n + 1)**d, 2**d)``; ``bytes`` is about what is held.
+    """
+
+    def __init__(self, patch: Patch, own: ndarray):
+        self.patch, self.own, self.bytes = patch, own, 0
         if len(patch.free):
             with one_thread():
-                w[patch.free] = self._free_values(patch, right[patch.free])
-        return w
+                self._factorise()
 
-    def _free_values(self, patch: Patch, right: ndarray) -> ndarray:
+    def _factorise(self) -> None:
+        patch = self.patch
         C = patch.constraints[:, patch.free].toarray()
-        C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
+        self.constraints = C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
         K = patch.stiffness[patch.free][:, patch.free]
         if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
             row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see
             K = K + K.diagonal().max() * (row.T @ row)
+        options = {"SymmetricMode": True}
         try:
-            factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}, diag_pivot_thresh=0)
+            self.factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options=options, diag_pivot_thresh=0)
         except RuntimeError as error:
             raise not_elliptic() from error
-        solved = factor.solve(np.column_stack([C.T, right]))
-        responses, w_free = solved[:, : len(C)], solved[:, len(C) :]
-        return w_free - responses @ _multipliers(C @ responses, C @ w_free)
+        self.responses = self.factor.solve(C.T.copy())
+        self.gram = C @ self.responses
+        stored = self.factor.nnz + patch.stiffness.nnz + 2 * patch.constraints.nnz + 2 * C.size
+        self.bytes = 16 * stored
+
+    def on_patch(self, g: ndarray) -> ndarray:
+        """A functional on T ``((n + 1)**d, v)`` as one on the patch, ``(nodes, v)``."""
+        out = np.zeros((len(self.patch.nodes), g.shape[1]))
+        out[self.patch.own] = g
+        return out
+
+    def solve(self, right: ndarray) -> ndarray:
+        """The solutions for functionals ``(nodes, v)``."""
+        w, free = np.zeros_like(right), self.patch.free
+        if len(free):
+            with one_thread():
+                plain = self.factor.solve(right[free])
+                w[free] = plain - self.responses @ _multipliers(self.gram, self.constraints @ plain)
+        return w
 
 
 def _multipliers(gram: ndarray, right: ndarray) -> ndarray:

@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, Workspace
+from skfem_ml.lod.engine.bordered import Eliminated, Workspace, chosen
 from skfem_ml.lod.engine.elements import ElementCondenser
 from skfem_ml.lod.engine.lattice import Box, Lattice
 from skfem_ml.lod.engine.stacks import Block, Stack, condense_stacks
@@ -39,14 +39,17 @@ class Row:
             sparse = matrices.new_zeros(len(elements), *matrices.shape[1:])
             sparse[torch.from_numpy(columns).to(matrices.device)] = matrices
             matrices = sparse
-        self.matrices = matrices
-        self.loaded = condenser.loaded_rows(matrices)
+        self.matrices, self._condenser = matrices, condenser
+
+    def own_loads(self, columns: ndarray) -> Tensor:
+        """a_T(lambda_j, .) for the elements in some columns, condensed, ``(k, 4 n + 8, 4)``."""
+        return self._condenser.own_loads(self.matrices[torch.from_numpy(columns).to(self.matrices.device)])
 
     def steps_of(self, elements: ndarray) -> list[Eliminated]:
         """The elimination steps of some of its elements (where they were kept)."""
         order = np.argsort(self.elements)
-        at = torch.from_numpy(order[np.searchsorted(self.elements, elements, sorter=order)]).to(self.matrices.device)
-        return [Eliminated(*(part[at] for part in step)) for step in self._steps]
+        at = order[np.searchsorted(self.elements, elements, sorter=order)]
+        return [chosen(step, at) for step in self._steps]
 
 
 class Tower:
@@ -86,8 +89,7 @@ def tower_stack(n: int, ell: int) -> Stack:
 class PatchLayout:
     """The strips of a patch, and the order of its columns.
 
-    A patch has the constraints line by line, with the loads after those of the right line of its middle strip: so the
-    columns that a line has met in a sweep from the left are always the first ones.
+    A patch has the constraints line by line: the columns that a line has met in a sweep are the first ones.
 
     Parameters
     ----------
@@ -95,45 +97,30 @@ class PatchLayout:
         Fine cells along a coarse edge, and localisation parameter.
     rim
         Whether unknowns on the rim of patches are kept (where a natural boundary runs along it) or are all fixed.
-    loads
-        Columns of loads.
     """
 
-    def __init__(self, n: int, ell: int, rim: bool, loads: int):
-        self.n, self.ell, self.rim, self.loads = n, ell, rim, loads
+    def __init__(self, n: int, ell: int, rim: bool):
+        self.n, self.ell, self.rim = n, ell, rim
         self.height, self.nodes = 2 * ell + 1, 2 * ell + 2
         levels = (0, ell, ell + 1, self.height) if rim else (ell, ell + 1)
-        self.strip = Stack(n, self.height, levels, (), loads, 0 if rim else 1)
+        self.strip = Stack(n, self.height, levels, (), 0 if rim else 1)
         self.lines = range(0, self.nodes) if rim else range(1, self.height)
-        self.columns = self.nodes**2 + loads
-
-    def constraints_of_line(self, line: int) -> int:
-        """Where the constraints of a line start among the columns."""
-        return line * self.nodes + (self.loads if line > self.ell + 1 else 0)
+        self.columns = self.nodes**2
 
     def columns_met(self, line: int) -> int:
         """How many columns a sweep from the left has met when it eliminates the line."""
-        line = min(line + 1, self.height)
-        return self.constraints_of_line(line) + self.nodes + (self.loads if line == self.ell + 1 else 0)
+        return (min(line + 1, self.height) + 1) * self.nodes
 
-    def columns_of_strip(self, j: int) -> list[tuple[slice, slice]]:
-        """Columns which the j-th strip has, and their places in the condensed strip, in contiguous pieces."""
-        start, left, right = self.strip.constraints_at, self.constraints_of_line(j), self.constraints_of_line(j + 1)
-        if j == self.ell:  # the loads come after its right nodes
-            together = 2 * self.nodes + self.loads
-            return [(slice(left, left + together), slice(start, start + together))]
-        if right == left + self.nodes:
-            return [(slice(left, left + 2 * self.nodes), slice(start, start + 2 * self.nodes))]
-        return [
-            (slice(left, left + self.nodes), slice(start, start + self.nodes)),
-            (slice(right, right + self.nodes), slice(start + self.nodes, start + 2 * self.nodes)),
-        ]
+    def columns_of_strip(self, j: int) -> tuple[slice, slice]:
+        """Columns which the j-th strip has, and their places in the condensed strip."""
+        start = self.strip.constraints_at
+        return slice(j * self.nodes, (j + 2) * self.nodes), slice(start, start + 2 * self.nodes)
 
 
 @cache
-def patch_layout(n: int, ell: int, rim: bool, loads: int) -> PatchLayout:
+def patch_layout(n: int, ell: int, rim: bool) -> PatchLayout:
     """The layout with these parameters: one serves every row of patches."""
-    return PatchLayout(n, ell, rim, loads)
+    return PatchLayout(n, ell, rim)
 
 
 class Strips:
@@ -143,6 +130,10 @@ class Strips:
     ----------
     step
         ``(columns of the block, ...)``; its Schur complement is what patches are made of.
+    free
+        Which of the eliminated unknowns are free, ``(columns of the block, inner)``.
+    middle
+        The row of elements whose patches these are.
     towers
         The lower and the upper towers, None where the block leaves the grid.
     """
@@ -155,12 +146,12 @@ class Strips:
         towers: tuple[Tower | None, Tower | None],
         workspace: Workspace,
     ):
-        self.layout, self.box, self.towers = layout, box, towers
+        self.layout, self.box, self.middle, self.towers = layout, box, middle, towers
         ell, n = layout.ell, layout.n
         arms = [tower.matrices if tower is not None else None for tower in towers]
-        blocks = [Block(0, ell, arms[0]), Block(ell, 1, middle.matrices, middle.loaded), Block(ell + 1, ell, arms[1])]
-        free = np.repeat(box.level[list(layout.strip.inner_levels)].T, n - 1, axis=1)
-        self.step = condense_stacks(layout.strip, blocks, box.origin[1], free, workspace, middle.matrices.device)
+        blocks = [Block(0, ell, arms[0]), Block(ell, 1, middle.matrices), Block(ell + 1, ell, arms[1])]
+        self.free = np.repeat(box.level[list(layout.strip.inner_levels)].T, n - 1, axis=1)
+        self.step = condense_stacks(layout.strip, blocks, box.origin[1], self.free, workspace, middle.matrices.device)
 
     @property
     def schur(self) -> Tensor:

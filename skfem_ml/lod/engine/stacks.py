@@ -1,4 +1,4 @@
-"""Upright stacks of coarse elements, condensed onto their outer sides: towers of ell, and strips of 2 ell + 1."""
+"""Upright stacks of coarse elements, condensed onto their sides (5): towers of ell, strips of 2 ell + 1."""
 
 from __future__ import annotations
 
@@ -25,23 +25,19 @@ CHUNK_BYTES = 2**22  # stacks condensed at a time: they should stay in the cache
 
 
 class Block(NamedTuple):
-    """A layer of a stack: ``size`` elements from element ``start`` on, in every column of the coarse grid (or nothing).
-
-    ``loaded`` are its rows against the loads, ``(columns of the grid, rows, loads)``, for the layer that carries them.
-    """
+    """A layer of a stack: ``size`` elements from element ``start`` on, in every column of the grid (or nothing)."""
 
     start: int
     size: int
     matrices: Tensor | None
-    loaded: Tensor | None = None
 
 
 class Stack:
     """The order of unknowns and columns in the bordered matrix of a stack of elements.
 
     First the unknowns on the level edges ``inner`` between its blocks, which are eliminated; then those of the left
-    line, the right line and the level edges ``outer``; constraints at the left and the right coarse nodes; ``loads``;
-    and functionals at the left and the right nodes. A single element is a stack with its two level edges as outer ones.
+    line, the right line and the level edges ``outer``; constraints at the left and the right coarse nodes; and
+    functionals at the left and the right nodes. A single element is a stack with its two level edges as outer ones.
 
     Parameters
     ----------
@@ -51,36 +47,30 @@ class Stack:
         Elements in the stack.
     inner, outer
         Levels (0: below the first element) whose edges are eliminated, and kept; unknowns on others are fixed.
-    loads
-        Columns of loads.
     cut
         1 to leave out the ends of the lines, which are fixed; else 0.
     """
 
-    def __init__(
-        self, n: int, height: int, inner: tuple[int, ...], outer: tuple[int, ...] = (), loads: int = 0, cut: int = 0
-    ):
+    def __init__(self, n: int, height: int, inner: tuple[int, ...], outer: tuple[int, ...] = (), cut: int = 0):
         self.n, self.height, self.inner_levels, self.outer_levels, self.cut = n, height, inner, outer, cut
-        self.nodes, self.loads = height + 1, loads
+        self.nodes = height + 1
         self.line = height * n + 1 - 2 * cut
         self.inner = len(inner) * (n - 1)
         self.constraints_at = 2 * self.line + len(outer) * (n - 1)  # places after the inner ones are gone
-        self.loads_at = self.constraints_at + 2 * self.nodes
-        self.functionals_at = self.loads_at + loads
+        self.functionals_at = self.constraints_at + 2 * self.nodes
         self.kept = self.functionals_at + 2 * self.nodes
         self.size = self.inner + self.kept
-        self._places: dict[tuple[int, int], tuple[Tensor, ...]] = {}
+        self._places: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def places(self, start: int, size: int) -> tuple[Tensor, ...]:
-        """Of a block of elements: its rows, and flat places of rows by rows, rows by loads, loads by rows."""
+    def places(self, start: int, size: int) -> tuple[Tensor, Tensor]:
+        """Of a block of elements: its rows, and the flat places of rows by rows."""
         if (start, size) not in self._places:
-            rows, loads, width = self.rows(start, size), self.load_rows(), self.size + 1
-            pairs = ((rows, rows), (rows, loads), (loads, rows))
-            self._places[start, size] = rows, *(flat_index(i, j, width) for i, j in pairs)
+            rows = self.rows(start, size)
+            self._places[start, size] = rows, flat_index(rows, rows, self.size + 1)
         return self._places[start, size]
 
     def rows(self, start: int, size: int) -> Tensor:
-        """Places of all but the loads of a block of elements in the matrix of the stack; ``self.size``: left out."""
+        """Places of a block of elements in the matrix of the stack; ``self.size``: left out."""
         y = start * self.n + np.arange(size * self.n + 1) - self.cut
         line = np.where((y >= 0) & (y < self.line), self.inner + y, self.size)
         right = np.where(line < self.size, line + self.line, self.size)
@@ -100,15 +90,11 @@ class Stack:
             return self.inner + 2 * self.line + self.outer_levels.index(level) * (self.n - 1) + edge
         return np.full(self.n - 1, self.size)
 
-    def load_rows(self) -> Tensor:
-        """Places of the loads."""
-        return self.inner + self.loads_at + torch.arange(self.loads)
-
 
 def condense_stacks(
     stack: Stack, blocks: list[Block], first: int, free: ndarray, workspace: Workspace | None, device: torch.device
 ) -> Eliminated:
-    """Stacks in the columns ``first``, first + 1, ... of the coarse grid, with the inner level edges eliminated.
+    """Stacks in the columns ``first``, first + 1, ... of the coarse grid, with the inner level edges eliminated by (1).
 
     Of the Schur complement of strips, blocks above the diagonal (left line, right line, rest) are left undefined.
 
@@ -146,12 +132,7 @@ def _add_block(stack: Stack, matrix: Tensor, block: Block, first: int) -> None:
     if start >= stop:
         return
     target = matrix[start - first : stop - first]
-    rows, square, beside, below = (part.to(matrix.device) for part in stack.places(block.start, block.size))
-    scatter_add(target, square, block.matrices[start:stop, : len(rows), : len(rows)])
-    if block.loaded is not None:
-        given = block.loaded[start:stop]
-        scatter_add(target, beside, given)
-        scatter_add(target, below, given.mT)
+    scatter_add(target, stack.places(block.start, block.size)[1].to(matrix.device), block.matrices[start:stop])
 
 
 def _eliminate_levels(stack: Stack, matrix: Tensor, schur: Tensor, factor: Tensor, coupling: Tensor) -> None:

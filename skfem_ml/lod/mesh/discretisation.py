@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, Mesh
 from skfem.assembly import Dofs
 
-from skfem_ml.checks import whole
+from skfem_ml import checks
 from skfem_ml.lod.mesh.boundary import DirichletPart
 from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
@@ -47,15 +47,15 @@ class Discretisation:
             self.fine_mesh = fine if isinstance(fine, Mesh) else fine.mesh
             self.n = self.refinement.n
         else:
-            self.n = whole("refine", refine, 1)
-        self.m = self.n if cells is None else whole("cells", cells, 1)
+            self.n = checks.whole(refine, "refine", 1)
+        self.m = self.n if cells is None else checks.whole(cells, "cells", 1)
         if self.n % self.m:
             raise ValueError(f"cells: expected a divisor of refine = {self.n}, got {self.m}")
-        self.ell = min(whole("ell", ell, 1), max(max(self.grid.shape) - 1, 1))
+        self.ell = min(checks.whole(ell, "ell", 1), max(max(self.grid.shape) - 1, 1))
         self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
         self.interpolation = find_interpolation(interpolation)
         self.patches = Patches(self.grid, self.ell)
-        self.device, self.workers = device, whole("workers", workers, 1)
+        self.device, self.workers = device, checks.whole(workers, "workers", 1)
 
     @cached_property
     def fine_mesh(self) -> Mesh:

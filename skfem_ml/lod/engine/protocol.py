@@ -1,0 +1,133 @@
+"""What an engine is, which one computes the correctors, and what is collected from any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy import ndarray
+from scipy.sparse import coo_matrix, csr_matrix
+
+from skfem_ml.lod.engine.reference import ReferenceEngine
+from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.progress import Progress, bar
+
+FOLD = 2**24  # entries collected before they are summed: bounds the memory
+Batch = TypeVar("Batch", bound=tuple)
+
+
+class Engine(Protocol):
+    """Solves the corrector problems of one form with its coefficients: find w in W(N^l(T)) with a(w, .) = g_T.
+
+    An engine is made once for a form and asked many times; what it holds within its bound of memory is not factorised
+    again. ``elements`` are numbers of coarse elements; results come in any order.
+    """
+
+    def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:
+        """Pairs of elements and their rows g_T(lambda_i) - a(w_T, lambda_i), ``(k, (2 ell + 2)**d, v)``.
+
+        g_T is ``loads[T]`` on the nodes of T, ``(nelems, (n + 1)**d, v)``; without loads a_T(lambda_j, .): the local
+        matrix S_T.
+        """
+
+    def correct(self, elements: ndarray) -> Iterator[tuple[ndarray, ndarray, ndarray]]:
+        """Elements, fine nodes of their patches ``(k, nodes)``, -1 outside, and Q_T lambda_j there ``(., ., 2**d)``."""
+
+    def correct_sum(self, elements: ndarray, weights: ndarray, loads: ndarray | None = None) -> ndarray:
+        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, v)``.
+
+        ``weights`` are ``(nelems, 2**d, v)``; ``loads``, the functionals f on T, ``(nelems, (n + 1)**d, v)``.
+        """
+
+    @property
+    def patches(self) -> int:
+        """How many factorised patches are held."""
+
+
+EngineFactory = Callable[[Discretisation, FineForm, int], Engine]
+"""``factory(space, fine_form, memory) -> Engine``: what ``LOD(engine=...)`` takes; memory in bytes."""
+
+
+def reference(space: Discretisation, fine_form: FineForm, memory: int = 0) -> Engine:
+    """The engine of sparse Schur complements: lines, quads and hexes; see `ReferenceEngine`."""
+    return ReferenceEngine(space, fine_form, memory)
+
+
+def condensation(space: Discretisation, fine_form: FineForm, memory: int = 0) -> Engine:
+    """The fast engine on quads; see `CondensationEngine`. Raises ValueError where it does not apply."""
+    _require_quads(space)
+    from skfem_ml.lod.engine.condensation import CondensationEngine  # here, since it loads torch
+
+    return CondensationEngine(space, fine_form, memory)
+
+
+ENGINES: dict[str, EngineFactory] = {"condensation": condensation, "reference": reference}
+
+
+def find_engine(choice: str | EngineFactory, space: Discretisation) -> EngineFactory:
+    """The factory of that name, the fast one where it applies for "auto", or the one given.
+
+    Raises ValueError for an unknown name and for the fast engine where it does not apply.
+    """
+    if callable(choice):
+        return choice
+    if choice == "auto":
+        return condensation if _condenses(space) else reference
+    if choice not in ENGINES:
+        raise ValueError(f"engine: expected auto, {', '.join(ENGINES)} or a factory of engines, got {choice!r}")
+    if choice == "condensation":
+        _require_quads(space)
+    return ENGINES[choice]
+
+
+def _condenses(space: Discretisation) -> bool:
+    return space.grid.dim == 2 and space.n > 1
+
+
+def _require_quads(space: Discretisation) -> None:
+    if not _condenses(space):
+        raise ValueError(
+            f"engine: expected quads with refine > 1 for the condensation engine, got dimension {space.grid.dim} "
+            f'and refine = {space.n}; use engine="auto" or "reference"'
+        )
+
+
+def progress_over(batches: Iterable[Batch], total: int, progress: bool | Progress) -> Iterator[Batch]:
+    """Pass batches on, whose first entry lists elements, and tell how many of ``total`` are done."""
+    if progress is False:
+        yield from batches
+        return
+    done = 0
+    with bar() if progress is True else nullcontext(progress) as tell:
+        for batch in batches:
+            done += len(batch[0])
+            tell(done, total, "correctors")
+            yield batch
+
+
+def corrector_matrix(space: Discretisation, engine: Engine, progress: bool | Progress) -> csr_matrix:
+    """Q ``(fine.N, coarse.N)``: the sum over T of Q_T lambda_j on the fine mesh, for every coarse node j."""
+    shape = (space.fine_mesh.p.shape[1], space.coarse.N)
+    total, parts, held = csr_matrix(shape), [], 0
+    elements = space.in_rows(space.all_elements)
+    for done, nodes, values in progress_over(engine.correct(elements), len(elements), progress):
+        parts.append(_entries(nodes, space.grid.corners[done], values))
+        held += len(parts[-1][0])
+        if held > FOLD:
+            total, parts, held = total + _folded(parts, shape), [], 0
+    return total + _folded(parts, shape) if parts else total
+
+
+def _entries(nodes: ndarray, corners: ndarray, values: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """Values, rows and columns of correctors ``(k, nodes, corners)``; nodes outside the domain are -1."""
+    used = np.broadcast_to((nodes >= 0)[:, :, None], values.shape) & (values != 0)
+    rows, columns = np.broadcast_arrays(nodes[:, :, None], corners[:, None])
+    return values[used], rows[used], columns[used]
+
+
+def _folded(parts: list[tuple[ndarray, ndarray, ndarray]], shape: tuple[int, int]) -> csr_matrix:
+    values, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return coo_matrix((values, (rows, columns)), shape=shape).tocsr()
