@@ -26,6 +26,7 @@ from skfem import (
 )
 
 from demos import eigen_networks, high_dimension
+from skfem_ml.baselines import eig_published, solver_published
 from skfem_ml.compare import Row, Table, compare
 from skfem_ml.pinn import eig_neural, eig_subspace, solver_elm, solver_pinn, solver_vpinn
 from skfem_ml.problems import Eigenproblem, Heat, dirichlet_laplacian, heat_box, report_matrix, report_start
@@ -75,13 +76,11 @@ def heat_solvers() -> dict[str, Callable]:
         "FEM P2 + CN, 200 cells": solver_fem(line(200), ElementLineP2(), scheme="cn", steps=2000),
         "FEM P2 + Gauss-4, 200 cells": solver_fem(line(200), ElementLineP2(), scheme="gauss4", steps=500),
         "FEM P2 + Gauss-4, 1000 cells": solver_fem(line(1000), ElementLineP2(), scheme="gauss4", steps=1000),
-        "net as published (SSBroyden, 1500 steps)": solver_pinn(
-            widths=(50, 20), activation="sigmoid", steps=1500, equation="as published"
-        ),
-        **seeded("PINN Adam, 10000 steps", solver_pinn, method="adam", steps=10000),
-        **seeded("PINN SOAP, 10000 steps", solver_pinn, method="soap", steps=10000),
-        **seeded("PINN L-BFGS, 5000 steps", solver_pinn, method="lbfgs", steps=5000),
-        **seeded("PINN Levenberg-Marquardt, 400 steps", solver_pinn, method="lm", steps=400),
+        "net as published (SSBroyden, 1500 steps)": solver_published(1500),
+        **seeded("PINN Adam, 10000 steps", solver_pinn, optimiser="adam", steps=10000),
+        **seeded("PINN SOAP, 10000 steps", solver_pinn, optimiser="soap", steps=10000),
+        **seeded("PINN L-BFGS, 5000 steps", solver_pinn, optimiser="lbfgs", steps=5000),
+        **seeded("PINN Levenberg-Marquardt, 400 steps", solver_pinn, optimiser="lm", steps=400),
         **seeded("PINN SSBroyden, 5000 steps", solver_pinn, steps=5000),
         **seeded("VPINN SSBroyden, 4000 steps", solver_vpinn, points=weak, times=14, steps=4000),
         **seeded("ELM, 400 features", solver_elm, features=400, points=30, times=30),
@@ -101,9 +100,7 @@ def matrix_solvers() -> dict[str, Callable]:
         "solve_ivp with projection": eig_flow(method="ivp", start=report_start()),
         **seeded("windowed networks", eig_neural, method="windowed"),
         **seeded("orthonormal network", eig_neural, method="orthonormal"),
-        "network as published, 6 runs of 20000 epochs": eig_neural(
-            method="as published", runs=6, epochs=20_000, start=report_start()
-        ),
+        "network as published, 6 runs of 20000 epochs": eig_published(runs=6, epochs=20_000, start=report_start()),
     }
 
 

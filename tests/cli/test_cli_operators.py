@@ -33,7 +33,7 @@ def test_train(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "mean relative residual" in result.stdout
     last = result.stdout.splitlines()[-1]
-    assert last == f'load it by: net, card = skfem_ml.fmm.networks.load_network("{tmp_path / "fmmnet.safetensors"}")'
+    assert last == f'load it by: skfem_ml.fmm.load_learned("{tmp_path / "fmmnet.safetensors"}")'
     assert {path.name for path in tmp_path.iterdir()} == {f"fmmnet.{s}" for s in ("safetensors", "json", "png")}
     net, card = load_network(tmp_path / "fmmnet.safetensors", N=64)
     content = json.loads((tmp_path / "fmmnet.json").read_text())

@@ -13,14 +13,24 @@ from skfem_ml.baselines import (
     ConvNet,
     solver_affine_ridge,
     solver_constant,
-    solver_h2,
-    solver_h2_ridge,
+    solver_conv,
     solver_kernel_ridge,
+    solver_mnn,
 )
 from skfem_ml.baselines.multiscale import Window
 from skfem_ml.compare import compare
-from skfem_ml.fmm import FMMNet, H2Operator, H2Skeleton, Recipe, solver_deep, solver_fmmnet
-from skfem_ml.fmm.networks import Learned, solver_conv, solver_mnn
+from skfem_ml.fmm import (
+    FMMNet,
+    H2Operator,
+    H2Skeleton,
+    Learned,
+    Recipe,
+    solver_deep,
+    solver_fmmnet,
+    solver_h2,
+    solver_h2_ridge,
+)
+from skfem_ml.learning.optim import adam
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import custom_kernel, custom_samples, transfer_samples
@@ -92,7 +102,8 @@ def test_networks_are_deterministic():
         (lambda: ConvNet((0,), generator=generator()), "expected positive sizes"),
         (lambda: MNNH2(64, generator=generator())(torch.ones(2, 65)), r"q: expected shape \(n, 64\)"),
         (lambda: ConvNet(generator=generator())(torch.ones(64)), r"q: expected shape \(n, N\)"),
-        (lambda: Recipe(optimiser="sgd"), "optimiser: expected 'adam' or 'soap'"),
+        (lambda: Recipe(optimiser="sgd"), "optimiser: expected one of 'adam', 'soap'"),
+        (lambda: Recipe(optimiser=adam(), rate=1e-2), "rate: expected None beside an Optimiser"),
         (lambda: Recipe(rate=0.0), "rate: expected None or a positive number, got 0.0"),
         (lambda: FNO(modes=0), "modes, width, depth: expected at least 1"),
         (lambda: solver_kernel_ridge(0), "centres: expected at least one"),

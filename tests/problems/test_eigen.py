@@ -68,13 +68,6 @@ def test_euler_as_in_the_report_has_the_errors_of_table_1():
     assert eigenvector_errors(pairs, largest).max() == pytest.approx(2.66e-7, rel=0.05)
 
 
-def test_the_published_network_ends_at_some_eigenvector_or_none():
-    pairs = eig_neural(method="as published", runs=2, epochs=300, lr=1e-2, start=report_start())(MATRIX)
-    assert len(pairs.values) == pairs.record["found"] <= 2
-    residual = report_matrix() @ pairs.vectors - pairs.vectors * pairs.values
-    assert (np.linalg.norm(residual, axis=0) < 0.03).all()
-
-
 def test_subspace_on_the_square():
     pairs = eig_subspace(6)(square_problem())
     assert abs(pairs.values / SQUARE - 1).max() < 1e-9
