@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -214,6 +215,27 @@ def test_definiteness_is_found_by_pivots_and_by_lanczos(size, monkeypatch):
         local = lod.local(diffusion, a=crossing_channels(lod.coefficient_mesh, contrast))
         S = lod.sum(local).tocsr()[free][:, free]
         assert is_definite(S) == (np.linalg.eigvalsh((S + S.T).toarray())[0] > 0)
+
+
+def test_a_singular_matrix_is_no_indefinite_one():
+    """Finding A4: where nothing is fixed constants are in the kernel of S, and nobody is warned."""
+    for size in (4, 6):
+        mesh = MeshQuad.init_tensor(np.linspace(0, 1, size), np.linspace(0, 1, 5))
+        lod = LOD(mesh, refine=4, ell=1, dirichlet=np.zeros(0, int))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            S = lod.assemble(diffusion, a=random_field(lod.coefficient_mesh, np.random.default_rng(size), 100))
+        assert abs(S.sum(axis=1)).max() < 1e-11 * abs(S).max()
+
+
+def test_threads_share_an_lod(lod, a):
+    """Finding G3: corrected loads of four threads on one LOD are those of one."""
+    fields = [a * (1 + k) ** np.linspace(0, 1, len(a)) for k in range(8)]
+    corrected = lambda field: lod.system(diffusion, a=field).load(unit_load, corrected=True)
+    wanted = [corrected(field) for field in fields]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(corrected, fields))
+    assert all(relative(x, y) < 1e-12 for x, y in zip(got, wanted, strict=True))
 
 
 def test_an_oscillating_load_is_told(lod, a):
