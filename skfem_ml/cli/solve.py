@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from skfem_ml.cli.cases import Case
+    from skfem_ml.cli.outputs import Outputs
     from skfem_ml.problems import Diffusion
     from skfem_ml.progress import Progress
     from skfem_ml.solutions import FEFunction
@@ -92,9 +92,7 @@ def solve(
         u = _on_fine(solve_it(case.problem), case)
         seconds = time.perf_counter() - start
         report(0, 1, "picture and files")
-        figure = _figure(case, u, f"{case.title}, {method.upper()}")
-        outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
-        outputs.write(outputs.names[1], lambda path: _vtu(path, u, case))
+        _write(case, u, f"{case.title}, {method.upper()}", outputs)
     solved = _summary(case, method, u, seconds)
     warnings = screen.warned.lines()
     text = "\n".join([*case.notes, *_lines(u, solved, ell), f"files: {', '.join(outputs.files().values())}"])
@@ -141,11 +139,15 @@ def _on_fine(u: FEFunction, case: Case) -> FEFunction:
     return FEFunction(basis, u(basis.doflocs), u.record)
 
 
-def _vtu(path: Path, u: FEFunction, case: Case) -> None:
+def _write(case: Case, u: FEFunction, title: str, outputs: Outputs) -> None:
+    """Picture and VTU."""
     from skfem_ml.cli.outputs import write_vtu
 
-    fields = {"u": u.y[u.basis.nodal_dofs[0]]}
-    write_vtu(path, u.basis.mesh, case.problem.a, fields, u.record.notes.get("cells"))
+    picture, vtu = outputs.names
+    figure = _figure(case, u, title)
+    outputs.write(picture, lambda path: figure.savefig(path, dpi=130))
+    fields, cells = {"u": u.y[u.basis.nodal_dofs[0]]}, u.record.notes.get("cells")
+    outputs.write(vtu, lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields, cells))
 
 
 def _figure(case: Case, u: FEFunction, title: str) -> Figure:

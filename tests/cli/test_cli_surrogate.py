@@ -173,7 +173,7 @@ def test_bad_input(ships, field, tmp_path):
         ([tmp_path / "m.safetensors", "--network", "cnn"], "--network: expected one of field, mlp"),
         ([tmp_path / "m.safetensors", "--steps", "0"], "--steps: expected a whole number >= 1, got 0"),
         ([tmp_path / "m.safetensors", "--ell", "0"], "--ell: expected a whole number >= 1"),
-        ([tmp_path / "m.safetensors", "--rate", "-1"], "--rate: expected a positive number, got -1.0"),
+        ([tmp_path / "m.safetensors", "--rate", "-1"], "--rate: expected a positive, finite number, got -1.0"),
     ]:
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
 

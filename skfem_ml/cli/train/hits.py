@@ -47,13 +47,13 @@ def hits(
     hits-SYSTEM/ there: a run that was stopped goes on, one with other options needs another folder. Ctrl-C writes the
     weights so far.
     """
+    from skfem_ml.checks import choice
     from skfem_ml.cli.outputs import Outputs
 
     scales = levels_of(levels)
     if steps < 1 or (starts is not None and starts < 1):
         raise ValueError(f"steps, starts: expected at least 1, got {steps} and {starts}")
-    if variant not in VARIANTS:
-        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
+    choice(variant, VARIANTS, "variant")
     source = stored(Path(system)) if Path(system).suffix else known(system, scales, starts, seed)
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])

@@ -65,8 +65,11 @@ class Plan:
 
     def require(self) -> None:
         """Raise ValueError for sizes that do not fit, before anything is computed."""
-        if not self.rate > 0:
-            raise ValueError(f"rate: expected a positive number, got {self.rate}")
+        from skfem_ml.checks import positive, whole
+
+        whole(self.coarse, "coarse", 1)
+        whole(self.steps, "steps", 1)
+        positive(self.rate, "rate")
         _ = self.lod
 
     def draw(self, index: int) -> ndarray:
@@ -111,9 +114,6 @@ def surrogate(
         raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
     if file.suffix != ".safetensors" or not file.parent.is_dir():
         raise ValueError(f"file: expected NAME.safetensors in a folder that exists, got {file}")
-    from skfem_ml.checks import whole
-
-    whole("coarse", coarse, 1), whole("steps", steps, 1)
     plan = Plan(coarse, refine, cells, ell, network, steps, rate, seed)
     plan.require()
     with TemporaryDirectory() as folder:
