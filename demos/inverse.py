@@ -17,8 +17,10 @@ Run: python -m demos.inverse
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,9 +29,11 @@ from numpy import ndarray
 from skfem import MeshQuad
 from torch import Tensor
 
-from demos.recover_coefficient import bump, field, measurements, null_model, recover, smooth
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD, Surrogate, coarse_solution, exact_matrices, surrogate_matrices
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # the demo beside this one, however this one is run
+from demos.recover_coefficient import bump, field, measurements, null_model, recover, smooth
 
 MODEL = "diffusion-q1-ell2-n8"
 LEVEL, REFINE, ELL = 4, 8, 2

@@ -22,6 +22,7 @@ from .learning import History as History
 from .learning import ModelMismatchError as ModelMismatchError
 from .learning import fit as fit
 from .lod import LOD as LOD
+from .lod import System as System
 from .lod import solver_coarse as solver_coarse
 from .lod import solver_lod as solver_lod
 from .lod.surrogate import Hybrid as Hybrid

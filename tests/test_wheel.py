@@ -1,9 +1,10 @@
-"""The wheel holds all that the program needs: built, installed on its own, and run from a folder of its own."""
+"""The wheel holds all that the program needs: built, installed on its own, and loaded from a folder of its own.
 
-import shutil
+The program itself is run from a wheel by ``test_documents.py``.
+"""
+
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,17 +12,13 @@ from skfem import MeshQuad
 
 from skfem_ml.lod import LOD, FieldNetwork, Surrogate
 from skfem_ml.lod.surrogate import setting
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import copy_sources, install_wheel
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """What a wheel is built from, with one more model."""
-    folder = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "skfem_ml", folder / "skfem_ml", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = copy_sources(tmp_path_factory.mktemp("source"))
     lod = LOD(MeshQuad().refined(1), refine=2, ell=1)
     net = FieldNetwork(2, 1, encoding=2, outer=1, width=2, generator=torch.Generator().manual_seed(0))
     Surrogate(net, setting(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
@@ -29,16 +26,8 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(source, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    for command in (
-        ["wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)],
-        ["install", "--no-deps", "--no-index", "--find-links", str(folder), "-t", str(folder / "site"), "skfem-ml"],
-    ):
-        done = subprocess.run([*pip, *command], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return folder / "site"
+def site(source, tmp_path_factory):
+    return install_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
 def run(site, code, cwd):
@@ -47,8 +36,8 @@ def run(site, code, cwd):
     return subprocess.run([sys.executable, "-I", "-c", script], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_files_in_the_wheel(installed, source):
-    names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
+def test_files_in_the_wheel(site, source):
+    names = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
     assert {"skfem_ml/py.typed", "skfem_ml/fields/inclusions.npy", "skfem_ml/fields/manifest.json"} <= names
     models = {path.relative_to(source).as_posix() for path in (source / "skfem_ml" / "models").rglob("*.safetensors")}
     assert "skfem_ml/models/lod/toy.safetensors" in models and models <= names
@@ -56,22 +45,12 @@ def test_files_in_the_wheel(installed, source):
     assert not any(name.startswith(("tests/", "demos/", "data/")) for name in names)
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["compare", "diffusion", "--quiet", "--ell", "1"]])
-def test_runs_from_the_wheel_alone(installed, tmp_path, command):
-    code = f"import skfem_ml\nassert skfem_ml.__file__.startswith({str(installed)!r})\n"
-    code += f"from skfem_ml.cli import main\nsys.argv = ['skfem-ml', *{command!r}]\nmain()"
-    done = run(installed, code, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if command[0] == "compare":
-        assert {path.suffix for path in tmp_path.rglob("diffusion.*")} == {".png", ".vtu", ".csv", ".md", ".json"}
-
-
-def test_a_model_of_the_wheel_loads_by_its_name(installed, tmp_path):
+def test_a_model_of_the_wheel_loads_by_its_name(site, tmp_path):
     done = run(
-        installed,
+        site,
         "from skfem_ml.lod.surrogate.model import Surrogate\nfrom skfem_ml.learning.storage import shipped\n"
         "assert Surrogate.load('toy').card['n'] == 2\n"
-        f"assert all(str(path).startswith({str(installed)!r}) for path in shipped('lod').values())",
+        f"assert all(str(path).startswith({str(site)!r}) for path in shipped('lod').values())",
         tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr

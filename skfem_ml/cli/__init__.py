@@ -1,4 +1,9 @@
-"""The command line ``skfem-ml``, thin over the library: ``compare``, ``train``, ``solve``, ``doctor``, ``demos``."""
+"""The command line ``skfem-ml``, thin over the library: `app` lists the commands, each in a file of its own.
+
+``run`` runs a comparison or a training and says what came of it; ``screen`` is all that is printed, ``errors`` how a
+command ends, ``options`` what several commands are asked, ``outputs`` how files are written, ``cases`` how a field
+becomes a problem, ``learned`` the surrogates beside it.
+"""
 
 from skfem_ml.cli.app import app, main
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from importlib import resources
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skfem import Mesh, MeshQuad
+from skfem import Basis, Mesh, MeshQuad
 
 from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
 from skfem_ml.coefficients.files import MESH_SUFFIXES
-from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, require_file
+from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, RASTER_SUFFIXES, require_file
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
 from skfem_ml.problems import Diffusion
@@ -50,7 +49,7 @@ class Case:
     refine: int
     title: str = ""
     notes: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 def read_case(path: Path | None, options: FieldOptions) -> Case:
@@ -60,6 +59,8 @@ def read_case(path: Path | None, options: FieldOptions) -> Case:
     """
     if path is not None and options.seed is not None:
         raise ValueError("seed: a field from a file is not drawn; leave out --seed or FIELD")
+    if path is not None:
+        _require_field(path)
     if path is not None and path.suffix.lower() in MESH_SUFFIXES:
         label, mesh, a = str(path), *_mesh_file(path, options)
         origin = "fine mesh: the file's own, values unchanged"
@@ -68,9 +69,29 @@ def read_case(path: Path | None, options: FieldOptions) -> Case:
         origin = "fine mesh: one cell per pixel, values unchanged"
     refine, chosen = _refinement(mesh, options)
     coarse = coarsened(mesh, refine)
-    dirichlet = None if options.dirichlet is None else [side.strip() for side in options.dirichlet.split(",")]
-    problem = Diffusion(mesh, a, f=options.load, dirichlet=dirichlet)
+    problem = Diffusion(mesh, a, f=options.load, dirichlet=_sides(mesh, options.dirichlet))
+    _require_free_node(problem, coarse, refine)
     return _described(Case(problem, coarse, refine), label, origin, chosen, options)
+
+
+def _require_field(path: Path) -> None:
+    """Raise OSError for what is no file, ValueError for one that no field is read from."""
+    require_file(path)
+    known = RASTER_SUFFIXES + MESH_SUFFIXES
+    if path.suffix.lower() not in known:
+        raise ValueError(f"{path}: expected a field as {', '.join(known)}, got {path.suffix or 'no suffix'}")
+
+
+def _sides(mesh: Mesh, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    sides, known = [side.strip() for side in text.split(",")], sorted(mesh.boundaries or ())
+    if not set(sides) <= set(known):
+        raise ValueError(
+            f"dirichlet: expected sides joined by commas, of {', '.join(known)}, got {text!r}; leave it out for u = 0 "
+            "on the whole boundary"
+        )
+    return sides
 
 
 def shipped_field() -> Path:
@@ -105,7 +126,6 @@ def _raster(path: Path | None, options: FieldOptions) -> tuple[str, Mesh, NDArra
     else:
         source = shipped_field() if path is None else path
         if source.suffix.lower() in IMAGE_SUFFIXES and (low is None or high is None):
-            require_file(source)
             raise ValueError(f"{source}: an image holds grey levels; give --low and --high, values of black and white")
         label = f"{SHIPPED} (shipped with the package)" if path is None else str(path)
         values = read_raster(source, options.origin, low, high, options.scale)
@@ -122,7 +142,6 @@ def _refuse_image_options(options: FieldOptions) -> None:
 def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
     if options.extent is not None:
         raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
-    require_file(path)
     try:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # meshio prints before it raises
             mesh = Mesh.load(str(path))
@@ -153,6 +172,22 @@ def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:
             f"coarse: {size} fine cells do not split into {options.coarse} coarse cells along x; expected " + wanted
         )
     return shape[0] // options.coarse, "--coarse"
+
+
+def _require_free_node(problem: Diffusion, coarse: Mesh, refine: int) -> None:
+    """Raise ValueError where all coarse nodes have boundary values: u_h = 0 would look like a solution."""
+    basis = Basis(coarse, coarse.elem())
+    if len(problem.dirichlet_dofs(basis)) < basis.N:
+        return
+    shape = box_lattice(problem.mesh).shape
+    smaller = [str(n) for n in refinements(shape) if n < refine and n <= min(shape) // 2]
+    remedy = (
+        f"a smaller one: {', '.join(smaller)}" if smaller else "a field of more cells, or fewer sides of --dirichlet"
+    )
+    raise ValueError(
+        f"refine: expected coarse cells with a node off the Dirichlet part, got {_size(coarse)} coarse cells of "
+        f"{refine} fine ones along an edge, all of whose nodes are on it, so that u_h = 0; take {remedy}"
+    )
 
 
 def _extent(text: str) -> list[float]:

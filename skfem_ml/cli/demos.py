@@ -1,44 +1,60 @@
-"""``skfem-ml demos``: the demos of the source repository, or where to find them."""
+"""``skfem-ml demos``: the demos of the source repository as commands to run, or where to find them."""
 
 from __future__ import annotations
 
 import ast
-from importlib.util import find_spec
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import typer
 
-import skfem_ml
+NO_SOURCE = (
+    "The demos are not part of the installed package: they are the folder demos/ of the source repository. Get the "
+    "source, and run in its root: skfem-ml demos"
+)
 
 
 def demos() -> None:
-    """List the demos with their first lines."""
-    folder = demo_folder()
+    """List the demos: what each shows, and the command that runs it from here."""
+    folder = demo_folder(Path.cwd())
     if folder is None:
-        typer.echo(
-            "The demos are not part of the installed package: they are the folder demos/ of the source "
-            "repository. Get the source, and in its root run: python -m demos.NAME"
-        )
+        typer.echo(NO_SOURCE)
         return
+    for path, text in runnable(folder):
+        typer.echo(f"{command(path)}  # {text}")
+
+
+def demo_folder(start: Path) -> Path | None:
+    """The folder of the demos: beside the package in a source tree, or in ``start`` or above it."""
+    package = Path(str(resources.files("skfem_ml")))
+    for root in (package.parent, start, *start.parents):
+        # "demos" is a common name: ours lies beside the package's own source.
+        if (root / "demos").is_dir() and (root / "skfem_ml" / "__init__.py").is_file():
+            return root / "demos"
+    return None
+
+
+def runnable(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files with a main guard, each with the first line of its docstring; nothing is imported."""
     for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith("_"):
-            typer.echo(f"{path.stem:24} {summary(path)}")
-    typer.echo(f"run one in {folder.parent}: python -m demos.NAME")
+        source = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in source:
+            yield path, (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def demo_folder() -> Path | None:
-    """Return the folder of the demos: beside the package in a source tree, or importable as ``demos``."""
-    beside = Path(skfem_ml.__file__).parents[1] / "demos"
-    if beside.is_dir():
-        return beside
-    spec = find_spec("demos")
-    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec is not None else []
-    # "demos" is a common name: ours speak of skfem_ml.
-    ours = [place for place in places if any("skfem_ml" in p.read_text(encoding="utf-8") for p in place.glob("*.py"))]
-    return ours[0] if ours else None
+def command(path: Path) -> str:
+    """What runs a demo from the present folder."""
+    found = shutil.which("python")
+    same = found is not None and Path(found).parent == Path(sys.executable).parent
+    return f"{'python' if same else near(Path(sys.executable))} {near(path)}"
 
 
-def summary(path: Path) -> str:
-    """Return the first line of a module's docstring, without importing it."""
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return text.splitlines()[0] if text else ""
+def near(path: Path) -> str:
+    """A path for the shell, relative where it lies below the present folder or beside it."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith(os.path.join("..", "..")) else relative)

@@ -8,11 +8,11 @@ import os
 import platform
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from skfem_ml.cli import options as opt
+from skfem_ml.cli.screen import say
 
 PACKAGES = ("scikit-fem", "numpy", "scipy", "torch", "meshio", "pyamg", "safetensors", "typer", "rich", "matplotlib")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -39,7 +39,7 @@ def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
                 typer.echo(f"{section}: " + ", ".join(f"{name} {value}" for name, value in entries.items()))
         typer.echo("everything in order" if not problems else f"{len(problems)} problem(s)")
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        say(f"error: {problem}")
     if problems:
         raise typer.Exit(1)
 
@@ -70,9 +70,9 @@ def devices(problems: list[str]) -> dict[str, str]:
     return found
 
 
-def threads() -> dict[str, Any]:
+def threads() -> dict[str, object]:
     """Return the number of cores, torch's threads, and limits from the environment."""
-    found: dict[str, Any] = {"cores": os.cpu_count()}
+    found: dict[str, object] = {"cores": os.cpu_count()}
     try:
         import torch
 

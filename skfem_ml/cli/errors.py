@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from skfem_ml.cli.screen import Warned, say
 
 BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
+# Arguments of the library that have another name on the command line.
+ALSO = {"load": "f", "matrix": "A", "pairs": "k"}
 
 
 class Commands(TyperGroup):
@@ -29,22 +33,22 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _warning_once()
+            with Warned().collecting():
                 return super().invoke(ctx)
         except (typer.Exit, typer.Abort):
             raise
-        except KeyboardInterrupt:
-            _say("interrupted")
+        except KeyboardInterrupt as stop:
+            say("; ".join(["interrupted", *map(str, stop.args)]))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # The reader of our output (head, less) has left: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
         except Exception as error:
-            if debugging(ctx):
+            given = ctx.find_root().ensure_object(dict)
+            if given.get("debug"):
                 raise
-            raise typer.Exit(report(error)) from None
+            raise typer.Exit(report(error, given.get("options", {}))) from None
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Parse and run; always leaves by SystemExit."""
@@ -54,24 +58,65 @@ class Commands(TyperGroup):
         except CommandLineError as error:
             code = report(error)
         except (KeyboardInterrupt, typer.Abort):
-            _say("interrupted")
+            say("interrupted")
             code = INTERRUPTED
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def report(error: Exception) -> int:
+class Command(TyperCommand):
+    """A command that leaves its options for the messages of `report`: name in the library -> on the command line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        options = {str(p.name): p.opts[0] for p in self.params if p.opts[0].startswith("--")}
+        options |= {str(p.name): str(p.name).upper() for p in self.params if p.param_type_name == "argument"}
+        ctx.find_root().ensure_object(dict)["options"] = options
+        return super().invoke(ctx)
+
+
+def report(error: Exception, options: Mapping[str, str] = {}) -> int:
     """Print one line about an error on stderr and return the exit code."""
     if isinstance(error, CommandLineError):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "skfem-ml"
         message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-        _say(f"error: {message}; see {command} --help")
+        say(f"error: {message}; see {command} --help")
         return BAD_INPUT
     if isinstance(error, (ValueError, TypeError, OSError)):
-        _say(f"error: {error}")
+        # What the system says of a file begins with a number.
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        say(f"error: {translated(told, options)}")
         return BAD_INPUT
-    _say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
+    say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
     return FAILED
+
+
+def translated(message: str, options: Mapping[str, str]) -> str:
+    """A message of the library in the words of the command line, whose options are name -> ``--name``.
+
+    >>> translated("a.vtu: choose one by name=: k, phi", {"name": "--name"})
+    'a.vtu: choose one by --name: k, phi'
+    >>> translated("low, high: expected 0 < low <= high", {"low": "--low", "high": "--high"})
+    '--low, --high: expected 0 < low <= high'
+    >>> translated("a.npy: low and high are for images", {"low": "--low", "high": "--high"})
+    'a.npy: --low and --high are for images'
+    """
+    names = {**options, **{ALSO[name]: option for name, option in options.items() if name in ALSO}}
+    # What a message is about stands before its colon; elsewhere a list of names is meant, not a word of English.
+    message = re.sub(r"^[A-Za-z_]+(, [A-Za-z_]+)*(?=: )", lambda head: _renamed(head.group(), names, 1), message)
+    message = re.sub(r"\b[a-z_]+(, [a-z_]+)* and [a-z_]+\b", lambda part: _renamed(part.group(), names, 2), message)
+    for name, option in names.items():
+        keyword = rf"(?<![\w'\"/.-]){name}=(?!=)"
+        message = re.sub(rf"{keyword}(?=[\w'\"(\[-])", f"{option} ", message)  # a value follows
+        message = re.sub(keyword, option, message)
+    return message
+
+
+def _renamed(text: str, names: Mapping[str, str], least: int) -> str:
+    """A list of names as options, where at least so many of them are some."""
+    if sum(word in names for word in re.findall("[A-Za-z_]+", text)) < least:
+        return text
+    return re.sub("[A-Za-z_]+", lambda word: names.get(word.group(), word.group()), text)
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:
@@ -79,28 +124,6 @@ def remember_debug(context: typer.Context, value: bool) -> bool:
     if value:
         context.find_root().ensure_object(dict)["debug"] = True
     return value
-
-
-def debugging(context: Any) -> bool:
-    """Whether ``--debug`` was given."""
-    return bool(context.find_root().ensure_object(dict).get("debug"))
-
-
-def _warning_once() -> Callable[..., None]:
-    """Return a ``warnings.showwarning`` that says in one line what the library warns of, and never twice the same."""
-    said: set[str] = set()
-
-    def show(message: Any, category: Any, *_: Any) -> None:
-        # Other categories (deprecations in libraries) are of no use to a user of the command line.
-        if issubclass(category, UserWarning) and str(message) not in said:
-            said.add(str(message))
-            _say(f"warning: {message}")
-
-    return show
-
-
-def _say(text: str) -> None:
-    typer.echo(" ".join(text.split()), err=True)
 
 
 @contextmanager

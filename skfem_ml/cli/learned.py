@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skfem_ml.cli.errors import held_interrupt
 
+if TYPE_CHECKING:
+    from skfem_ml.cli.cases import Case
+    from skfem_ml.learning import ModelMismatchError
+    from skfem_ml.lod import LOD
+    from skfem_ml.lod.surrogate import Surrogate
+    from skfem_ml.problems import Diffusion
+    from skfem_ml.solutions import FEFunction
 
-def load_surrogate(model: str | None) -> Any:
-    """Load a model by the name of a shipped one or by its file; ValueError that lists the names where none is given."""
+MOST = 0.5  # share of patches outside its training above which nobody is shown a model unasked
+
+
+def load_surrogate(name: str | None) -> Surrogate:
+    """Load a surrogate by the name of a shipped one or by its file; ValueError with the names where none is given."""
     with held_interrupt():
-        from skfem_ml.learning.storage import shipped
-        from skfem_ml.lod.surrogate.model import Surrogate
+        from skfem_ml.learning import shipped
+        from skfem_ml.lod.surrogate import Surrogate
 
-    if model is None:
+    if name is None:
         known = ", ".join(shipped("lod")) or "none is shipped; train one by skfem-ml train surrogate"
-        raise ValueError(f"model: expected the name of a model or its file, got none; give --model ({known})")
-    return Surrogate.load(Path(model) if Path(model).is_file() else model)
+        raise ValueError(f"surrogate: expected the name of a shipped one or its file, got none; there are: {known}")
+    return Surrogate.load(Path(name) if Path(name).is_file() else name)
 
 
 def learned_solver(
-    case: Any, surrogate: Any, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
-) -> Callable:
+    case: Case, surrogate: Surrogate, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
+) -> Callable[[Diffusion], FEFunction]:
     """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
 
-    The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge.
+    The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge. ``options`` are
+    those of LOD.
     """
-    from skfem_ml.lod.coarse_solver import solver_coarse
-    from skfem_ml.lod.method import LOD
-    from skfem_ml.lod.surrogate.hybrid import Hybrid
+    from skfem_ml.learning import ModelMismatchError
+    from skfem_ml.lod import LOD, solver_coarse
+    from skfem_ml.lod.surrogate import Hybrid
     from skfem_ml.problems import diffusion
 
     card = surrogate.card
@@ -43,9 +54,12 @@ def learned_solver(
     local_map = hybrid if method == "hybrid" or scores else surrogate
     solve = solver_coarse(case.coarse, local_map, card["ell"] if ell is None else ell, refine, **options)
 
-    def solver(problem: Any) -> Any:
-        u = solve(problem)
-        notes: dict[str, Any] = {"model": card.get("name", type(surrogate.net).__name__)}
+    def solver(problem: Diffusion) -> FEFunction:
+        try:
+            u = solve(problem)
+        except ModelMismatchError as error:
+            raise ValueError(mismatch(str(card.get("name", "the model")), error)) from error
+        notes: dict[str, object] = {"model": card.get("name", type(surrogate.net).__name__)}
         if method == "hybrid":
             notes |= {"tol": tol, "recomputed": hybrid.fraction, "largest score": float(hybrid.scores.max())}
         if scores:
@@ -59,34 +73,69 @@ def learned_solver(
     return solver
 
 
-def learned_rows(case: Any, models: list[str] | None, tol: float, engine: str) -> dict[str, Callable]:
-    """The rows of surrogates and hybrids, and of the exact u_h beside them: name -> ``solver(problem)``.
+def learned_rows(
+    case: Case, names: list[str] | None, tol: float, engine: str
+) -> tuple[dict[str, Callable[[Diffusion], FEFunction]], list[str]]:
+    """The rows of surrogates and hybrids, the exact u_h beside them, and a line on each model that is left out.
 
-    ``models`` are names or files, which must fit the case (None: the shipped ones that do).
+    ``names`` are names or files, which must fit the case. None: the shipped ones that do; of these, one that was never
+    trained on most of the patches of the field is left out.
     """
     with held_interrupt():
-        from skfem_ml.learning.storage import shipped
+        from skfem_ml.learning import ModelMismatchError, shipped
 
-    names = list(models or shipped("lod"))
-    if not names:
-        return {}
-    from skfem_ml.learning.storage import ModelMismatchError
-    from skfem_ml.lod.coarse_solver import solver_coarse
-    from skfem_ml.lod.method import LOD
+    from skfem_ml.lod import LOD, solver_coarse
     from skfem_ml.problems import diffusion
 
-    rows: dict[str, Callable] = {}
-    for name in names:
+    rows: dict[str, Callable[[Diffusion], FEFunction]] = {}
+    left_out = []
+    for name in names or shipped("lod"):
         surrogate, label = load_surrogate(name), Path(name).stem
         ell = surrogate.card["ell"]
+        # The row of exact LOD, which is judged by the fine mesh of the field, has this setting.
+        lod = LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell)
         try:
-            # The row of exact LOD, which is judged by the fine mesh of the field, has this setting.
-            surrogate.check(LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell))
-        except ModelMismatchError:
-            if models:
-                raise
+            surrogate.check(lod)
+        except ModelMismatchError as error:
+            if names:
+                raise ValueError(mismatch(label, error)) from error
+            continue
+        if not names and (outside := share_outside(surrogate, lod, case.problem.a)) > MOST:
+            left_out.append(
+                f"left out: {label}, for {outside:.0%} of the patches are outside its training; show it by "
+                f"--surrogate {label}"
+            )
             continue
         rows[f"u_h of LOD ell={ell}"] = solver_coarse(case.coarse, diffusion, ell, engine=engine)
         for method in ("surrogate", "hybrid"):
             rows[f"u_h of {method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
-    return rows
+    return rows, left_out
+
+
+def mismatch(name: str, error: ModelMismatchError) -> str:
+    """What a model is made for, what the case has, and the options that bring them together."""
+    made = {key: error.got.get(key) for key in error.wanted}
+    remedies = []
+    if "cells" in made or "n" in made:
+        remedies.append(f"--refine {error.got.get('cells')}")
+    if "ell" in made:
+        remedies.append(f"--ell {made['ell']} with enough coarse cells for it (a small domain clips it)")
+    if "boundary" in made:
+        remedies.append("no --dirichlet")
+    return (
+        f"surrogate: {name} is made for {_listed(made)}, the case has {_listed(error.wanted)}; take "
+        f"{' and '.join(remedies) or 'another model'} (skfem-ml models lists those in the package)"
+    )
+
+
+def _listed(setting: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in setting.items())
+
+
+def share_outside(surrogate: Surrogate, lod: LOD, a: np.ndarray) -> float:
+    """The share of patches whose values, shape or features the model was not trained on: their score is infinite, or
+    their values are out of range.
+    """
+    elements = lod.space.all_elements
+    _, scores = surrogate.with_score(lod, elements, a=a)
+    return float((~np.isfinite(scores) | (surrogate.excess(lod, elements, a=a) > 0)).mean())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +35,11 @@ class Outputs:
             if (folder / name).is_dir():
                 raise OSError(f"output: {folder / name} is a folder, expected a file; choose another --output")
 
-    def write(self, name: str, writer: Callable[[Path], Any]) -> Path:
-        """Call ``writer(path)`` on a temporary file beside the target, then replace the target by it."""
+    def write(self, name: str, writer: Callable[[Path], object]) -> Path:
+        """Call ``writer(path)`` on a temporary file beside the target, then replace the target by it.
+
+        Raises OSError with the target's name where the disk refuses.
+        """
         target = self.folder / name
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=self.folder)
         os.close(handle)
@@ -49,6 +50,8 @@ class Outputs:
             # mkstemp gives 0600; the file should have the mode that a plain open() gives.
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, target)
+        except OSError as error:
+            raise OSError(f"{target}: cannot be written ({error.strerror or error}); make room there") from error
         finally:
             Path(temporary).unlink(missing_ok=True)
         return target
@@ -92,11 +95,6 @@ def nodal_fields(solutions: Mapping[str, FEFunction], reference: str) -> dict[st
 def slug(name: str) -> str:
     """Return a name that is safe in files and calculators: "LOD ell=2" becomes "LOD_ell_2"."""
     return re.sub(r"\W+", "_", name).strip("_")
-
-
-def talkative(quiet: bool, json: bool) -> bool:
-    """Whether progress is shown: only to a person at a terminal."""
-    return not (quiet or json) and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _umask() -> int:

@@ -1,115 +1,134 @@
-"""``skfem-ml solve FIELD``: one solution by one method, as VTU, PNG and a summary."""
+"""``skfem-ml solve [FIELD]``: one solution by one method, as VTU, PNG and a summary."""
 
 from __future__ import annotations
 
-import json as json_format
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skfem_ml.cli import options as opt
+from skfem_ml.cli.options import Read
+from skfem_ml.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skfem_ml.cli.cases import Case
+    from skfem_ml.problems import Diffusion
+    from skfem_ml.progress import Progress
+    from skfem_ml.solutions import FEFunction
 
 METHODS = ("fem", "lod", "surrogate", "hybrid")
 LEARNED = ("surrogate", "hybrid")
+VARIANT = "petrov-galerkin"
 TOLD = ("ell", "variant", "corrected", "model", "tol", "recomputed", "largest score")
 
 
+@dataclass(frozen=True)
+class Choices:
+    """How to solve: the method, and what belongs to LOD or to a surrogate."""
+
+    method: str
+    ell: int | None
+    variant: str
+    corrected: bool
+    engine: str
+    surrogate: str | None
+    tol: float
+    scores: bool
+
+    def __post_init__(self) -> None:
+        learned = self.method in LEARNED
+        if self.method not in METHODS:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}")
+        if not learned and (self.surrogate is not None or self.scores):
+            raise ValueError(
+                f"surrogate, scores: expected with --method surrogate or hybrid, got {self.method}; leave them out"
+            )
+        if learned and (self.variant != VARIANT or self.corrected):
+            raise ValueError(
+                f"variant, corrected: expected their defaults with --method {self.method}, which has no correctors; "
+                "leave them out"
+            )
+
+
 def solve(
-    read: Any,
+    read: Read,
+    screen: Screen,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")] = "lod",
     ell: opt.Ell = None,
-    variant: Annotated[str, typer.Option("--variant", help="LOD: petrov-galerkin or galerkin.")] = "petrov-galerkin",
-    model: Annotated[
-        str | None, typer.Option("--model", help="Surrogate, hybrid: name of a shipped model, or its file.")
+    variant: Annotated[str, typer.Option("--variant", help="LOD: petrov-galerkin or galerkin.")] = VARIANT,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            "--surrogate", help="Surrogate, hybrid: name of a shipped model (skfem-ml models), or a file of one."
+        ),
     ] = None,
     tol: opt.Tol = 0.1,
     scores: Annotated[bool, typer.Option("--scores", help="Surrogate, hybrid: write the map of scores too.")] = False,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
-    output: opt.Output = Path("skfem_ml_output"),
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    output: opt.Output = opt.OUTPUT,
 ) -> None:
     """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD, exact or with a trained network.
 
     Writes solve_METHOD.vtu (coefficient, solution) and solve_METHOD.png, and prints a summary. Surrogate and hybrid
     give the coarse part u_h of LOD, without its fine scales.
     """
-    from skfem_ml.cli.outputs import Outputs, talkative
+    from skfem_ml.cli.outputs import Outputs
 
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    if method not in LEARNED and (model is not None or scores):
-        raise ValueError(f"model, scores: for --method surrogate or hybrid, got {method}; leave them out")
-    if method in LEARNED and (variant != "petrov-galerkin" or corrected):
-        raise ValueError(f"variant, corrected: expected their defaults with --method {method}; they need correctors")
+    choices = Choices(method, ell, variant, corrected, engine, surrogate, tol, scores)
+    case, solver = _chosen(read, choices)
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
-    show = talkative(quiet, json)
-    if method in LEARNED:
-        from skfem_ml.cli.learned import learned_solver, load_surrogate
-
-        surrogate = load_surrogate(model)
-        case = read(refine=surrogate.card["cells"])
-        solver = learned_solver(case, surrogate, method, ell, tol, scores, engine=engine, progress=show)
-    else:
-        case = read()
-        lod = {"ell": 2 if ell is None else ell, "variant": variant, "engine": engine, "corrected": corrected}
-        solver = _solver(method, case, lod, show)
-    summary = run(case, method, solver, outputs, show)
-    if json:
-        typer.echo(json_format.dumps(summary, indent=2, allow_nan=False))
-    elif not quiet:
-        typer.echo(_text(case, summary))
-
-
-def run(case: Any, method: str, solver: Any, outputs: Any, show: bool) -> dict[str, Any]:
-    """Solve, write the files and return the summary."""
-    from skfem_ml import __version__
-    from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
-    from skfem_ml.progress import bar
-
-    start = time.perf_counter()
-    u = _on_fine(solver(case.problem), case)
-    seconds = time.perf_counter() - start
-    with bar(show) as report:
+    with screen.progress() as report:
+        report(0, 1, f"{method}: solving")
+        # Files come after the correctors, so that these are not all.
+        solve_it = solver(lambda done, total, text: report(done, total + 1, text))
+        start = time.perf_counter()
+        u = _on_fine(solve_it(case.problem), case)
+        seconds = time.perf_counter() - start
         report(0, 1, "picture and files")
         figure = _figure(case, u, f"{case.title}, {method.upper()}")
         outputs.write(outputs.names[0], lambda path: figure.savefig(path, dpi=130))
-        fields = {"u": u.y[u.basis.nodal_dofs[0]]}
-        outputs.write(outputs.names[1], lambda path: _vtu(path, u, case, fields))
-    told = {key: u.record[key] for key in TOLD if key in u.record}
-    return {
-        "version": __version__,
-        "method": method,
-        **case.facts,
-        **told,
-        "unknowns": u.unknowns,
-        "fine unknowns": int(u.basis.N),
-        "seconds": seconds,
-        "seconds of steps": dict(u.record.seconds),
-        "min": float(u.y.min()),
-        "max": float(u.y.max()),
-        "norm_l2": l2_norm(values(u, u.basis), u.basis),
-        "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a),
-        "files": outputs.files(),
-    }
+        outputs.write(outputs.names[1], lambda path: _vtu(path, u, case))
+    solved = _summary(case, method, u, seconds)
+    warnings = screen.warned.lines()
+    text = "\n".join([*case.notes, *_lines(u, solved, ell), f"files: {', '.join(outputs.files().values())}"])
+    screen.tell(text, {**solved, "warnings": warnings, "files": outputs.files()})
 
 
-def _solver(method: str, case: Any, lod: dict[str, Any], show: bool) -> Any:
-    from skfem_ml.cli.compare.diffusion import warm_up
-    from skfem_ml.lod.solver import solver_lod
-    from skfem_ml.reference import solver_fem
+def _chosen(read: Read, choices: Choices) -> tuple[Case, Callable[[Progress], Callable[[Diffusion], FEFunction]]]:
+    """The case, and what makes its solver, told where progress goes."""
+    if choices.method in LEARNED:
+        from skfem_ml.cli.learned import learned_solver, load_surrogate
 
-    if method == "fem":
-        return solver_fem()
-    warm_up(case.problem.mesh.dim(), lod["engine"])
-    return solver_lod(case.coarse, progress=show, **lod)
+        surrogate = load_surrogate(choices.surrogate)
+        case, rest = read(refine=surrogate.card["cells"]), (choices.ell, choices.tol, choices.scores)
+        return case, lambda report: learned_solver(
+            case, surrogate, choices.method, *rest, engine=choices.engine, progress=report
+        )
+    case = read()
+    if choices.method == "fem":
+        from skfem_ml.reference import solver_fem
+
+        return case, lambda report: solver_fem()
+
+    def solver(report: Progress) -> Callable[[Diffusion], FEFunction]:
+        from skfem_ml.cli.compare.diffusion import warm_up
+        from skfem_ml.lod import solver_lod
+
+        warm_up(case.problem.mesh.dim(), choices.engine)
+        ell = 2 if choices.ell is None else choices.ell
+        return solver_lod(case.coarse, ell, choices.variant, choices.corrected, engine=choices.engine, progress=report)
+
+    return case, solver
 
 
-def _on_fine(u: Any, case: Any) -> Any:
+def _on_fine(u: FEFunction, case: Case) -> FEFunction:
     """A coarse solution as a function on the fine mesh, whose values and gradients it shares."""
     from skfem import Basis
 
@@ -122,13 +141,14 @@ def _on_fine(u: Any, case: Any) -> Any:
     return FEFunction(basis, u(basis.doflocs), u.record)
 
 
-def _vtu(path: Path, u: Any, case: Any, fields: dict[str, Any]) -> None:
+def _vtu(path: Path, u: FEFunction, case: Case) -> None:
     from skfem_ml.cli.outputs import write_vtu
 
+    fields = {"u": u.y[u.basis.nodal_dofs[0]]}
     write_vtu(path, u.basis.mesh, case.problem.a, fields, u.record.notes.get("cells"))
 
 
-def _figure(case: Any, u: Any, title: str) -> Any:
+def _figure(case: Case, u: FEFunction, title: str) -> Figure:
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
     from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
@@ -146,21 +166,41 @@ def _figure(case: Any, u: Any, title: str) -> Any:
     return figure
 
 
-def _text(case: Any, summary: dict[str, Any]) -> str:
-    steps = ", ".join(f"{name} {value:.3g} s" for name, value in summary["seconds of steps"].items())
-    lod = f", ell = {summary['ell']}, " if "ell" in summary else ""
-    if "model" in summary:
-        lod += f"model {summary['model']}, coarse part u_h"
-        lod += f", {summary['recomputed']:.1%} of the elements exact" if "recomputed" in summary else ""
-    else:
-        lod += summary.get("variant", "")
-    return "\n".join(
-        [
-            *case.notes,
-            f"method: {summary['method']}{lod}; {summary['unknowns']} unknowns (fine mesh: {summary['fine unknowns']})",
-            f"time: {summary['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
-            f"solution: {summary['min']:.6g} <= u <= {summary['max']:.6g}, "
-            f"L2 norm {summary['norm_l2']:.6g}, energy norm {summary['norm_energy']:.6g}",
-            "files: " + ", ".join(summary["files"].values()),
-        ]
-    )
+def _summary(case: Case, method: str, u: FEFunction, seconds: float) -> dict[str, object]:
+    from skfem_ml import __version__
+    from skfem_ml.metrics import energy_norm, gradients, l2_norm, values
+
+    return {
+        "version": __version__,
+        "method": method,
+        **case.facts,
+        **{key: u.record[key] for key in TOLD if key in u.record},
+        "unknowns": u.unknowns,
+        "fine unknowns": int(u.basis.N),
+        "seconds": seconds,
+        "seconds of steps": dict(u.record.seconds),
+        "min": float(u.y.min()),
+        "max": float(u.y.max()),
+        "norm_l2": l2_norm(values(u, u.basis), u.basis),
+        "norm_energy": energy_norm(gradients(u, u.basis), u.basis, case.problem.a),
+    }
+
+
+def _lines(u: FEFunction, solved: dict[str, object], asked: int | None) -> list[str]:
+    record = u.record
+    steps = ", ".join(f"{name} {value:.3g} s" for name, value in record.seconds.items())
+    lod = f", ell = {record['ell']}" if "ell" in record else ""
+    wanted = asked or (2 if "variant" in record else 0)  # a surrogate has its own
+    if lod and record["ell"] < wanted:
+        lod += f" ({wanted} asked: with {record['ell']} the patches are the whole domain already)"
+    if "model" in record:
+        lod += f", surrogate {record['model']}, coarse part u_h"
+        lod += f", {record['recomputed']:.1%} of the elements recomputed exactly" if "recomputed" in record else ""
+    elif "variant" in record:
+        lod += f", {record['variant']}"
+    return [
+        f"method: {solved['method']}{lod}; {u.unknowns} unknowns (fine mesh: {u.basis.N})",
+        f"time: {solved['seconds']:.3g} s" + (f" ({steps})" if steps else ""),
+        f"solution: {solved['min']:.6g} <= u <= {solved['max']:.6g}, "
+        f"L2 norm {solved['norm_l2']:.6g}, energy norm {solved['norm_energy']:.6g}",
+    ]

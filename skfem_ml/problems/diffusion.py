@@ -22,7 +22,7 @@ def diffusion(u, v, w):
 
     The trailing axis makes scikit-fem read the array as values per cell, not as nodal degrees of freedom.
     """
-    if w.a.ndim == 4:
+    if np.ndim(w.a) == 4:
         return dot(mul(w.a, grad(u)), grad(v))
     return w.a * dot(grad(u), grad(v))
 

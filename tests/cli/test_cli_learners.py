@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.cli.test_cli import refused, rows, skfem_ml
+from tests.cli.commands import refused, rows, skfem_ml
 
 
 def test_compare_heat(tmp_path):
@@ -59,5 +59,5 @@ def test_bad_input_of_sequences(monkeypatch):
     monkeypatch.setitem(sys.modules, "reservoirpy", None)
     monkeypatch.setitem(sys.modules, "reservoirpy.nodes", None)
     assert "pip install 'skfem-ml[esn]'" in refused("compare", "sequences", "--esn")
-    assert "expected one of ['fluid', 'video', 'music', 'ks'], got 'fugue'" in refused("compare", "sequences", "fugue")
+    assert "NAME: expected one of fluid, video, music, ks, got 'fugue'" in refused("compare", "sequences", "fugue")
     assert "expected at least 1 and more than 0" in refused("compare", "sequences", "--seconds", 0)

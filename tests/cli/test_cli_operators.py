@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.cli.test_cli import refused, rows, skfem_ml
+from skfem_ml.fmm.networks import load_network
+from tests.cli.commands import refused, rows, skfem_ml
 
 SMALL = ["--cells", 64, "--samples", 90, "--steps", 5]
 
@@ -28,11 +29,11 @@ def test_compare_custom_operator(tmp_path):
 
 
 def test_train(tmp_path):
-    from skfem_ml.fmm.networks import load_network
-
     result = skfem_ml("train", "fmmnet", *SMALL, "--output", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "mean relative residual" in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert last == f'load it by: net, card = skfem_ml.fmm.networks.load_network("{tmp_path / "fmmnet.safetensors"}")'
     assert {path.name for path in tmp_path.iterdir()} == {f"fmmnet.{s}" for s in ("safetensors", "json", "png")}
     net, card = load_network(tmp_path / "fmmnet.safetensors", N=64)
     content = json.loads((tmp_path / "fmmnet.json").read_text())
@@ -41,36 +42,31 @@ def test_train(tmp_path):
     assert content["history"]["steps"] == [5]
 
 
-def test_an_interrupted_training_goes_on(tmp_path, monkeypatch):
-    import skfem_ml.learning.training as training
-
+def test_an_interrupted_training_goes_on(tmp_path, stopping):
+    """Finding B6: the best network so far is written, and the same command goes on."""
     command = ["train", "fmmnet", "--cells", 64, "--samples", 90, "--steps", 100, "--quiet", "--output", tmp_path]
-    save = training.save_checkpoint
-
-    def interrupt(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_checkpoint", interrupt)
+    path = tmp_path / "fmmnet.safetensors"
+    with stopping(50):
         result = skfem_ml(*command)
-    assert result.exit_code == 130 and result.stderr.strip() == "interrupted" and result.stdout == ""
-    assert (tmp_path / "fmmnet.pt").exists()
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == f"interrupted; the best so far is in {path}\n"
+    _, card = load_network(path, N=64)
+    assert card["stopped"] and "residual_test" not in card
     assert "a checkpoint of another run" in refused(*command, "--rank", 3)
     result = skfem_ml(*command)
     assert result.exit_code == 0 and result.stdout == "", result.stderr
     assert json.loads((tmp_path / "fmmnet.json").read_text())["history"]["steps"] == [50, 100]
-    assert not list(tmp_path.glob("fmmnet.pt*"))
+    assert not list(tmp_path.glob("fmmnet.pt*")) and "stopped" not in load_network(path)[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "rte", "--cells", 100], "cells: expected a multiple of 64"),
-        (["compare", "rte", "--samples", 3], "samples, steps: expected at least 30 and 1, got 3"),
-        (["compare", "custom-operator", "--steps", 0], "samples, steps: expected at least 30 and 1"),
-        (["train", "fmmnet", "--cells", 1], "cells, samples, steps: expected at least 2, 30 and 1, got 1"),
-        (["train", "fmmnet", "--hidden", 0], "rank, hidden, products: expected at least 1 each"),
+        (["compare", "rte", "--cells", 100], "--cells: expected a multiple of 64"),
+        (["compare", "rte", "--samples", 3], "--samples, --steps: expected at least 30 and 1, got 3"),
+        (["compare", "custom-operator", "--steps", 0], "--samples, --steps: expected at least 30 and 1"),
+        (["train", "fmmnet", "--cells", 1], "--cells, --samples, --steps: expected at least 2, 30 and 1, got 1"),
+        (["train", "fmmnet", "--hidden", 0], "--rank, --hidden, --products: expected at least 1 each"),
         (["train", "nothing"], "No such command"),
     ],
 )

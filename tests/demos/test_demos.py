@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demos import convergence, gallery, h2_operator, hex_3d, high_contrast, l_shape, many_uses, one_line, spe10
+from demos import convergence, h2_operator, hex_3d, high_contrast, l_shape, many_uses, one_line, spe10
 from skfem_ml.metrics import observed_rates
 from tests.gallery import check_figure
 
@@ -102,11 +102,6 @@ def test_hex_3d():
     assert flow[ell_1] == pytest.approx(flow["fine"], rel=0.05) and flow["coarse FEM"] > 2 * flow["fine"]
     assert result.energy[ell_1] < result.energy["coarse FEM"] / 4
     check_figure(hex_3d.visualize(result))
-
-
-def test_gallery_writes_pictures(tmp_path):
-    paths = gallery.write(tmp_path / "new", ["one_line"])
-    assert [path.name for path in paths] == ["one_line.png"] and paths[0].stat().st_size > 10_000
 
 
 def test_h2_operator():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skfem import MeshHex, MeshLine, MeshQuad, condense, solve
+from skfem import BilinearForm, MeshHex, MeshLine, MeshQuad, condense, solve
 
 from skfem_ml.lod import LOD
 from tests.gallery import (
@@ -143,7 +143,7 @@ def test_ideal_method_with_corrected_load_is_the_fine_solution(kind, engine):
     lod = LOD(mesh, refine=n, ell=9, engine=engine)
     a = random_field(lod.coefficient_mesh, np.random.default_rng(6))
     S = lod.assemble(diffusion, a=a)
-    b = lod.load(sloped_load, corrected=True)
+    b = lod.load(sloped_load, corrected=True, bilinear=diffusion, a=a)
     u = solve(*condense(S, b, D=lod.coarse.get_dofs()))
     on_fine = lod.prolong(u, diffusion, a=a, load=sloped_load)
     D = lod.fine.get_dofs()
@@ -174,20 +174,22 @@ def test_nodal_interpolation_in_one_dimension_gives_harmonic_means():
 
 @pytest.mark.parametrize("interpolation", ["projection", "clement"])
 def test_order_of_convergence(interpolation):
-    """The coarse-scale error falls at least as H^2 in L2 for a coefficient that no coarse mesh resolves."""
+    """Finding E: the prolonged solution is of second order in L2 and of first in energy, unresolved as the field is."""
     fine = MeshQuad().refined(6)
     a = random_field(fine, np.random.default_rng(9), contrast=10)
-    errors = []
+    l2, energy = [], []
     for level in (2, 3, 4):
         lod = LOD(MeshQuad().refined(level), fine=fine, ell=level, interpolation=interpolation)
         u = solve(*condense(lod.assemble(diffusion, a=a), unit_load.assemble(lod.coarse), D=lod.coarse.get_dofs()))
-        if not errors:
-            K = fine_matrix(lod, a=a)
+        if not l2:
+            K, M = fine_matrix(lod, a=a), BilinearForm(lambda u, v, w: u * v).assemble(lod.fine)
             reference = solve(*condense(K, unit_load.assemble(lod.fine), D=lod.fine.get_dofs()))
         e = lod.prolong(u, diffusion, a=a) - reference
-        errors.append(np.sqrt(e @ K @ e / (reference @ K @ reference)))
-    rates = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert (rates > 0.9).all()  # energy norm: first order at least (O(H^2) for smooth f where ell is large)
+        l2.append(np.sqrt(e @ M @ e))
+        energy.append(np.sqrt(e @ K @ e))
+    for errors, order in ((l2, 2), (energy, 1)):
+        rates = np.log2(np.array(errors[:-1]) / errors[1:])
+        assert (rates > order - 0.1).all() and (rates < order + 0.8).all()  # above it as H comes near the fine mesh
 
 
 def test_galerkin_variant_is_symmetric_and_exact_in_the_limit():
@@ -198,9 +200,8 @@ def test_galerkin_variant_is_symmetric_and_exact_in_the_limit():
     inner = np.flatnonzero(~lod.space.dirichlet.nodes)
     ideal = lod.assemble(diffusion, a=a).toarray()
     assert relative(S.toarray()[np.ix_(inner, inner)], ideal[np.ix_(inner, inner)]) < 1e-10
-    assert lod.load(unit_load, variant="galerkin").sum() == pytest.approx(
-        lod.load(unit_load).sum()
-    )  # Q kills constants
+    b = lod.load(unit_load, variant="galerkin", bilinear=diffusion, a=a)
+    assert b.sum() == pytest.approx(lod.load(unit_load).sum())  # Q kills constants
 
 
 @pytest.mark.parametrize("mesh", [graded, l_shaped])

@@ -1,1 +1,1 @@
-"""``skfem-ml compare WHAT``: one file a kind of problem."""
+"""``skfem-ml compare WHAT``: one file a problem; `run.run_comparison` runs them all."""

@@ -1,27 +1,30 @@
-"""``skfem-ml train hits SYSTEM``: flow maps of several steps, from a known system or from trajectories in a file."""
+"""``skfem-ml train hits [SYSTEM]``: flow maps of several steps, from a known system or from trajectories in a file."""
 
 from __future__ import annotations
 
-import json as json_format
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from skfem_ml.cli import options as opt
-from skfem_ml.cli.train.group import train_app
-from skfem_ml.progress import Progress
+from skfem_ml.cli.run import run_training
+from skfem_ml.cli.screen import Screen, as_json
+from skfem_ml.cli.train.best import restore_best
+from skfem_ml.cli.train.trajectories import known, levels_of, stored
 
 if TYPE_CHECKING:
     from skfem_ml.cli.outputs import Outputs
-    from skfem_ml.hits import HiTS
+    from skfem_ml.cli.train.trajectories import Data, Source
+    from skfem_ml.hits import FlowMap, HiTS
+    from skfem_ml.progress import Progress
+VARIANTS = ("ours", "published")
 
-VAL, TEST = 0.1, 0.1  # parts of the trajectories of a file
 
-
-@train_app.command("hits")
-def train_hits(
+def hits(
+    screen: Screen,
     system: Annotated[
         str,
         typer.Argument(
@@ -35,125 +38,103 @@ def train_hits(
         int | None, typer.Option("--starts", help="Training trajectories. Default: as published.")
     ] = None,
     variant: Annotated[str, typer.Option("--variant", help="ours or published.")] = "ours",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of weights, starts and batches.")] = 0,
-    output: opt.Output = Path("skfem_ml_output"),
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, starts and batches.")] = 0,
+    output: opt.Output = opt.OUTPUT,
 ) -> None:
     """Train a hierarchy of flow maps, choose its scales on validation trajectories, and test it on unseen ones.
 
     Writes SYSTEM.safetensors (weights and card) and SYSTEM.json into the output folder. Checkpoints lie in
-    hits-SYSTEM/ there: a run that was stopped goes on, one with other options needs another folder.
+    hits-SYSTEM/ there: a run that was stopped goes on, one with other options needs another folder. Ctrl-C writes the
+    weights so far.
     """
-    from skfem_ml.cli.outputs import Outputs, talkative
-    from skfem_ml.progress import bar
+    from skfem_ml.cli.outputs import Outputs
 
-    scales = _levels(levels)
+    scales = levels_of(levels)
     if steps < 1 or (starts is not None and starts < 1):
         raise ValueError(f"steps, starts: expected at least 1, got {steps} and {starts}")
-    source = _file(Path(system)) if Path(system).suffix else _known(system, scales, starts, seed)
+    if variant not in VARIANTS:
+        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, got {variant!r}")
+    source = stored(Path(system)) if Path(system).suffix else known(system, scales, starts, seed)
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])
-    with bar(talkative(quiet, json)) as report:
-        report(0, steps * len(scales), f"{name}: trajectories")
-        hits, content = _train(name, source, scales, steps, variant, seed, output / f"hits-{name}", report)
-    _tell(name, hits, content, outputs, quiet, json)
+    training = Training(name, source, scales, steps, variant, seed, output / f"hits-{name}")
+    start = f"{name}: networks of {len(scales)} time steps, {steps} training steps each"
+    found, content = run_training(screen, start, training.train, lambda: training.keep(outputs))
+    outputs.write(f"{name}.safetensors", found.save)
+    content = {**content, "files": outputs.files()}
+    outputs.write_text(f"{name}.json", as_json(content) + "\n")
+    screen.tell(_text(content, outputs), content)
 
 
-def _tell(name: str, hits: HiTS, content: dict[str, Any], outputs: Outputs, quiet: bool, json: bool) -> None:
-    """Write both files, and say what is in them."""
-    outputs.write(f"{name}.safetensors", hits.save)
-    payload = json_format.dumps({**content, "files": outputs.files()}, indent=2, allow_nan=False)
-    outputs.write_text(f"{name}.json", payload + "\n")
-    if json:
-        typer.echo(payload)
-    if json or quiet:
-        return
-    for dt, loss in zip(content["dt"], content["losses"], strict=True):
-        typer.echo(f"dt = {dt:g}: loss {loss:.2e}")
-    chosen, error = content["selected"], content["test error"]
-    typer.echo(f"scales {chosen[0]:g} to {chosen[1]:g}: mean squared error {error:.2e} on unseen starts")
-    typer.echo(f"(start, unchanged: {content['null error']:.2e})")
-    typer.echo(f"files: {', '.join(outputs.files().values())}")
+@dataclass
+class Training:
+    """The training of a hierarchy; ``maps`` are its networks, from the moment when they are there."""
+
+    name: str
+    source: Source
+    scales: list[int]
+    steps: int
+    variant: str
+    seed: int
+    folder: Path
+    maps: list[FlowMap] = field(default_factory=list)
+
+    def train(self, report: Progress) -> tuple[HiTS, dict[str, object]]:
+        """Train, select and test; return the hierarchy, and what to tell."""
+        from skfem_ml.hits.recipe import RECIPES, train_hits
+
+        report(0, self.steps * len(self.scales), f"{self.name}: trajectories")
+        dt, data = self.source()
+        recipe, kind = RECIPES[self.variant], "linear" if self.variant == "published" else "cubic"
+        self.maps = recipe.maps(data["train"][1].shape[1], [dt * 2**k for k in self.scales], self.seed)
+        hits, histories = train_hits(
+            self.maps, *data["train"], steps=self.steps, validation=data["val"], interpolation=kind, recipe=recipe,
+            seed=self.seed, folder=self.folder,
+            progress=lambda done, total, text: report(done, total, f"{self.name}: {text}"),
+        )  # fmt: skip
+        losses = [histories[m.dt].best for m in self.maps]
+        hits.card = {**self.about(), "losses": losses, **self.tested(hits, data, kind)}
+        return hits, {**hits.card, "selected": [hits.maps[-1].dt, hits.dt]}
+
+    def tested(self, hits: HiTS, data: Data, kind: str) -> dict[str, float]:
+        """Errors on unseen trajectories: of the hierarchy, and of the start unchanged."""
+        import numpy as np
+
+        from skfem_ml.stepping import mean_squared_error
+
+        t, y = data["test"]
+        error = mean_squared_error(hits, t, y, kind)
+        if not np.isfinite(error):
+            raise FloatingPointError(f"{self.name}: the roll-out on unseen starts is not finite; train longer")
+        return {"test error": error, "null error": float(np.mean((y - y[..., :1]) ** 2))}
+
+    def about(self) -> dict[str, object]:
+        """What was asked for."""
+        asked = {"system": self.name, "variant": self.variant, "seed": self.seed, "steps": self.steps}
+        return {**asked, "dt": [m.dt for m in self.maps]}
+
+    def keep(self, outputs: Outputs) -> Path | None:
+        """Write the best so far of a run that was stopped: of every map with a checkpoint."""
+        from skfem_ml.hits import HiTS
+
+        done = [m for m in self.maps if restore_best(m, self.folder / f"dt-{m.dt:g}.pt")]
+        if not done:
+            return None
+        whole = HiTS(done)
+        whole.card = {**self.about(), "dt": [m.dt for m in done], "stopped": True}
+        return outputs.write(outputs.names[0], whole.save)
 
 
-def _train(
-    name: str, source: Callable, scales: list[int], steps: int, variant: str, seed: int, folder: Path, report: Progress
-) -> tuple[HiTS, dict[str, Any]]:
-    """Train, select and test; return the hierarchy, and what to tell."""
-    import numpy as np
-
-    from skfem_ml.checks import choice
-    from skfem_ml.hits.recipe import RECIPES, train_hits
-    from skfem_ml.stepping import mean_squared_error
-
-    choice(variant, tuple(RECIPES), "variant")
-    dt, data = source()
-    kind = "linear" if variant == "published" else "cubic"
-    hits, histories = train_hits(
-        [dt * 2**k for k in scales], *data["train"], steps=steps, validation=data["val"], interpolation=kind,
-        recipe=RECIPES[variant], seed=seed, folder=folder,
-        progress=lambda done, total, text: report(done, total, f"{name}: {text}"),
-    )  # fmt: skip
-    t, y = data["test"]
-    content: dict[str, Any] = {
-        "system": name, "variant": variant, "seed": seed, "steps": steps, "dt": sorted(histories),
-        "losses": [histories[dt].best for dt in sorted(histories)],
-        "test error": mean_squared_error(hits, t, y, kind), "null error": float(np.mean((y - y[..., :1]) ** 2)),
-    }  # fmt: skip
-    if not np.isfinite(content["test error"]):
-        raise FloatingPointError(f"{name}: the roll-out on unseen starts is not finite; train longer")
-    hits.card = dict(content)
-    return hits, {**content, "selected": [hits.maps[-1].dt, hits.dt]}
-
-
-def _known(name: str, scales: list[int], starts: int | None, seed: int) -> Callable:
-    from skfem_ml.problems import ode_systems
-
-    systems = ode_systems()
-    if name not in systems:
-        raise ValueError(f"system: expected one of {sorted(systems)} or a .npz file, got {name!r}")
-    system = systems[name]
-    every = 2 ** min(scales)
-    if system.steps % every or max(scales) > 10:
-        raise ValueError(f"levels: expected whole numbers from 0 to 10, got {scales}")
-
-    def data() -> tuple[float, dict]:
-        from skfem_ml.reference import trajectories
-
-        found = {split: trajectories(system, split, seed, starts, every) for split in ("train", "val", "test")}
-        return system.dt, {split: (result.t, result.y) for split, result in found.items()}
-
-    return data
-
-
-def _file(path: Path) -> Callable:
-    """Return the data of a file: the last trajectories are for test, those before them for validation."""
-    import zipfile
-
-    import numpy as np
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a .npz file with t and y, found none")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            t, y = np.asarray(file["t"], dtype=float), np.asarray(file["y"], dtype=float)
-    except (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected .npz with t (k,) and y (trajectories, n, k), got {error}") from error
-    if y.ndim != 3 or t.shape != y.shape[2:] or len(y) < 3 or len(t) < 2:
-        raise ValueError(f"{path}: expected t (k,) and y (3 or more, n, k), got {t.shape} and {y.shape}")
-    test, val = max(1, round(TEST * len(y))), max(1, round(VAL * len(y)))
-    parts = zip(("train", "val", "test"), np.split(y, [len(y) - test - val, len(y) - test]), strict=True)
-    found = float(t[-1] - t[0]) / (len(t) - 1), {split: (t, part) for split, part in parts}
-    return lambda: found
-
-
-def _levels(text: str) -> list[int]:
-    try:
-        levels = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        levels = []
-    if not levels or levels[0] < 0:
-        raise ValueError(f"levels: expected different whole numbers >= 0 joined by commas, such as 3,5,7, got {text!r}")
-    return levels
+def _text(content: Mapping[str, object], outputs: Outputs) -> str:
+    dts, losses, chosen = content["dt"], content["losses"], content["selected"]
+    assert isinstance(dts, list) and isinstance(losses, list) and isinstance(chosen, list)
+    lines = [f"dt = {dt:g}: loss {loss:.2e}" for dt, loss in zip(dts, losses, strict=True)]
+    return "\n".join(
+        [
+            *lines,
+            f"scales {chosen[0]:g} to {chosen[1]:g}: mean squared error {content['test error']:.2e} on unseen starts",
+            f"(start, unchanged: {content['null error']:.2e})",
+            f"files: {', '.join(outputs.files().values())}",
+            f'load it by: skfem_ml.HiTS.load("{outputs.folder / outputs.names[0]}")',
+        ]
+    )

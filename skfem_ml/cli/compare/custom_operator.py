@@ -1,0 +1,45 @@
+"""``skfem-ml compare custom-operator``: networks on H2 skeletons beside regressions, on the kernel of FMM-Net."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfem_ml.cli import options as opt
+from skfem_ml.cli.compare.operators import Cells, Samples, Steps, check_sizes, operator_solvers, parts
+from skfem_ml.cli.run import Comparison, Solvers, run_comparison
+from skfem_ml.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from skfem_ml.problems import OperatorSamples
+    from skfem_ml.progress import Progress
+
+
+def custom_operator(
+    screen: Screen,
+    cells: Cells = 320,
+    samples: Samples = 3000,
+    steps: Steps = 300,
+    seed: opt.Seed = 0,
+    output: opt.Output = opt.OUTPUT,
+) -> None:
+    """Compare networks, regressions and the H2 product of the kernel on the custom operator of FMM-Net.
+
+    a_ij = (x_i + x_j)^2 / (N^5 |x_i - x_j|), with the cell width for the distance at i = j. Writes table (CSV,
+    Markdown, JSON) and the work-precision picture (PNG) into the output folder.
+    """
+    check_sizes(cells, samples, steps)
+
+    def problem() -> OperatorSamples:
+        import numpy as np
+
+        from skfem_ml.reference import custom_samples
+
+        return custom_samples(samples, cells, np.random.default_rng(seed), **parts(samples))
+
+    def solvers(progress: Progress) -> Solvers:
+        from skfem_ml.baselines.regression import solver_h2
+        from skfem_ml.reference import custom_kernel
+
+        return {**operator_solvers(steps, seed, progress), "H2 from the kernel": solver_h2(custom_kernel(cells))}
+
+    run_comparison(Comparison("custom-operator", problem, solvers), output, screen)

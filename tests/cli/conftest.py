@@ -1,0 +1,28 @@
+"""A training that is stopped where it tells of a step."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from skfem_ml.cli.screen import Screen
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """``with stopping(50): ...``: Ctrl-C when a training tells of step 50 or a later one."""
+
+    @contextmanager
+    def stopping(step):
+        def tell(done, total, text):
+            if done >= step:
+                raise KeyboardInterrupt
+
+        @contextmanager
+        def progress(screen):
+            yield tell
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Screen, "progress", progress)
+            yield
+
+    return stopping

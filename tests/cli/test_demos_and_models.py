@@ -1,0 +1,88 @@
+"""``skfem-ml demos`` and ``skfem-ml models``: what is listed is there, and runs as written."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skfem_ml.cli import demos as room
+from skfem_ml.learning import shipped
+from tests.cli.commands import ROOT, environment, refused, skfem_ml
+
+
+def listed(text):
+    """Command -> what it shows."""
+    return dict(line.split("  # ") for line in text.splitlines())
+
+
+@pytest.mark.parametrize("where", [".", "demos", ".."])
+def test_the_demos_of_the_clone_are_listed_as_commands(where, monkeypatch):
+    """Finding B6: in the root of the clone and from elsewhere, a command for each demo that can be run, from there."""
+    monkeypatch.chdir(ROOT / where)
+    result = skfem_ml("demos")
+    found = listed(result.stdout)
+    assert result.exit_code == 0 and len(found) > 15 and all(found.values())
+    paths = [Path(shlex.split(command)[-1]) for command in found]
+    assert all(path.is_file() for path in paths)
+    guarded = {p.name for p in (ROOT / "demos").glob("*.py") if '__name__ == "__main__"' in p.read_text("utf-8")}
+    assert {path.name for path in paths} == guarded and "one_line.py" in guarded
+
+
+def test_an_installed_package_finds_the_clone_it_is_run_in(tmp_path, monkeypatch):
+    """Finding B6: the command said "get the source" in the root of the source."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "demos", clone / "demos", ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    (clone / "skfem_ml").mkdir()
+    (clone / "skfem_ml" / "__init__.py").write_text("")
+    site = tmp_path / "site" / "skfem_ml"
+    monkeypatch.setattr(room.resources, "files", lambda _: site)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demos").mkdir()  # of somebody else
+    assert skfem_ml("demos").stdout == room.NO_SOURCE + "\n"
+    for place in (clone, clone / "demos" / "benchmarks"):
+        monkeypatch.chdir(place)
+        assert any(command.endswith("one_line.py") for command in listed(skfem_ml("demos").stdout))
+
+
+def test_a_listed_demo_runs_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = next(line for line in listed(skfem_ml("demos").stdout) if line.endswith("one_line.py"))
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_the_python_of_the_commands_is_the_one_that_has_the_package(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    assert room.command(ROOT / "demos" / "one_line.py") == f"python {os.path.join('demos', 'one_line.py')}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shlex.split(room.command(ROOT / "demos" / "one_line.py"))[0] == sys.executable
+
+
+def test_models_lists_what_is_shipped():
+    result = skfem_ml("models", "--json")
+    found = json.loads(result.stdout)["models"]
+    assert result.exit_code == 0
+    for area in ("lod", "hits"):
+        sizes = {name: path.stat().st_size for name, path in shipped(area).items()}
+        assert {model["name"]: model["bytes"] for model in found if model["room"] == area} == sizes and sizes
+    purposes = {model["name"]: model["purpose"] for model in found}
+    assert "refine 8, ell = 2" in purposes["diffusion-q1-ell2-n8"] and "van-der-pol" in purposes["van-der-pol"]
+    text = skfem_ml("models").stdout
+    assert all(name in text for name in purposes) and "--surrogate NAME" in text and "--model NAME" in text
+
+
+def test_a_damaged_model_is_one_line(tmp_path, monkeypatch):
+    import skfem_ml.learning as learning
+
+    (tmp_path / "bad.safetensors").write_bytes(b"\x08" + bytes(40))
+    files = {"bad": tmp_path / "bad.safetensors"}
+    monkeypatch.setattr(learning, "shipped", lambda _: files, raising=False)
+    assert str(tmp_path / "bad.safetensors") in refused("models")
