@@ -368,25 +368,29 @@ def visualize(result: Result | None = None):
         axes.set_title(f"error of the network, t = {DT * i:g}")
     figure.colorbar(drawn, ax=below, label="|error|, splitting network")
     lower = grid[2, :].subgridspec(1, 3)
-    left, middle, right = (figure.add_subplot(lower[0, i]) for i in range(3))
+    left, middle, right = panels = [figure.add_subplot(lower[0, i]) for i in range(3)]
     t = DT * np.arange(len(exact))
     left.plot(t, [energy(u) for u in exact], label="finite elements, small steps")
     left.plot(t, [energy(u) for u in learned], "o", label="splitting network")
     left.set(title="energy", xlabel="time t", ylabel="energy")
     left.legend()
-    for i, row in enumerate(result.rows[2:]):
-        if not row.name.startswith("POD, best possible"):
-            middle.loglog(row.batch_ms, row.mean, "osD^vP*X"[i], ms=8, label=row.name)
-    floor = next(row.mean for row in result.rows if row.name.startswith("POD, best possible"))
-    middle.axhline(floor, color="0.6", ls="--", label="POD, best possible")
-    middle.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
-    middle.legend(fontsize=8, loc="center right")
+    work(middle, result.rows)
     right.semilogy(np.maximum(result.parallel.to_fine, 1e-16), "o-")
-    right.set(title="parareal: network and fine stepper", xlabel="iteration",
-              ylabel="relative L2 distance to the fine stepper")  # fmt: skip
-    for axes in (left, middle, right):
+    right.set(title="parareal", xlabel="iteration", ylabel="relative L2 distance to the fine stepper")
+    for axes in panels:
         axes.grid(True, which="major", alpha=0.3)
     return figure
+
+
+def work(axes, rows: list[Row]) -> None:
+    """Errors over cost of all rows but the null models, and the floor that the modes set."""
+    for i, row in enumerate(rows[2:]):
+        if not row.name.startswith("POD, best possible"):
+            axes.loglog(row.batch_ms, row.mean, "osD^vP*X"[i], ms=8, label=row.name)
+    floor = next(row.mean for row in rows if row.name.startswith("POD, best possible"))
+    axes.axhline(floor, color="0.6", ls="--", label="POD, best possible")
+    axes.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
+    axes.legend(fontsize=8, loc="center right")
 
 
 def magnitude(u: np.ndarray) -> np.ndarray:
