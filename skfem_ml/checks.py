@@ -42,7 +42,7 @@ def interval(low: float, high: float, name: str = "low, high") -> None:
 
 
 def finite(values: ArrayLike, name: str, remedy: str = "") -> None:
-    """Raise ValueError where an array holds nan or inf, with their number and the first one's place, and a ``remedy``."""
+    """Raise ValueError where an array holds nan or inf, with their number, the first one's place and a ``remedy``."""
     array = np.asarray(values)
     bad = ~np.isfinite(array)
     if bad.any():

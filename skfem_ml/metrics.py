@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix, issparse, spmatrix
 from scipy.sparse.linalg import svds
 from skfem import CellBasis
 
@@ -130,26 +130,43 @@ def eigenvalue_errors(pairs: Eigenpairs, reference: Eigenpairs) -> Array:
     return abs(pairs.values - exact) / np.where(exact == 0, 1.0, abs(exact))
 
 
-def eigenvector_errors(pairs: Eigenpairs, reference: Eigenpairs, M: Any = None, cluster: float = 1e-6) -> Array:
-    """Return ``1 - cos^2`` between each vector and the reference's eigenspace of that eigenvalue, ``(k,)``.
+def eigenvector_errors(
+    pairs: Eigenpairs, reference: Eigenpairs, M: spmatrix | Array | None = None, cluster: float = 1e-6
+) -> Array:
+    """Return the sine of the angle between eigenvectors and those of the reference, ``(k,)``, between 0 and 1.
 
-    For simple eigenvalues it is minus the Lambda (32) of the report. Eigenvalues of the reference that differ by less
-    than ``cluster`` (relative) share a space. ``M`` is the matrix of the inner product, None the identity. A space that
-    reaches beyond the pairs of the reference cannot be judged: compute a few more pairs for it.
+    Eigenvalues of the reference that differ by less than ``cluster`` (relative to the largest) share a space; their
+    vectors all have the largest angle between the space that they span and that of the reference, ``max |q - P q|``
+    over the unit vectors q of the one, P the orthogonal projection onto the other, in the norm of ``M`` (None:
+    Euclidean). Vectors that span less than their number have 1, a right angle. Small sines are angles in radians; the
+    Lambda (32) of the report is minus the square. A space that reaches beyond the pairs of the reference cannot be
+    judged: compute a few more pairs for it. Raises ValueError where a side has no vectors.
     """
     if pairs.vectors is None or reference.vectors is None:
         raise ValueError("eigenvectors: expected pairs with vectors on both sides, got values only")
-    scale = float(abs(reference.values).max())
-    result = np.empty(len(pairs.values))
-    for i, value in enumerate(reference.values[: len(result)]):
-        space = reference.vectors[:, abs(reference.values - value) <= cluster * scale]
-        v, dual = pairs.vectors[:, i], space if M is None else M @ space
-        gram = space.T @ dual
-        part = space @ np.linalg.solve(gram, dual.T @ v)
-        rest = v - part
-        # The norm of what is left keeps the digits that 1 - cos^2 would cancel.
-        result[i] = float(rest @ (rest if M is None else M @ rest)) / float(v @ (v if M is None else M @ v))
+    values, result = reference.values, np.empty(len(pairs.values))
+    for i, value in enumerate(values[: len(result)]):
+        same = abs(values - value) <= cluster * float(abs(values).max())
+        mine = np.flatnonzero(same[: len(result)])
+        result[i] = _sine(pairs.vectors[:, mine], reference.vectors[:, same], M) if mine[0] == i else result[mine[0]]
     return result
+
+
+def _sine(V: Array, W: Array, M: spmatrix | Array | None) -> float:
+    """The sine of the largest angle from ``span V`` to ``span W``; 1 where the columns of V are dependent."""
+    V = V / np.sqrt(np.diag(_gram(V, V, M)))
+    sizes, turn = np.linalg.eigh(_gram(V, V, M))
+    if sizes[0] < 1e-12:
+        return 1.0
+    rest, gram = V @ (turn / np.sqrt(sizes)), _gram(W, W, M)
+    # Twice: what rounding leaves of the space in the first remainder would pass for an angle.
+    for _ in range(2):
+        rest = rest - W @ np.linalg.solve(gram, _gram(W, rest, M))
+    return float(min(1.0, np.sqrt(np.linalg.eigvalsh(_gram(rest, rest, M))[-1])))
+
+
+def _gram(V: Array, W: Array, M: spmatrix | Array | None) -> Array:
+    return V.T @ (W if M is None else M @ W)
 
 
 def spectral_error(S: Any, T: Any, relative: bool = False) -> float:

@@ -197,7 +197,7 @@ def _markdown(case: Any, table: Any) -> str:
 
 def _shown(table: Any) -> list[str]:
     """Return the columns of the picture: coarse FEM, the best of the null models, the best row of LOD."""
-    measured = [row for row in table.rows if row.error_l2 is not None]
+    measured = [row for row in table.rows if row.error is not None]
     null = [row for row in measured if row.name.endswith(" mean")]
     lod = [row for row in measured if row.name.startswith("LOD")]
-    return ["coarse FEM", *(min(group, key=lambda row: row.error_l2).name for group in (null, lod) if group)]
+    return ["coarse FEM", *(min(group, key=lambda row: row.error).name for group in (null, lod) if group)]
