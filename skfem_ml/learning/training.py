@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,17 @@ Loss = Callable[[Any, Any], Tensor]
 Data = Sequence[Tensor] | Callable[[int], Any] | None
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened: ``steps``, ``losses`` and ``seconds`` at the records, the ``best`` loss and its step.
 
     ``status`` is 0 (all steps done), 1 (``tol`` reached), 2 (the optimiser finds no decrease), 3 (``patience`` at its
-    end) or -1 (the loss was not finite); ``message`` says it in words.
+    end) or -1 (the loss was not finite); ``message`` says it in words. Walked through it gives ``(step, loss,
+    seconds)`` of every record; ``pandas.DataFrame(history.to_dict())`` holds them.
+
+    >>> history = History([10, 20], [1.0, 0.25], [0.5, 1.0], best=0.25, best_step=20)
+    >>> history, len(history), list(history)[-1]
+    (History(2 records to step 20, best 2.500e-01 at step 20), 2, (20, 0.25, 1.0))
     """
 
     steps: list[int] = field(default_factory=list)
@@ -35,6 +41,32 @@ class History:
     best_step: int = 0
     status: int = 0
     message: str = ""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __bool__(self) -> bool:
+        return True  # a run that recorded nothing is a history all the same
+
+    def __iter__(self) -> Iterator[tuple[int, float, float]]:
+        return zip(self.steps, self.losses, self.seconds, strict=True)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return the columns "step", "loss" and "seconds", one entry a record."""
+        return {"step": list(self.steps), "loss": list(self.losses), "seconds": list(self.seconds)}
+
+    def __repr__(self) -> str:
+        last = f" to step {self.steps[-1]}" if self.steps else ""
+        best = f", best {self.best:.3e} at step {self.best_step}" if math.isfinite(self.best) else ""
+        return f"History({len(self)} records{last}{best}{f'; {self.message}' if self.message else ''})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: at most ten records, evenly taken, and the summary below."""
+        rows = list(self)
+        kept = sorted({round(k * (len(rows) - 1) / 9) for k in range(10)}) if rows else []
+        body = "".join(f"<tr><td>{s}</td><td>{e:.3e}</td><td>{t:.3g}</td></tr>" for s, e, t in (rows[k] for k in kept))
+        head = "<tr><th>step</th><th>loss</th><th>seconds</th></tr>"
+        return f"<table>{head}{body}</table><p>{escape(repr(self))}</p>"
 
 
 def fit(
