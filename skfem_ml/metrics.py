@@ -49,7 +49,7 @@ def l2_norm(field: Array, basis: CellBasis) -> float:
 
 def energy_norm(gradient: Array, basis: CellBasis, a: ArrayLike) -> float:
     """Return ``(int a q . q)^(1/2)`` of a vector field at the quadrature points, ``(dim, nelems, nqp)``."""
-    a = validate(a, basis.mesh.t.shape[1])
+    a = validate(a, basis.mesh.t.shape[1], dim=basis.mesh.dim())
     if a.ndim == 1:
         return _norm(a[:, None] * (gradient**2).sum(axis=0), basis)
     return _norm(np.einsum("ijn,inq,jnq->nq", a, gradient, gradient), basis)

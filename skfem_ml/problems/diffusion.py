@@ -78,9 +78,7 @@ class Diffusion:
     name: str = "diffusion"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "a", validate(self.a, self.mesh.t.shape[1]))
-        if self.a.ndim == 3 and self.a.shape[0] != self.mesh.dim():
-            raise ValueError(f"a: expected {self.mesh.dim()} x {self.mesh.dim()} tensors, got shape {self.a.shape}")
+        object.__setattr__(self, "a", validate(self.a, self.mesh.t.shape[1], dim=self.mesh.dim()))
         if self.dirichlet is not None:
             names = (self.dirichlet,) if isinstance(self.dirichlet, str) else tuple(self.dirichlet)
             object.__setattr__(self, "dirichlet", names)

@@ -100,7 +100,7 @@ def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
     for an invalid coefficient.
     """
     checks.choice(mean, MEANS[1:], "mean")
-    a = validate(a, fine.t.shape[1])
+    a = validate(a, fine.t.shape[1], dim=fine.dim())
     parent = parents(fine, coarse)
     count = coarse.t.shape[1]
     if a.ndim == 3 and mean == "geometric":
