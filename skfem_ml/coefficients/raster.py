@@ -57,9 +57,7 @@ def read_raster(
             raise ValueError(f"{path}: an image holds grey levels; pass low= and high=, the values of black and white")
         values = _read_image(path, low, high, scale)
     elif low is not None or high is not None or scale != "linear":
-        raise ValueError(
-            f"{path}: low, high and scale are for images of grey levels; this file holds the values themselves"
-        )
+        raise ValueError(f"{path}: low, high and scale are for images of grey levels; this file holds values")
     else:
         values = _read_npy(path) if suffix == ".npy" else read_csv(path) if suffix == ".csv" else _read_floats(path)
         _check_entries(path, values)
