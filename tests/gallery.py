@@ -6,7 +6,7 @@ from skfem.helpers import dot, grad, mul
 
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
-from skfem_ml.problems import Diffusion
+from skfem_ml.problems import Diffusion, Sequence
 
 
 @BilinearForm
@@ -179,3 +179,10 @@ def check_figure(figure):
     for axes in bars:
         assert axes.get_ylabel() or axes.get_xlabel()
     figure.canvas.draw()
+
+
+def orbit(frames=60, more=10):
+    """Two decaying waves: exactly linear."""
+    t = np.arange(frames + more)
+    z = np.exp((-0.01 + 0.3j) * t), np.exp((-0.005 + 0.7j) * t)
+    return Sequence("linear", np.stack([f(w) for w in z for f in (np.real, np.imag)], axis=1), frames, 1.0)

@@ -59,15 +59,13 @@ def from_file(
     to values, ``tags={"rock": 1.0, "sand": 100.0}``; with ``name`` it maps the whole numbers of that cell data.
 
     Raises FileNotFoundError, ImportError where meshio lacks a library (h5py for .xdmf), and ValueError for broken
-    files, unknown suffixes, pixels that are not cells, tags without a value, cells without a source cell and values
-    that are not positive and finite.
+    files, pixels that are not cells, tags without a value, cells without a source and values that are not positive.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in RASTER_SUFFIXES:
         if name is not None or tags is not None:
-            given = f"name={name!r} chooses" if name is not None else "tags= maps"
-            raise ValueError(f"{path}: {given} cell data of a mesh file; a {suffix} file has one field")
+            raise ValueError(f"{path}: name= and tags= are for cell data of a mesh file; a {suffix} file has one field")
         return _on_cells(path, read_raster(path, origin, low, high, scale), mesh, resample)
     if suffix not in MESH_SUFFIXES:
         supported = ", ".join(RASTER_SUFFIXES + MESH_SUFFIXES)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from skfem import Basis, CellBasis
+from numpy.typing import ArrayLike, NDArray
+from skfem import Basis, CellBasis, Mesh
 
 from skfem_ml import checks
 from skfem_ml.metrics import (
@@ -31,7 +31,7 @@ from skfem_ml.solutions import Eigenpairs, Generated
 from skfem_ml.stepping.evolution import OdeResult
 
 Array = NDArray[np.float64]
-Solution = Callable[..., Any]
+Solution = Callable[..., ArrayLike]
 Errors = tuple[float | None, ...]
 
 
@@ -62,6 +62,13 @@ def measure_of(problem: object) -> type[Measure]:
     return next((measure for kind, measure in kinds.items() if isinstance(problem, kind)), SpaceMeasure)
 
 
+class OnMesh(Protocol):
+    """A problem on a mesh; one with a coefficient ``a`` has an energy norm."""
+
+    @property
+    def mesh(self) -> Mesh: ...
+
+
 class SpaceMeasure:
     """L2 and energy errors of ``u(x)``, whose reference values and gradients are computed once."""
 
@@ -69,9 +76,9 @@ class SpaceMeasure:
     accepts: ClassVar[type] = Callable  # type: ignore[assignment]
     wanted: ClassVar[str] = "a solution, a callable u(x)"
 
-    def __init__(self, reference: Solution, label: str, problem: Any, basis: CellBasis | None):
+    def __init__(self, reference: Solution, label: str, problem: OnMesh, basis: CellBasis | None):
         self.basis = Basis(problem.mesh, problem.mesh.elem(), intorder=4) if basis is None else basis
-        self.a: Any = getattr(problem, "a", None)
+        self.a: Array | None = getattr(problem, "a", None)
         self.values = _finite(values(reference, self.basis), "solution")
         size, energy = l2_norm(self.values, self.basis), None
         self.note = f"errors: relative to {label}, whose L2 norm is {size:.4g}"
@@ -87,7 +94,7 @@ class SpaceMeasure:
         """Return the relative errors in L2 and in energy."""
         difference = _finite(values(solution, self.basis), "solution") - self.values
         error, energy = l2_norm(difference, self.basis), None
-        if self.gradients is not None and hasattr(solution, "grad"):
+        if self.gradients is not None and self.a is not None and hasattr(solution, "grad"):
             slope = _finite(gradients(solution, self.basis), "gradient") - self.gradients
             energy = energy_norm(slope, self.basis, self.a)
         return _relative((error, energy), self.norms)

@@ -42,26 +42,31 @@ def compare(
         raise ValueError("solvers: expected at least one, by name, got none")
     checks.whole(repeats, "repeats", 1)
     kind = measure_of(problem)
+    chosen, named = _reference(problem, solvers, reference)
+    # A broken reference is an error of the call; it shows before any solver has spent its time.
+    measure = None if named else kind(chosen, "the given or exact solution", problem, basis)
+    rows, solutions = _rows(problem, solvers, repeats, progress)
+    timing = f"times: least of {repeats} run(s); {machine()}"
+    if measure is None:
+        try:
+            measure = kind(solutions[named], f"'{named}'", problem, basis)
+        except Exception as error:
+            rows = [_failed(row, error) if row.name == named and not row.failure else row for row in rows]
+            notes = (f"no errors: the reference '{named}' failed", timing)
+            return Table(tuple(rows), notes, kind.headings, solutions=solutions)
+    norms = dict(zip(kind.headings, measure.norms, strict=True))
+    measured = tuple(_measured(measure, row, solutions) for row in rows)
+    return Table(measured, (measure.note, timing), kind.headings, norms, solutions)
+
+
+def _reference(problem: P, solvers: Solvers[P], reference: object) -> tuple[object, str]:
+    """The reference as given or known, and the name of the solver that gives it, "" where none does."""
     exact = getattr(problem, "exact", None)
     chosen = reference if reference is not None else (exact if exact is not None else next(iter(solvers)))
     if isinstance(chosen, str):
         checks.choice(chosen, list(solvers), "reference, if it is a name")
-        rows, solutions = _rows(problem, solvers, repeats, progress)
-    else:
-        # A broken reference is an error of the call; it shows before any solver has spent its time.
-        measure = kind(chosen, "the given or exact solution", problem, basis)
-        rows, solutions = _rows(problem, solvers, repeats, progress)
-    timing = f"times: least of {repeats} run(s); {machine()}"
-    if isinstance(chosen, str):
-        try:
-            measure = kind(solutions[chosen], f"'{chosen}'", problem, basis)
-        except Exception as error:
-            failed = [_failed(row, error) if row.name == chosen and not row.failure else row for row in rows]
-            notes = (f"no errors: the reference '{chosen}' failed", timing)
-            return Table(tuple(failed), notes, kind.headings, solutions=solutions)
-    measured = tuple(_measured(measure, row, solutions) for row in rows)
-    norms = dict(zip(kind.headings, measure.norms, strict=True))
-    return Table(measured, (measure.note, timing), kind.headings, norms, solutions)
+        return chosen, chosen
+    return chosen, ""
 
 
 def _rows(

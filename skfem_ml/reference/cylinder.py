@@ -52,11 +52,7 @@ def cylinder_mesh(
             f"around, box, spacing: expected around >= 12, x0 < -2, x1 > 2, h > 2, 0 < spacing <= h, got {around}, "
             f"{box}, {spacing}"
         )
-    rings, radius, gap, turn = [], 0.5, np.pi / around, 0.0
-    while radius < 1.2:
-        angle = 2 * np.pi * (np.arange(around) + turn) / around
-        rings.append(radius * np.array([np.cos(angle), np.sin(angle)]))
-        radius, gap, turn = radius + gap * 0.9, gap * 1.25, 0.5 - turn
+    rings = _rings(around)
     fine = spacing / 4
     wake = _lattice(-1.5, x1, 1.75, fine, fine)
     near = _lattice(x0, x1, 3.0, spacing / 2, spacing / 2)
@@ -79,6 +75,15 @@ def cylinder_mesh(
             "free": lambda x: np.isclose(x[0], x0) | np.isclose(abs(x[1]), h),
         }
     )
+
+
+def _rings(around: int) -> list[Array]:
+    rings, radius, gap, turn = [], 0.5, np.pi / around, 0.0
+    while radius < 1.2:
+        angle = 2 * np.pi * (np.arange(around) + turn) / around
+        rings.append(radius * np.array([np.cos(angle), np.sin(angle)]))
+        radius, gap, turn = radius + gap * 0.9, gap * 1.25, 0.5 - turn
+    return rings
 
 
 def _lattice(x0: float, x1: float, h: float, dx: float, dy: float) -> Array:

@@ -217,7 +217,7 @@ def test_arguments_that_would_be_ignored_are_refused(raster_files):
     mesh = boxes(2, 2)
     with pytest.raises(ValueError, match="low, high and scale are for images"):
         from_file(raster_files / "field.csv", mesh, low=1)
-    with pytest.raises(ValueError, match="name='perm' chooses cell data"):
+    with pytest.raises(ValueError, match=r"name= and tags= are for cell data of a mesh file; a \.csv file has one"):
         from_file(raster_files / "field.csv", mesh, name="perm")
     with pytest.raises(ValueError, match="origin: expected one of 'upper'"):
         from_file(raster_files / "field.csv", mesh, origin="top")
@@ -226,7 +226,7 @@ def test_arguments_that_would_be_ignored_are_refused(raster_files):
         from_file(raster_files / "m.vtu", mesh, resample="harmonic")
     with pytest.raises(ValueError, match="are for rasters"):
         from_file(raster_files / "m.vtu", mesh, origin="lower")
-    with pytest.raises(ValueError, match="tags= maps cell data"):
+    with pytest.raises(ValueError, match="name= and tags= are for cell data"):
         from_file(raster_files / "field.csv", mesh, tags={1: 2.0})
 
 

@@ -13,7 +13,7 @@ from skfem_ml.compare import compare
 from skfem_ml.hits import solver_chosen, solver_hits, solver_trained
 from skfem_ml.hits.generation import SkipNet, fit_stride, parameter_count, solve_outputs, strides_for
 from skfem_ml.problems import Sequence, clip, cylinder
-from tests.problems.test_sequences import orbit
+from tests.gallery import orbit
 
 
 def noise(n=20, frames=200, more=20):

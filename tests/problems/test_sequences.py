@@ -20,14 +20,7 @@ from skfem_ml.reference import (
 from skfem_ml.reference.cylinder import CylinderFlow, cylinder_mesh
 from skfem_ml.reference.kuramoto import ETDRK4, ks_start
 from skfem_ml.solutions import Generated
-
-
-def orbit(frames=60, more=10):
-    """Two decaying waves: exactly linear."""
-    t = np.arange(frames + more)
-    z = np.exp((-0.01 + 0.3j) * t), np.exp((-0.005 + 0.7j) * t)
-    return Sequence("linear", np.stack([f(w) for w in z for f in (np.real, np.imag)], axis=1), frames, 1.0)
-
+from tests.gallery import orbit
 
 # integrators
 
