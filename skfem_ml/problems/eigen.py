@@ -26,6 +26,11 @@ class Eigenproblem:
     elements ``basis`` is the basis and ``free`` the degrees of freedom of the rows of A.
 
     Raises ValueError for matrices that are not square, finite and symmetric, or of different sizes.
+
+    >>> from skfem_ml.reference import eig_reference
+    >>> problem = Eigenproblem(np.diag([3.0, 1.0, 2.0]))
+    >>> problem, eig_reference(2)(problem).values.round(12).tolist()
+    (Eigenproblem(3 rows, M = 1), [1.0, 2.0])
     """
 
     A: Matrix
@@ -41,6 +46,10 @@ class Eigenproblem:
                 _require_symmetric(matrix, label)
         if self.M is not None and self.M.shape != self.A.shape:
             raise ValueError(f"M: expected the shape of A, {self.A.shape}, got {self.M.shape}")
+
+    def __repr__(self) -> str:
+        where = "" if self.basis is None else f", {type(self.basis.elem).__name__} on {self.basis.nelems} cells"
+        return f"Eigenproblem({self.size} rows, {'M = 1' if self.M is None else 'with M'}{where})"
 
     @property
     def size(self) -> int:

@@ -98,6 +98,11 @@ class CylinderFlow:
     ``(3 u' - 4 u + u_old) / (2 dt) - nu lap u' + grad p' = -2 (u . grad) u + (u_old . grad) u_old``: one factorisation
     for all steps; dt is bound by the convective speed over the smallest cells. A state holds two velocities and the
     last pressure, ``(4 n + m,)``, n and m the unknowns of P2 and P1. Raises ValueError for numbers not positive.
+
+    >>> flow = CylinderFlow(cylinder_mesh(12, (-3.0, 3.0, 3.0)))
+    >>> state = flow.step(flow.start())
+    >>> flow.dt, state.shape == (4 * flow.basis.N + flow.pressure.N,)
+    (0.02, True)
     """
 
     def __init__(self, mesh: MeshTri, reynolds: float = 100.0, dt: float = 0.02):
@@ -121,6 +126,10 @@ class CylinderFlow:
         self._lift = (system @ self._boundary)[self._free]
         self._solve = splu(csc_matrix(system[self._free][:, self._free])).solve
         self._values, self._dx, self._dy, self._weights = _samplers(self.basis)
+
+    def __repr__(self) -> str:
+        triangles = f"{self.mesh.t.shape[1]} triangles"
+        return f"CylinderFlow(Reynolds number {1 / self.nu:.4g}, {triangles}, dt = {self.dt:.4g})"
 
     def start(self, tilt: float = 0.5) -> Array:
         """Return the unit stream with a vortex of strength ``tilt`` behind the cylinder, which starts the shedding."""
