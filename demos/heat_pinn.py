@@ -117,9 +117,9 @@ def visualize(result: Result | None = None):
     loss.set(title="training loss (strong and weak are not on one scale)", xlabel="wall time in seconds",
              ylabel="squared residual")  # fmt: skip
     for k, row in enumerate(table.rows):
-        if row.error_l2:
-            work.loglog(row.seconds, row.error_l2, "osD^vP*X"[k % 8], ms=9, color=colours[row.name])
-    work.set(title="work and precision", xlabel="wall time in seconds", ylabel="relative error in L2(space x time)")
+        if row.error:
+            work.loglog(row.cpu_seconds, row.error, "osD^vP*X"[k % 8], ms=9, color=colours[row.name])
+    work.set(title="work and precision", xlabel="CPU seconds", ylabel="relative error in L2(space x time)")
     for axes in (errors, loss, work):
         axes.grid(True, which="major", alpha=0.3)
     handles = [work.plot([], [], "osD^vP*X"[k % 8] + dashes[name], color=colours[name])[0]

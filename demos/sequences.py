@@ -154,5 +154,5 @@ def _signals(figure, result: Result) -> None:
 if __name__ == "__main__":
     result = compute()
     for name, table in result.tables.items():
-        print(f"{name}: mean squared error is ({table.norm_l2:.3g} x error)^2\n{table}\n")
+        print(f"{name}: mean squared error is ({table.norms['error reproduced']:.3g} x error)^2\n{table}\n")
     visualize(result).savefig("sequences.png", dpi=120)

@@ -6,7 +6,7 @@ from skfem.helpers import dot, grad, mul
 
 from skfem_ml.coefficients import channels, iid_multilevel
 from skfem_ml.lod import LOD
-from skfem_ml.problems import Diffusion
+from skfem_ml.problems import Diffusion, Sequence
 
 
 @BilinearForm
@@ -193,3 +193,10 @@ def crossing_channels(mesh, contrast, seed=0):
     """Twelve channels of width 1/64 along both axes: S loses definiteness from a contrast of about 100 on."""
     rng = np.random.default_rng(seed)
     return np.maximum(*(channels(mesh, contrast, 6, 1 / 64, rng, axis=axis) for axis in (0, 1)))
+
+
+def orbit(frames=60, more=10):
+    """Two decaying waves: exactly linear."""
+    t = np.arange(frames + more)
+    z = np.exp((-0.01 + 0.3j) * t), np.exp((-0.005 + 0.7j) * t)
+    return Sequence("linear", np.stack([f(w) for w in z for f in (np.real, np.imag)], axis=1), frames, 1.0)

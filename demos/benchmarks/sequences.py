@@ -31,6 +31,7 @@ SEEDS = (0, 1, 2)
 BUDGET = 5.0  # CPU seconds of training of a recurrent network: several times what the hierarchy takes
 FOLDER = Path("skfem_ml_output/sequences")
 OUTPUT = Path(__file__).with_suffix(".md")
+PARTS = ("error reproduced", "error continued")
 METHODS = ("HiTS", "LSTM", "ESN", "CW-RNN")
 # Table 1 of Liu, Kutz and Brunton (2022): mean squared errors.
 PUBLISHED = {
@@ -99,7 +100,7 @@ def measured(sequence: Sequence, name: str, method: str, seed: int, solver: Call
         return Row(**json.loads(path.read_text(encoding="utf-8")))
     start = time.perf_counter()
     row = compare(sequence, {method: solver}).rows[0]
-    print(f"{name}, {row.name}, seed {seed}: {row.error_l2}, {row.error_energy}, {row.cpu_seconds}, {row.failure}",
+    print(f"{name}, {row.name}, seed {seed}: {dict(row.errors)}, {row.cpu_seconds}, {row.failure}",
           f"({time.perf_counter() - start:.0f} s)", flush=True)  # fmt: skip
     if not row.failure.startswith("ImportError"):
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ def line(method: str, rows: list[Row], deviation: list[float], published: float 
     good = [row for row in rows if not row.failure]
     cells = ["diverges" if rows else "not measured", "", "", ""]
     if good:
-        errors = [float(np.median([getattr(row, key) for row in good])) ** 2 for key in ("error_l2", "error_energy")]
+        errors = [float(np.median([row[part] for row in good])) ** 2 for part in PARTS]
         cells = [f"{e * d:.1e} ({e:.0e})" for e, d in zip(errors, deviation, strict=True)]
         cells += [str(good[0].unknowns), f"{np.median([row.cpu_seconds for row in good]):.2g}"]
     elif rows and rows[0].failure.startswith("ImportError"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -26,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from skfem_ml.coefficients import cracks
 from skfem_ml.coefficients.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
+from skfem_ml.compare import best_of
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate
 from skfem_ml.lod.surrogate import fit_as_published, setting
@@ -284,12 +284,7 @@ def quietly(lod: LOD, local_map: Any, a: ndarray) -> ndarray:
 
 def fastest(run: Callable[[], Any], repeats: int) -> float:
     """CPU seconds of the fastest run."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
+    return best_of(run, repeats)[1].cpu
 
 
 def train_mlp(folder: str, steps: int) -> Surrogate:
