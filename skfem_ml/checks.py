@@ -47,3 +47,16 @@ def whole(name: str, value: Any, least: int) -> int:
     if number < least or isinstance(value, bool):
         raise ValueError(f"{name}: expected a whole number >= {least}, got {value!r}")
     return number
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError unless torch knows the device and this machine has it."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+        raise ValueError(
+            f"device: expected one that this machine has ({', '.join(there)}), got {device!r}; leave it at 'cpu'"
+        ) from error

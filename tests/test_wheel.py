@@ -10,7 +10,7 @@ import torch
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD, FieldNetwork, Surrogate
-from skfem_ml.lod.surrogate import setting
+from skfem_ml.lod.surrogate import Setting
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ def source(tmp_path_factory):
     shutil.copytree(ROOT / "skfem_ml", folder / "skfem_ml", ignore=shutil.ignore_patterns("__pycache__"))
     lod = LOD(MeshQuad().refined(1), refine=2, ell=1)
     net = FieldNetwork(2, 1, encoding=2, outer=1, width=2, generator=torch.Generator().manual_seed(0))
-    Surrogate(net, setting(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
+    Surrogate(net, Setting.of(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
     return folder
 
 
@@ -69,8 +69,8 @@ def test_runs_from_the_wheel_alone(installed, tmp_path, command):
 def test_a_model_of_the_wheel_loads_by_its_name(installed, tmp_path):
     done = run(
         installed,
-        "from skfem_ml.lod.surrogate.model import Surrogate\nfrom skfem_ml.learning.storage import shipped\n"
-        "assert Surrogate.load('toy').card['n'] == 2\n"
+        "from skfem_ml.lod.surrogate.model import Surrogate\nfrom skfem_ml.learning import shipped\n"
+        "assert Surrogate.load('toy').setting.n == 2\n"
         f"assert all(str(path).startswith({str(installed)!r}) for path in shipped('lod').values())",
         tmp_path,
     )

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.learning.models import find_model
 from skfem_ml.learning.nn import MLP
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
+from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 
 KIND = "hits"
 

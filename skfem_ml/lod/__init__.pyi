@@ -1,5 +1,4 @@
 from .adjoint import coarse_solution as coarse_solution
-from .adjoint import surrogate_matrices as surrogate_matrices
 from .coarse_solver import solver_coarse as solver_coarse
 from .gradient import exact_matrices as exact_matrices
 from .gradient import matrix_gradient as matrix_gradient
@@ -14,5 +13,8 @@ from .solver import solver_lod as solver_lod
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid
 from .surrogate import PatchMLP as PatchMLP
+from .surrogate import Setting as Setting
 from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate
+from .surrogate import surrogate_matrices as surrogate_matrices
+from .surrogate import train_surrogate as train_surrogate

@@ -10,10 +10,7 @@ from numpy import ndarray
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
-from skfem_ml.lod.gradient import exact_matrices
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.inputs import place_of
-from skfem_ml.lod.surrogate.model import Surrogate
 
 
 def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:
@@ -31,27 +28,6 @@ def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:
     if not lod.space.dirichlet.nodes.any():
         raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
     return _Solve.apply(local, lod, np.asarray(b, dtype=float))
-
-
-def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
-    """Local matrices of all elements ``(nelems, rows, 4)`` in torch, differentiable in ``a`` ``(cells,)``, double.
-
-    Derivatives are those of the network (single precision unless ``surrogate.net`` was made double); they need not be
-    close to those of exact LOD where its values are. Raises ModelMismatchError as `Surrogate.local`, and ValueError for
-    another shape, type or sign.
-    """
-    surrogate.check(lod)
-    cells = lod.space.coefficient_refinement.cells
-    if a.shape != (cells.size,) or a.dtype != torch.float64 or not bool((a > 0).all()):
-        raise ValueError(
-            f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
-        )
-    field = a[torch.from_numpy(cells)][None]
-    coarser = surrogate.coarser(lod)
-    base = [] if coarser is None else [exact_matrices(coarser.lod, coarser.field(field))[None]]
-    place = place_of(lod, lod.space.all_elements, surrogate.device)
-    known = (tensor.to(surrogate.device) for tensor in base)
-    return surrogate.predict(field.to(surrogate.device), place, *known)[0].to(a.device)
 
 
 class _Solve(torch.autograd.Function):

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from skfem_ml.cli import app
 from skfem_ml.cli.doctor import shipped_models
-from skfem_ml.learning import load_model, storage
+from skfem_ml.learning import load_model
+from skfem_ml.learning import models as shelf
 from skfem_ml.lod import LOD, Surrogate
 from skfem_ml.problems import diffusion
 
@@ -41,7 +42,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def ships(models, monkeypatch):
-    monkeypatch.setattr(storage, "MODELS", models.parent)
+    monkeypatch.setattr(shelf, "MODELS", models.parent)
 
 
 @pytest.fixture

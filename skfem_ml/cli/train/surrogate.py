@@ -12,7 +12,8 @@ from skfem_ml.cli import options as opt
 from skfem_ml.cli.train.group import train_app
 
 NETWORKS = ("field", "mlp")
-HELD = 10**6  # numbers of the fields for validation and test: no run draws so many
+HELD = 10**6  # numbers of the fields that are held out: no run draws so many
+FIELDS = 200  # labelled at most
 
 
 @train_app.command("surrogate")
@@ -23,7 +24,7 @@ def surrogate(
     cells: Annotated[int | None, typer.Option("--cells", help="Cells of the coefficient there. Default: all.")] = None,
     ell: Annotated[int, typer.Option("--ell", help="Localisation parameter.")] = 2,
     network: Annotated[str, typer.Option("--network", help="field, or mlp: that of the paper.")] = "field",
-    steps: Annotated[int, typer.Option("--steps", help="Training steps, of one field each.")] = 300,
+    steps: Annotated[int, typer.Option("--steps", help="Training steps.")] = 300,
     rate: Annotated[float, typer.Option("--rate", help="Largest learning rate.")] = 3e-3,
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, fields and symmetries.")] = 0,
     checkpoint: Annotated[
@@ -64,45 +65,36 @@ def train(
     json: bool,
 ) -> tuple[dict[str, Any], Any]:
     """Train, write the model, and return what is to be told of it."""
+    from dataclasses import replace
+
     import numpy as np
     import torch
     from skfem import MeshQuad
 
     from skfem_ml.cli.outputs import talkative
     from skfem_ml.coefficients.families import NAMES, paper_field
-    from skfem_ml.lod.judging import GeometricMean, errors_of
-    from skfem_ml.lod.method import LOD
-    from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
-    from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
-    from skfem_ml.lod.surrogate.training import fit_surrogate
+    from skfem_ml.lod import LOD, GeometricMean, PatchMLP, errors_of
+    from skfem_ml.lod.surrogate import fit_surrogate, train_surrogate
     from skfem_ml.progress import bar
 
     line = np.linspace(0, 1, coarse + 1)
     lod = LOD(MeshQuad.init_tensor(line, line), refine=refine, cells=cells, ell=ell)
-    generator = torch.Generator().manual_seed(seed)
-    build = FieldNetwork if network == "field" else PatchMLP
-    net = build(lod.space.m, lod.ell, generator=generator)
 
     def draw(index: int) -> Any:
         return paper_field(lod.coefficient_mesh, NAMES[index % len(NAMES)], index // len(NAMES), seed)
 
     validation, test = (np.stack([draw(HELD + k) for k in range(start, start + 10)]) for start in (0, 10))
+    about = {"name": file.stem, "family": "iid 0-8 and multiscale", "range": [1.0, 5.0], "coarse": coarse}
+    options: dict[str, Any] = {"steps": steps, "rate": rate, "seed": seed, "checkpoint": checkpoint, "card": about}
     with bar(talkative(quiet, json)) as report:
-        model, history = fit_surrogate(
-            lod,
-            draw,
-            net,
-            validation=validation,
-            steps=steps,
-            rate=rate,
-            seed=seed,
-            every=max(1, steps // 20),
-            checkpoint=checkpoint,
-            progress=report,
-            card={"name": file.stem, "family": "iid 0-8 and multiscale", "range": [1.0, 5.0], "coarse": coarse},
-            test=test,
-        )
-    model.card["null"] = errors_of(GeometricMean(), lod, test)
+        options |= {"progress": report, "every": max(1, steps // 20)}
+        if network == "field":
+            model, history = train_surrogate(lod, draw, fields=min(FIELDS, max(10, steps)), **options)
+        else:
+            net = PatchMLP(lod.space.m, lod.ell, generator=torch.Generator().manual_seed(seed))
+            model, history = fit_surrogate(lod, draw, net, validation=validation, test=test, **options)
+    null = errors_of(GeometricMean(), lod, test)
+    model.card = replace(model.card, facts={**model.card.facts, "null": null})
     model.save(file)
     return {**model.card, "seconds": history.seconds[-1], "status": history.status, "file": str(file)}, history
 
