@@ -142,7 +142,7 @@ def test_exact_matrices_have_the_eight_symmetries():
     field, place = blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
     middle = int(np.flatnonzero((lod.space.grid.cells.T == [1, 1]).all(axis=1))[0])
     for g in range(COUNT):
-        moved, where = move(g, field, place)
+        moved, where, _ = move(g, field, place)
         # Around the middle the patch is the whole domain: lay the moved patch out as a field.
         turned = np.empty_like(a)
         cells = lod.space.coefficient_refinement.cells[place.cells[middle].numpy()]
