@@ -51,19 +51,9 @@ def surrogate(
 
 
 def train(
-    file: Path,
-    coarse: int,
-    refine: int,
-    cells: int | None,
-    ell: int,
-    network: str,
-    steps: int,
-    rate: float,
-    seed: int,
-    checkpoint: Path | None,
-    quiet: bool,
-    json: bool,
-) -> tuple[dict[str, Any], Any]:
+    file: Path, coarse: int, refine: int, cells: int | None, ell: int, network: str, steps: int, rate: float, seed: int,
+    checkpoint: Path | None, quiet: bool, json: bool,
+) -> tuple[dict[str, Any], Any]:  # fmt: skip
     """Train, write the model, and return what is to be told of it."""
     from dataclasses import replace
 
@@ -83,16 +73,16 @@ def train(
     def draw(index: int) -> Any:
         return paper_field(lod.coefficient_mesh, NAMES[index % len(NAMES)], index // len(NAMES), seed)
 
-    validation, test = (np.stack([draw(HELD + k) for k in range(start, start + 10)]) for start in (0, 10))
     about = {"name": file.stem, "family": "iid 0-8 and multiscale", "range": [1.0, 5.0], "coarse": coarse}
     options: dict[str, Any] = {"steps": steps, "rate": rate, "seed": seed, "checkpoint": checkpoint, "card": about}
+    held, test = (np.stack([draw(HELD + k) for k in range(start, start + 10)]) for start in (0, 40))
     with bar(talkative(quiet, json)) as report:
         options |= {"progress": report, "every": max(1, steps // 20)}
-        if network == "field":
-            model, history = train_surrogate(lod, draw, fields=min(FIELDS, max(10, steps)), **options)
-        else:
+        if network == "mlp":
             net = PatchMLP(lod.space.m, lod.ell, generator=torch.Generator().manual_seed(seed))
-            model, history = fit_surrogate(lod, draw, net, validation=validation, test=test, **options)
+            model, history = fit_surrogate(lod, draw, net, validation=held, test=test, **options)
+        else:
+            model, history = train_surrogate(lod, draw, fields=min(FIELDS, max(10, steps)), **options)
     null = errors_of(GeometricMean(), lod, test)
     model.card = replace(model.card, facts={**model.card.facts, "null": null})
     model.save(file)

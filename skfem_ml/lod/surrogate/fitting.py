@@ -22,10 +22,10 @@ from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.training import History, fit
 from skfem_ml.lod.judging import errors_of
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.inputs import check_squares
+from skfem_ml.lod.surrogate.inputs import check_squares, extent_of
 from skfem_ml.lod.surrogate.labelled import scaled_error, squared_error
 from skfem_ml.lod.surrogate.labels import Source, read_labels, stored
-from skfem_ml.lod.surrogate.model import Surrogate, extent_of
+from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Inputs
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, move, move_matrices
@@ -61,32 +61,29 @@ def fit_surrogate(
 ) -> tuple[Surrogate, History]:
     """Train a network on exact matrices; its doubt is not trained. See `training.train_surrogate` for ``source``.
 
-    Labels of a draw are made on the fly, no field is seen twice, and all that a step sees depends on ``seed`` and its
-    number alone. ``loss(got, exact, scale)`` takes matrices ``(fields, k, rows, 4)`` and geometric means on T
-    ``(fields, k)``; its mean over ``validation`` ``(k, nelems)`` is recorded. ``card`` are entries of your own, the
-    `errors_of` the fields ``test`` go there. ``options``: those of `Batches` and of `training.fit`; default optimiser:
-    SOAP with `cosine` and averaged weights. Errors as those, and ValueError for a network of another n or ell.
+    ``loss(got, exact, scale)`` takes matrices ``(fields, k, rows, 4)`` and geometric means on T ``(fields, k)``; its
+    mean over ``validation`` ``(k, nelems)`` is recorded. `errors_of` the fields ``test`` and ``card`` go on the card.
+    ``options``: those of `Batches` and `training.fit`. Default: SOAP with `cosine`, averaged weights. Errors as those.
     """
     check_squares(lod)
     setting = Setting.of(lod, form)
-    untrained = Surrogate(net, setting, device=device)  # refuses a network of another size before any work
     taken = {name: options.pop(name) for name in ("fields", "elements", "turns") if name in options}
-    batches = Batches(untrained, lod, source, form=form, seed=seed, **taken)
+    batches = Batches(Surrogate(net, setting, device=device), lod, source, form=form, seed=seed, **taken)
     held = [batches.labelled(field[None], lod.space.all_elements) for field in _rows(validation)]
-
-    def mean(net: LocalNetwork) -> float:
-        with torch.no_grad():
-            return float(np.mean([float(measure(net, batch)) for batch in held]))
 
     def measure(net: LocalNetwork, batch: Batch) -> Tensor:
         return loss(net(*batch[0]), *batch[1:])
+
+    @torch.no_grad()
+    def mean(net: LocalNetwork) -> float:
+        return float(np.mean([float(measure(net, batch)) for batch in held]))
 
     if optimiser is None:
         optimiser = SOAP(net.parameters(), lr=rate, frequency=10)
         options = {"schedule": cosine(rate, steps), **options}
     history = fit(net, measure, batches, optimiser=optimiser, steps=steps, validate=mean, **{"average": 0.99} | options)
-    facts = {"seed": seed, "steps": steps, "fields": batches.seen(steps), "validation loss": history.best}
-    return _carded(batches, net, setting, facts | dict(card or {}), _rows(validation), test, device), history
+    facts = {"steps": steps, "validation loss": history.best, **(card or {})}
+    return _carded(batches, net, setting, facts, _rows(validation), test, device), history
 
 
 def fit_as_published(
@@ -140,6 +137,7 @@ def _carded(
     steps = facts["steps"]
     assert isinstance(steps, int)
     extent, name = batches.extent(net, steps, validation), str(facts.pop("name", ""))
+    facts = {"seed": batches.seed, "fields": batches.seen(steps), **facts}
     surrogate = Surrogate(net, Card(name=name, setting=setting.to_json(), extent=extent, facts=facts), device=device)
     if test is not None:
         errors = errors_of(surrogate, batches.lod, test, batches.form)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skfem_ml.lod.mesh.forms import check_coefficients
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Place
 from skfem_ml.problems import diffusion
 
@@ -82,3 +83,9 @@ def check_squares(lod: LOD) -> None:
             f"lod: expected coarse cells that are equal squares, got {kind}; networks of local matrices see no others, "
             "so use the exact matrices there (lod.assemble(form, a=a))"
         )
+
+
+def extent_of(net: LocalNetwork, lod: LOD, a: ndarray) -> tuple[float, float]:
+    """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
+    both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))
+    return float(both.amin()), float(both.amax())

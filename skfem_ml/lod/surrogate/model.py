@@ -66,7 +66,8 @@ class Surrogate:
         if not isinstance(card, (Card, Setting)):
             raise TypeError(f"card: expected a Card or Setting.of(lod), got {type(card).__name__}")
         card = card if isinstance(card, Card) else Card(setting=card.to_json())
-        self.card = replace(card, network={"kind": type(net).__name__, **net.config})
+        self.net, self.symmetric, self.device = net, symmetric, device
+        self.card = replace(card, network=self._network())
         self.setting = Setting.from_json(self.card.setting)
         for name, size in (("cells", net.m), ("ell", net.ell), ("dim", 2)):
             if getattr(self.setting, name) != size:
@@ -77,7 +78,7 @@ class Surrogate:
         if net.base and self.setting.form != "diffusion":
             raise ValueError(f"card: expected the form diffusion, which is corrected, got {self.setting.form!r}")
         check_device(device)
-        self.net, self.symmetric, self.device = net.to(device).eval(), symmetric, device
+        self.net = net.to(device).eval()
         self._shapes = frozenset(self.card.shapes or ())
 
     def __repr__(self) -> str:
@@ -225,7 +226,11 @@ class Surrogate:
 
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
-        save_model(path, self.net.state_dict(), {**self.card.to_json(), "symmetric": self.symmetric})
+        save_model(
+            path,
+            self.net.state_dict(),
+            {**self.card.to_json(), "network": self._network(), "symmetric": self.symmetric},
+        )
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
@@ -249,6 +254,9 @@ class Surrogate:
                 f"{path}: expected the weights and card of a surrogate, got something else ({str(error)[:300]}); "
                 "it is another kind of file, or of another version"
             ) from error
+
+    def _network(self) -> dict[str, object]:
+        return {"kind": type(self.net).__name__, **self.net.config}
 
     def _answer(self, inputs: Inputs, foreign: Tensor) -> Answer:
         odd = strange(patterns(inputs.a, inputs.place), self.card.patterns)
@@ -287,9 +295,3 @@ class _Given:
 
     def local(self, lod: LOD, elements: ndarray) -> ndarray:
         return self.matrices
-
-
-def extent_of(net: LocalNetwork, lod: LOD, a: ndarray) -> tuple[float, float]:
-    """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
-    both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))
-    return float(both.amin()), float(both.amax())

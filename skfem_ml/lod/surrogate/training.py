@@ -128,8 +128,8 @@ def learn(
     optimiser: Optimiser = muon,
     **options: Any,
 ) -> History:
-    """Ridge for the affine part, then the training loop; ``options`` are those of `training.fit`."""
-    squares, corners = parts["train"], parts.get("corner")
+    """Ridge for the affine part, then the loop; ``options`` are those of `learning.fit`."""
+    squares, corners, warm = parts["train"], parts.get("corner"), max(1, recipe.steps // 50)
     if ridge:
         fit_affine(
             net, squares.chosen(np.arange(min(len(squares.a), recipe.affine))).samples(), relative=recipe.relative
@@ -139,14 +139,13 @@ def learn(
     def batch(step: int) -> list[Labelled]:
         rng = np.random.default_rng([seed, step])
         out = [squares.chosen(rng.choice(len(squares.a), recipe.batch, p=squares.weights))]
-        if corners is None or step % 4:
-            return out
-        return [*out, corners.chosen(rng.integers(len(corners.a), size=CORNERS))]
+        if corners is not None and step % 4 == 0:
+            out.append(corners.chosen(rng.integers(len(corners.a), size=CORNERS)))
+        return out
 
     def loss(net: FieldNetwork, seen: list[Labelled]) -> torch.Tensor:
-        return torch.stack(
-            [(field_errors(net, part, recipe.relative) + 1e-9).pow(recipe.power).mean() for part in seen]
-        ).sum()
+        errors = [field_errors(net, part, recipe.relative) + 1e-9 for part in seen]
+        return torch.stack([error.pow(recipe.power).mean() for error in errors]).sum()
 
     return fit(
         net,
@@ -154,10 +153,9 @@ def learn(
         batch,
         optimiser=optimiser(net, recipe.rate),
         steps=recipe.steps,
-        schedule=cosine(recipe.rate, recipe.steps, warm=max(1, recipe.steps // 50)),
+        schedule=cosine(recipe.rate, recipe.steps, warm),
         validate=lambda net: held_out(net, parts["validation"], recipe.relative),
         average=0.997,
-        seed=seed,
         **options,
     )
 
@@ -203,7 +201,7 @@ def finish(
         cells = lod.space.coefficient_refinement.cells
         fields = np.empty((len(parts["test"].a), cells.size))
         fields[:, cells.ravel()] = parts["test"].a.flatten(1).cpu().numpy()
-        surrogate.card = replace(card, errors=errors_of(_Quiet(surrogate), lod, fields, form))
+        surrogate.card = replace(surrogate.card, errors=errors_of(_Quiet(surrogate), lod, fields, form))
     return surrogate
 
 

@@ -16,7 +16,7 @@ from skfem_ml.learning import Card, CorruptModelError, ModelMismatchError, load_
 from skfem_ml.learning import models as shelf
 from skfem_ml.lod import LOD, FieldNetwork, Hybrid, PatchMLP, Surrogate
 from skfem_ml.lod.surrogate import Setting
-from skfem_ml.lod.surrogate.model import extent_of
+from skfem_ml.lod.surrogate.inputs import extent_of
 from tests.gallery import diffusion, graded, moved, random_field
 
 

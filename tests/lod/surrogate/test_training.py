@@ -40,7 +40,7 @@ def errors(surrogate, a):
 
 def test_a_trained_surrogate_knows_its_error(trained):
     """Finding A5: on new fields the doubt covers about nine of ten errors, and is no larger than it must be."""
-    surrogate, history = trained
+    surrogate, _ = trained
     both = np.array([errors(surrogate, draw(NEW + k)) for k in range(8)])
     error, doubt = both[:, 0].ravel(), both[:, 1].ravel()
     assert np.isfinite(doubt).mean() > 0.97
@@ -58,7 +58,7 @@ def test_the_card_says_from_what(trained, tmp_path):
     card = surrogate.card
     assert card["fields"] == 30 and card["steps"] == 40 and card["seed"] == 0 and card["form"] == "diffusion"
     assert card.facts["validation loss"] <= history.best and card.name == "toy"
-    assert card.extent[0] < -0.5 < 0.5 < card.extent[1] and len(card.shapes) == 9 + 0 * len(card.patterns)
+    assert card.extent[0] < -0.5 < 0.5 < card.extent[1] and len(card.shapes) == 16
     assert "'toy': 4 x 4 cells, n=4, ell=1, trained on log-uniform" in repr(surrogate)
     surrogate.save(tmp_path / "m.safetensors")
     again = Surrogate.load(tmp_path / "m.safetensors")
@@ -151,7 +151,7 @@ def test_what_is_refused():
 
 
 def test_cards_and_recipes_agree():
-    """Finding B7: what a card records is what its recipe has; where one run of it gives another file, the card says so."""
+    """Finding B7: cards record what their recipes have; where one run of it gives another file, the card says so."""
     assert list(shipped("lod")) == sorted(RECIPES)
     for name, recipe in RECIPES.items():
         surrogate = Surrogate.load(name)
