@@ -57,7 +57,9 @@ def learned_solver(
             return u
         (judged,) = local_map.judged
         if method == "hybrid":
-            u.info.update({"tol": tol, "recomputed": judged.fraction, "largest score": float(judged.scores.max())})
+            largest = float(judged.scores.max())
+            told = largest if np.isfinite(largest) else None  # as JSON has it
+            u.info.update({"tol": tol, "recomputed": judged.fraction, "largest score": told})
         if scores:
             u.info["cells"] = _on_cells(case.coarse, problem, judged)
         return u

@@ -170,9 +170,9 @@ def test_bad_input(ships, field, tmp_path):
         ([tmp_path / "m.pt"], "expected NAME.safetensors"),
         ([tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
         ([tmp_path / "m.safetensors", "--network", "cnn"], "network: expected one of field, mlp"),
-        ([tmp_path / "m.safetensors", "--steps", "0"], "steps, every, batch, patience"),
+        ([tmp_path / "m.safetensors", "--steps", "0"], "recipe: expected steps"),
         ([tmp_path / "m.safetensors", "--ell", "0"], "ell: expected a whole number >= 1"),
-        ([tmp_path / "m.safetensors", "--rate", "-1"], "expected lr > 0"),
+        ([tmp_path / "m.safetensors", "--rate", "-1"], "rate: expected a positive, finite number"),
     ]:
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
 

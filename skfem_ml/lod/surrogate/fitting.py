@@ -34,6 +34,7 @@ from skfem_ml.problems import diffusion
 
 MatrixLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Batch = tuple[Inputs, Tensor, Tensor]
+BATCHES = "fields", "elements", "turns"  # options of `Batches`
 EXTENT_FIELDS = 256  # fields drawn again for the range of training, where there is no end of them
 
 
@@ -59,7 +60,7 @@ def fit_surrogate(
     test: ndarray | None = None,
     **options: Any,
 ) -> tuple[Surrogate, History]:
-    """Train a network on exact matrices; its doubt is not trained. See `training.train_surrogate` for ``source``.
+    """Train a network on exact matrices, without a doubt; for ``source`` see `training.train_surrogate`.
 
     ``loss(got, exact, scale)`` takes matrices ``(fields, k, rows, 4)`` and geometric means on T ``(fields, k)``; its
     mean over ``validation`` ``(k, nelems)`` is recorded. `errors_of` the fields ``test`` and ``card`` go on the card.
@@ -67,7 +68,7 @@ def fit_surrogate(
     """
     check_squares(lod)
     setting = Setting.of(lod, form)
-    taken = {name: options.pop(name) for name in ("fields", "elements", "turns") if name in options}
+    taken = {name: options.pop(name) for name in BATCHES if name in options}
     batches = Batches(Surrogate(net, setting, device=device), lod, source, form=form, seed=seed, **taken)
     held = [batches.labelled(field[None], lod.space.all_elements) for field in _rows(validation)]
 
@@ -80,7 +81,7 @@ def fit_surrogate(
 
     if optimiser is None:
         optimiser = SOAP(net.parameters(), lr=rate, frequency=10)
-        options = {"schedule": cosine(rate, steps), **options}
+        options.setdefault("schedule", cosine(rate, steps))
     history = fit(net, measure, batches, optimiser=optimiser, steps=steps, validate=mean, **{"average": 0.99} | options)
     facts = {"steps": steps, "validation loss": history.best, **(card or {})}
     return _carded(batches, net, setting, facts, _rows(validation), test, device), history

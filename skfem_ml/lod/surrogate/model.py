@@ -217,12 +217,11 @@ class Surrogate:
         recipe of the shipped models, its doubt included: arguments (``steps=``) and errors as for
         `training.train_surrogate`. Any other is trained by `fitting.fit_surrogate`, and has no doubt.
         """
-        from skfem_ml.lod.surrogate.fitting import fit_surrogate
-        from skfem_ml.lod.surrogate.training import train_surrogate
+        from skfem_ml.lod import surrogate as room  # which trains what is defined here
 
         if net is None or isinstance(net, FieldNetwork):
-            return train_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
-        return fit_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
+            return room.train_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
+        return room.fit_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""

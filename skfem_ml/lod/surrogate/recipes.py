@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skfem_ml.checks import check_positive
 from skfem_ml.coefficients.families import WIDE, paper_split
 
 
@@ -53,7 +54,10 @@ class Recipe:
     quantile: float = 0.9
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("batch", "fields", "held", "doubt", "affine", "refit")}
+        check_positive(self.rate, "rate")
+        counts = {
+            name: getattr(self, name) for name in ("steps", "batch", "fields", "held", "doubt", "affine", "refit")
+        }
         low = {name: value for name, value in counts.items() if value < 1}
         if low or self.test < 0 or self.corner < 0 or not 0 < self.power <= 1:
             raise ValueError(

@@ -35,6 +35,7 @@ from skfem_ml.lod.surrogate.labelled import Labelled, field_errors, held_out
 from skfem_ml.lod.surrogate.labels import Source
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
+from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
 from skfem_ml.lod.surrogate.parts import Parts, parts_of, shipped_parts
 from skfem_ml.lod.surrogate.recipes import Recipe, ShippedRecipe
@@ -162,15 +163,21 @@ def learn(
 
 def refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
     """Fit the last layers of a trained network by ridge, if that helps on held-out fields; return the loss there."""
-    before, state = held_out(net, parts["validation"], recipe.relative), deepcopy(net.state_dict())
     some = parts["train"].samples()[: recipe.refit]
     if "corner" in parts:
         some += parts["corner"].samples()[: recipe.refit // 4]
-    fit_affine(net, some, penalty=1e-6, relative=recipe.relative, head=True)
+    return _if_it_helps(net, parts, recipe, some, penalty=1e-6, head=True)
+
+
+def _if_it_helps(net: FieldNetwork, parts: Parts, recipe: Recipe, samples: list[Sample], **options: Any) -> float:
+    """Ridge regression, undone where it makes held-out fields worse (few samples); the loss there."""
+    before, state = held_out(net, parts["validation"], recipe.relative), deepcopy(net.state_dict())
+    fit_affine(net, samples, relative=recipe.relative, **options)
     after = held_out(net, parts["validation"], recipe.relative)
-    if not after < before:
-        net.load_state_dict(state)
-    return min(before, after) if after == after else before
+    if after < before:
+        return after
+    net.load_state_dict(state)
+    return before
 
 
 def finish(

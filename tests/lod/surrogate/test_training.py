@@ -140,7 +140,7 @@ def test_what_is_refused():
         Surrogate.fit(LOD_4, np.ones((3, 256)), steps=1)
     with pytest.raises(ValueError, match="source: expected fields"):
         Surrogate.fit(LOD_4, np.ones(256), steps=1)
-    with pytest.raises(ValueError, match="recipe: expected batch"):
+    with pytest.raises(ValueError, match="recipe: expected steps, batch"):
         Surrogate.fit(LOD_4, draw, steps=1, doubt=0)
     with pytest.raises(ValueError, match="expected cells = 2, which is the network's, got 4"):
         Surrogate.fit(LOD_4, draw, FieldNetwork(2, 1, generator=None), steps=1)
