@@ -66,10 +66,8 @@ def fit_surrogate(
     mean over ``validation`` ``(k, nelems)`` is recorded. `errors_of` the fields ``test`` and ``card`` go on the card.
     ``options``: those of `Batches` and `training.fit`. Default: SOAP with `cosine`, averaged weights. Errors as those.
     """
-    check_squares(lod)
-    setting = Setting.of(lod, form)
-    taken = {name: options.pop(name) for name in BATCHES if name in options}
-    batches = Batches(Surrogate(net, setting, device=device), lod, source, form=form, seed=seed, **taken)
+    untrained = Surrogate(net, Setting.of(lod, form), device=device)
+    batches = Batches(untrained, lod, source, form=form, seed=seed, **_taken(options))
     held = [batches.labelled(field[None], lod.space.all_elements) for field in _rows(validation)]
 
     def measure(net: LocalNetwork, batch: Batch) -> Tensor:
@@ -83,8 +81,8 @@ def fit_surrogate(
         optimiser = SOAP(net.parameters(), lr=rate, frequency=10)
         options.setdefault("schedule", cosine(rate, steps))
     history = fit(net, measure, batches, optimiser=optimiser, steps=steps, validate=mean, **{"average": 0.99} | options)
-    facts = {"steps": steps, "validation loss": history.best, **(card or {})}
-    return _carded(batches, net, setting, facts, _rows(validation), test, device), history
+    facts = {"validation loss": history.best, **(card or {})}
+    return _carded(batches, net, steps, facts, _rows(validation), test), history
 
 
 def fit_as_published(
@@ -126,19 +124,22 @@ def fit_as_published(
     )
 
 
+def _taken(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `Batches` out of others."""
+    return {name: options.pop(name) for name in BATCHES if name in options}
+
+
 def _carded(
     batches: Batches,
     net: LocalNetwork,
-    setting: Setting,
+    steps: int,
     facts: dict[str, object],
     validation: ndarray,
     test: ndarray | None,
-    device: str,
 ) -> Surrogate:
-    steps = facts["steps"]
-    assert isinstance(steps, int)
+    setting, device = batches.surrogate.setting, batches.surrogate.device
     extent, name = batches.extent(net, steps, validation), str(facts.pop("name", ""))
-    facts = {"seed": batches.seed, "fields": batches.seen(steps), **facts}
+    facts = {"seed": batches.seed, "steps": steps, "fields": batches.seen(steps), **facts}
     surrogate = Surrogate(net, Card(name=name, setting=setting.to_json(), extent=extent, facts=facts), device=device)
     if test is not None:
         errors = errors_of(surrogate, batches.lod, test, batches.form)
@@ -165,6 +166,7 @@ class Batches:
         seed: int = 0,
         form: BilinearForm = diffusion,
     ):
+        check_squares(lod)
         self.surrogate, self.lod, self.fields, self.turns, self.seed = surrogate, lod, fields, turns, seed
         self.form = form
         self.draw = (lambda index: source[index % len(source)]) if isinstance(source, ndarray) else source
