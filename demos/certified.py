@@ -19,11 +19,11 @@ score above the tolerance, and relative L2 errors of u_h, load 1 and zero bounda
 LOD itself is poor at contrasts of 1000 and above (``high_contrast.py``) is another matter.
 
 A regular pattern whose values are in range, such as a checkerboard of the fine cells, is like nothing in training:
-values do not tell, but the features of the network do, and the score is infinite where they are far from those of
-training. What passes both may still be worse than the network says (it predicts the 0.9 quantile of its error, for
-fields like those of training). A spot check finds out: 16 of the elements that are not recomputed are drawn at random
-and computed exactly. The column "above doubt" has the share of them that is further off than predicted, which should be
-about a tenth.
+values do not tell, but the regularity of the coefficient does (`surrogate.patterns`), and mostly the features of the
+network; the score is infinite where either is far from training. What passes all of it may still be worse than the
+network says (it predicts the 0.9 quantile of its error, for fields like those of training). A spot check finds out: 16
+of the elements that are not recomputed are drawn at random and computed exactly. The column "above doubt" has the share
+of them that is further off than predicted, which should be about a tenth.
 
 Run: python -m demos.certified [PERMX.csv], with SPE10 model 1 as for ``spe10.py``, here on 40 x 8 square elements.
 """
@@ -31,7 +31,6 @@ Run: python -m demos.certified [PERMX.csv], with SPE10 model 1 as for ``spe10.py
 from __future__ import annotations
 
 import sys
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +42,7 @@ from skfem.models import unit_load
 
 from skfem_ml.coefficients import channels, checkerboard, cracks, from_file, iid_multilevel
 from skfem_ml.lod import LOD, GeometricMean, Hybrid, Surrogate
+from skfem_ml.lod.surrogate import Judgement
 from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
 
@@ -104,11 +104,11 @@ def compute(level: int = LEVEL, name: str = OUT, shares: tuple[float, ...] = SHA
     """Recompute more and more elements in each order."""
     lod, surrogate = LOD(MeshQuad().refined(level), refine=REFINE, ell=2), Surrogate.load(MODEL)
     a = fields(lod.coefficient_mesh)[name]
-    exact, got, hybrid = locals_of(lod, surrogate, a)
+    exact, got, judged = locals_of(lod, surrogate, a)
     gap = np.linalg.norm(got - exact, axis=(1, 2))
     orders = {
-        SCORE: hybrid.scores,
-        SCALED: hybrid.scores * np.linalg.norm(got, axis=(1, 2)),
+        SCORE: judged.scores,
+        SCALED: judged.scores * np.linalg.norm(got, axis=(1, 2)),
         RANDOM: np.random.default_rng(SEED).random(len(gap)),
         ORACLE: gap,
     }
@@ -122,16 +122,13 @@ def compute(level: int = LEVEL, name: str = OUT, shares: tuple[float, ...] = SHA
         spectral[order] = np.array([spectral_error(R, S) for R in matrices])
         l2[order] = np.array([l2_error(solution(lod, R), u, lod.coarse, relative=True) for R in matrices])
     outside = surrogate.excess(lod, lod.space.all_elements, a=a) > 0
-    return Curve(lod, a, hybrid.scores, spectral, l2, float(outside.mean()))
+    return Curve(lod, a, judged.scores, spectral, l2, float(outside.mean()))
 
 
-def locals_of(lod: LOD, surrogate: Surrogate, a: ndarray) -> tuple[ndarray, ndarray, Hybrid]:
-    """Local matrices: exact, of the surrogate; and the hybrid at the tolerance, which has the scores."""
-    hybrid = Hybrid(surrogate, diffusion, TOL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # patches out of range are counted in the table
-        lod.local(hybrid, a=a)
-        return lod.local(diffusion, a=a), lod.local(surrogate, a=a), hybrid
+def locals_of(lod: LOD, surrogate: Surrogate, a: ndarray) -> tuple[ndarray, ndarray, Judgement]:
+    """Local matrices: exact, of the surrogate; and what the hybrid at the tolerance makes of the field."""
+    got, _ = surrogate.with_score(lod, lod.space.all_elements, a=a)
+    return lod.local(diffusion, a=a), got, Hybrid(surrogate, diffusion, TOL).judge(lod, a=a)
 
 
 def matrix(lod: LOD, local: ndarray) -> csr_matrix:
@@ -154,9 +151,9 @@ def solution(lod: LOD, S: csr_matrix) -> ndarray:
 
 def judge(lod: LOD, surrogate: Surrogate, name: str, a: ndarray) -> Row:
     """One row of the table."""
-    exact, got, hybrid = locals_of(lod, surrogate, a)
-    trusted = ~(hybrid.scores > TOL)
-    mixed = np.where(trusted[:, None, None], got, exact)
+    exact, got, judged = locals_of(lod, surrogate, a)
+    trusted = ~judged.recomputed
+    mixed = judged.matrices
     u = solution(lod, matrix(lod, exact))
     errors = [
         l2_error(solution(lod, matrix(lod, local)), u, lod.coarse, relative=True)
@@ -164,7 +161,7 @@ def judge(lod: LOD, surrogate: Surrogate, name: str, a: ndarray) -> Row:
     ]
     flagged = float((surrogate.excess(lod, lod.space.all_elements, a=a) > 0).mean())
     above = spot_check(lod, surrogate, a, np.flatnonzero(trusted))
-    return Row(name, float(a.max() / a.min()), flagged, hybrid.fraction, above, *errors)
+    return Row(name, float(a.max() / a.min()), flagged, judged.fraction, above, *errors)
 
 
 def spot_check(lod: LOD, surrogate: Surrogate, a: ndarray, trusted: ndarray, count: int = CHECKED) -> float:
@@ -172,9 +169,7 @@ def spot_check(lod: LOD, surrogate: Surrogate, a: ndarray, trusted: ndarray, cou
     if not len(trusted):
         return float("nan")
     some = np.random.default_rng(SEED).choice(trusted, min(count, len(trusted)), replace=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        exact, got = lod.local(diffusion, some, a=a), lod.local(surrogate, some, a=a)
+    exact, (got, _) = lod.local(diffusion, some, a=a), surrogate.with_score(lod, some, a=a)
     error = np.linalg.norm(got - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
     return float((error > surrogate.doubt(lod, some, a=a)).mean())
 
@@ -182,7 +177,7 @@ def spot_check(lod: LOD, surrogate: Surrogate, a: ndarray, trusted: ndarray, cou
 def table(level: int = LEVEL, path: str | Path | None = None, model: str = MODEL) -> list[Row]:
     """All fields, and SPE10 where its file is given."""
     surrogate = Surrogate.load(model)
-    sizes = {"refine": surrogate.card["n"], "cells": surrogate.card["cells"], "ell": surrogate.card["ell"]}
+    sizes = {"refine": surrogate.setting.n, "cells": surrogate.setting.cells, "ell": surrogate.setting.ell}
     lod = LOD(MeshQuad().refined(level), **sizes)
     rows = [judge(lod, surrogate, name, a) for name, a in fields(lod.coefficient_mesh).items()]
     if path is not None:

@@ -36,6 +36,7 @@ from .learning import CorruptModelError as CorruptModelError
 from .learning import History as History
 from .learning import ModelMismatchError as ModelMismatchError
 from .learning import fit as fit
+from .learning.models import models as models
 from .lod import LOD as LOD
 from .lod import System as System
 from .lod import solver_coarse as solver_coarse
@@ -72,3 +73,4 @@ from .stepping import evolve as evolve
 from .stepping import parareal as parareal
 
 __version__: str
+from .lod.surrogate import train_surrogate as train_surrogate

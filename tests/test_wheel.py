@@ -11,7 +11,7 @@ import torch
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD, FieldNetwork, Surrogate
-from skfem_ml.lod.surrogate import setting
+from skfem_ml.lod.surrogate import Setting
 from tests.conftest import copy_sources, install_wheel
 
 
@@ -21,7 +21,7 @@ def source(tmp_path_factory):
     folder = copy_sources(tmp_path_factory.mktemp("source"))
     lod = LOD(MeshQuad().refined(1), refine=2, ell=1)
     net = FieldNetwork(2, 1, encoding=2, outer=1, width=2, generator=torch.Generator().manual_seed(0))
-    Surrogate(net, setting(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
+    Surrogate(net, Setting.of(lod)).save(folder / "skfem_ml" / "models" / "lod" / "toy.safetensors")
     return folder
 
 
@@ -48,7 +48,7 @@ def test_files_in_the_wheel(site, source):
 def test_a_model_of_the_wheel_loads_by_its_name(site, tmp_path):
     done = run(
         site,
-        "from skfem_ml.lod.surrogate.model import Surrogate\nfrom skfem_ml.learning.storage import shipped\n"
+        "from skfem_ml.lod.surrogate import Surrogate\nfrom skfem_ml.learning import shipped\n"
         "assert Surrogate.load('toy').card['n'] == 2\n"
         f"assert all(str(path).startswith({str(site)!r}) for path in shipped('lod').values())",
         tmp_path,

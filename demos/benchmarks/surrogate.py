@@ -28,7 +28,7 @@ from skfem_ml.coefficients.families import NAMES, UNSEEN, WIDE, paper_field, pap
 from skfem_ml.compare import best_of
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate
-from skfem_ml.lod.surrogate import fit_as_published, setting
+from skfem_ml.lod.surrogate import Setting, fit_as_published
 from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
 
@@ -258,7 +258,7 @@ def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
         def measure(name: str = name, n: int = n) -> list[Row]:
             lod = space(n)
             untrained = PatchMLP(generator=torch.Generator().manual_seed(0))  # its time does not depend on its weights
-            model = Surrogate(untrained, setting(lod)) if name == PAPERS else Surrogate.load(name)
+            model = Surrogate(untrained, Setting.of(lod)) if name == PAPERS else Surrogate.load(name)
             fields = np.stack([paper_field(lod.coefficient_mesh, NAMES[k % 10], k, seed=9) for k in range(64)])
             fine = lod.fine.mesh
             A = diffusion.assemble(lod.fine, a=fields[8][lod.space.coefficient_cell][:, None])

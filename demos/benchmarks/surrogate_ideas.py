@@ -1,7 +1,7 @@
 """What each idea in the training of the surrogates gives, in small: ``python -m demos.benchmarks.surrogate_ideas``.
 
 16 x 16 coarse elements, n = 8, 80 fields of the paper's families, 20 unseen ones, 150 steps each, one thread, one seed.
-The recipe is that of ``demos.train_surrogate``, in which one thing at a time is changed. Labels are kept in the folder
+The recipe is that of `skfem_ml.lod.surrogate`, in which one thing at a time is changed. Labels are kept in the folder
 given as argument, or a temporary one. Writes ``surrogate_ideas.md`` beside this file.
 """
 
@@ -11,17 +11,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from demos.train_surrogate import CELLS, ELL, SEED, Recipe, labelled, learn
 from skfem_ml.learning import SOAP
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import FieldNetwork
+from skfem_ml.lod.surrogate.parts import CELLS, ELL, shipped_parts
+from skfem_ml.lod.surrogate.recipes import ShippedRecipe
+from skfem_ml.lod.surrogate.training import learn
 
-RECIPE = Recipe(8, False, square=80, corner=40, held=20, steps=150, level=4)
+RECIPE = ShippedRecipe(150, fields=80, corner=40, held=20, doubt=1, test=0, level=4)
 OUTPUT = Path(__file__)
 
 
@@ -44,13 +47,14 @@ IDEAS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # options of the ne
 
 def measure(folder: Path) -> list[str]:
     """One line of the table for every idea."""
-    counts = {"train": RECIPE.square, "corner": RECIPE.corner, "validation": RECIPE.held}
-    parts = {part: labelled(RECIPE, part, count, folder, None)[1] for part, count in counts.items()}
+    _, parts = shipped_parts(RECIPE, folder)
     lines = []
     for name, (network, options) in IDEAS.items():
-        net = FieldNetwork(CELLS, ELL, **network, generator=torch.Generator().manual_seed(SEED))
+        net = FieldNetwork(CELLS, ELL, **network, generator=torch.Generator().manual_seed(RECIPE.seed))
         start = time.process_time()
-        history = learn(net, parts, RECIPE, every=50, **options)
+        recipe = replace(RECIPE, power=options.get("power", RECIPE.power))
+        others = {key: value for key, value in options.items() if key != "power"}
+        history = learn(net, parts, recipe, seed=recipe.seed, every=50, **others)
         lines.append(f"| {name} | {history.best:.2e} | {time.process_time() - start:.0f} |")
         print(lines[-1], flush=True)
     return lines

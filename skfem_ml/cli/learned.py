@@ -12,10 +12,13 @@ import numpy as np
 from skfem_ml.cli.errors import held_interrupt
 
 if TYPE_CHECKING:
+    from skfem import Mesh
+
     from skfem_ml.cli.cases import Case
     from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import LOD
-    from skfem_ml.lod.surrogate import Surrogate
+    from skfem_ml.lod.surrogate import Hybrid, Surrogate
+    from skfem_ml.lod.surrogate.hybrid import Judgement
     from skfem_ml.problems import Diffusion
     from skfem_ml.solutions import FEFunction
 
@@ -43,34 +46,57 @@ def learned_solver(
     those of LOD.
     """
     from skfem_ml.learning import ModelMismatchError
-    from skfem_ml.lod import LOD, solver_coarse
+    from skfem_ml.lod import solver_coarse
     from skfem_ml.lod.surrogate import Hybrid
     from skfem_ml.problems import diffusion
 
-    card = surrogate.card
-    refine = card["n"] if card["n"] % case.refine == 0 else None
+    setting, name = surrogate.setting, surrogate.card.name or type(surrogate.net).__name__
+    refine = setting.n if setting.n % case.refine == 0 else None
     # A surrogate with scores is a hybrid that recomputes nothing.
-    hybrid = Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf)
-    local_map = hybrid if method == "hybrid" or scores else surrogate
-    solve = solver_coarse(case.coarse, local_map, card["ell"] if ell is None else ell, refine, **options)
+    judging = method == "hybrid" or scores
+    hybrid = Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf) if judging else None
 
     def solver(problem: Diffusion) -> FEFunction:
+        local_map = surrogate if hybrid is None else Noting(hybrid)
         try:
-            u = solve(problem)
+            u = solver_coarse(case.coarse, local_map, setting.ell if ell is None else ell, refine, **options)(problem)
         except ModelMismatchError as error:
-            raise ValueError(mismatch(str(card.get("name", "the model")), error)) from error
-        notes: dict[str, object] = {"model": card.get("name", type(surrogate.net).__name__)}
-        if method == "hybrid":
-            notes |= {"tol": tol, "recomputed": hybrid.fraction, "largest score": float(hybrid.scores.max())}
-        if scores:
-            cells = LOD(case.coarse, fine=problem.mesh).space.refinement.cells
-            on_cells = np.empty((2, cells.size))
-            on_cells[0, cells] = hybrid.scores[:, None]
-            on_cells[1, cells] = ~(hybrid.scores <= hybrid.tol)[:, None] | (hybrid.tol == 0)
-            notes["cells"] = dict(zip(("score", "recomputed"), on_cells, strict=True))
+            raise ValueError(mismatch(name, error)) from error
+        notes: dict[str, object] = {"model": name}
+        if isinstance(local_map, Noting):
+            (judged,) = local_map.judged
+            if method == "hybrid":
+                largest = float(judged.scores.max())
+                told = largest if np.isfinite(largest) else None  # as JSON has it
+                notes |= {"tol": tol, "recomputed": judged.fraction, "largest score": told}
+            if scores:
+                notes["cells"] = _on_cells(case.coarse, problem, judged)
         return replace(u, record=u.record.with_notes(**notes))
 
     return solver
+
+
+class Noting:
+    """A hybrid as a local map that notes what it judged."""
+
+    def __init__(self, hybrid: Hybrid):
+        self.hybrid = hybrid
+        self.judged: list[Judgement] = []
+
+    def local(self, lod: LOD, elements: np.ndarray, **coefficients: np.ndarray) -> np.ndarray:
+        """Local matrices of the elements."""
+        self.judged.append(self.hybrid.judge(lod, elements, **coefficients))
+        return self.judged[-1].matrices
+
+
+def _on_cells(coarse: Mesh, problem: Diffusion, judged: Judgement) -> dict[str, np.ndarray]:
+    """Scores of coarse elements, and which were recomputed, on the cells of the problem's mesh."""
+    from skfem_ml.lod import LOD
+
+    cells = LOD(coarse, fine=problem.mesh).space.refinement.cells
+    on_cells = np.empty((2, cells.size))
+    on_cells[0, cells], on_cells[1, cells] = judged.scores[:, None], judged.recomputed[:, None]
+    return dict(zip(("score", "recomputed"), on_cells, strict=True))
 
 
 def learned_rows(
@@ -91,7 +117,7 @@ def learned_rows(
     left_out = []
     for name in names or shipped("lod"):
         surrogate, label = load_surrogate(name), Path(name).stem
-        ell = surrogate.card["ell"]
+        ell = surrogate.setting.ell
         # The row of exact LOD, which is judged by the fine mesh of the field, has this setting.
         lod = LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell)
         try:
@@ -107,7 +133,7 @@ def learned_rows(
             )
             continue
         rows[f"u_h of LOD ell={ell}"] = solver_coarse(case.coarse, diffusion, ell, engine=engine)
-        for method in ("surrogate", "hybrid"):
+        for method in ("surrogate", "hybrid") if surrogate.has_doubt else ("surrogate",):
             rows[f"u_h of {method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
     return rows, left_out
 

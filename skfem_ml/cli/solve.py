@@ -105,7 +105,7 @@ def _chosen(read: Read, choices: Choices) -> tuple[Case, Callable[[Progress], Ca
         from skfem_ml.cli.learned import learned_solver, load_surrogate
 
         surrogate = load_surrogate(choices.surrogate)
-        case, rest = read(refine=surrogate.card["cells"]), (choices.ell, choices.tol, choices.scores)
+        case, rest = read(refine=surrogate.setting.cells), (choices.ell, choices.tol, choices.scores)
         return case, lambda report: learned_solver(
             case, surrogate, choices.method, *rest, engine=choices.engine, progress=report
         )

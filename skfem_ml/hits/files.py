@@ -12,8 +12,9 @@ import torch
 
 from skfem_ml.hits.box import Box
 from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.learning.models import find_model
 from skfem_ml.learning.nn import MLP
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
+from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.stepping.stepper import Stepper
 
 KIND = "hits"

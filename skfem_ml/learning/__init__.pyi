@@ -2,6 +2,11 @@ from .checkpoints import CheckpointInUseError as CheckpointInUseError
 from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import save_checkpoint as save_checkpoint
 from .history import History as History
+from .models import Card as Card
+from .models import Model as Model
+from .models import find_model as find_model
+from .models import models as models
+from .models import shipped as shipped
 from .nn import MLP as MLP
 from .nn import mlp_jet as mlp_jet
 from .nn import to_numpy as to_numpy
@@ -18,9 +23,7 @@ from .samples import learn as learn
 from .schedules import cosine as cosine
 from .storage import CorruptModelError as CorruptModelError
 from .storage import ModelMismatchError as ModelMismatchError
-from .storage import find_model as find_model
 from .storage import load_model as load_model
 from .storage import save_model as save_model
-from .storage import shipped as shipped
 from .stored import StoredNetwork as StoredNetwork
 from .training import fit as fit

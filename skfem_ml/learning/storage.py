@@ -24,7 +24,6 @@ from torch import Tensor
 MAX_HEADER = 2**20  # bytes: cards are small, and the header is parsed before anything can be verified
 MAX_FILE = 2**30
 ENTRY = "skfem_ml"
-MODELS = Path(__file__).parents[1] / "models"
 
 
 class CorruptModelError(ValueError):
@@ -34,13 +33,13 @@ class CorruptModelError(ValueError):
 class ModelMismatchError(ValueError):
     """The model is sound but made for another setting; ``wanted`` and ``got`` hold the entries that differ."""
 
-    def __init__(self, what: str, wanted: Mapping[str, Any], got: Mapping[str, Any], remedy: str):
+    def __init__(self, what: str, wanted: Mapping[str, object], got: Mapping[str, object], remedy: str):
         self.wanted, self.got = dict(wanted), dict(got)
         pairs = "; ".join(f"{key}: wanted {wanted[key]!r}, got {got.get(key)!r}" for key in wanted)
         super().__init__(f"{what}: {pairs}; {remedy}")
 
 
-def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, object]) -> None:
     """Write named tensors and a card of JSON values; what was at ``path`` stays whole until it is replaced.
 
     Raises ValueError for a card that is no JSON (NaN and infinity are none) and for files or headers above the caps,
@@ -60,27 +59,6 @@ def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[st
             f"{len(data)}; such a file would not load again, so split it"
         )
     write_whole(path, data)
-
-
-def shipped(room: str) -> dict[str, Path]:
-    """The models of the package in a folder of its models, "lod" or "hits": name -> file."""
-    return {path.stem: path for path in sorted((MODELS / room).glob("*.safetensors"))}
-
-
-def find_model(room: str, name_or_path: str | Path) -> Path:
-    """The file of a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
-
-    Raises FileNotFoundError with the names there are.
-    """
-    if isinstance(name_or_path, Path) or Path(name_or_path).suffix:
-        return Path(name_or_path)
-    known = shipped(room)
-    if name_or_path not in known:
-        raise FileNotFoundError(
-            f"{name_or_path}: expected the name of a model of the package ({', '.join(known) or 'there is none'}) or "
-            "a path with its suffix, got neither"
-        )
-    return known[name_or_path]
 
 
 def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -119,6 +97,9 @@ def write_whole(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is told without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # the new name itself must reach the disk
@@ -131,8 +112,13 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 def _read(path: Path) -> bytes:
     # Looked at before it is opened: opening a named pipe would wait for ever.
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
         raise CorruptModelError(f"{path}: expected a regular file, got a folder, a pipe or a device")
+    if found.st_size > MAX_FILE:
+        raise CorruptModelError(
+            f"{path}: expected at most {MAX_FILE} bytes, got {found.st_size}; this is no model of ours"
+        )
     with open(path, "rb") as file:
         data = file.read(MAX_FILE + 1)
     # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
@@ -141,7 +127,7 @@ def _read(path: Path) -> bytes:
             f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
             "opened, write the weights with save_model"
         )
-    if len(data) > MAX_FILE:
+    if len(data) > MAX_FILE:  # it grew while it was read
         raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got more; this is no model of ours")
     header = int.from_bytes(data[:8], "little")
     if len(data) < 8 or header > min(MAX_HEADER, len(data) - 8):

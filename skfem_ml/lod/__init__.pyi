@@ -1,4 +1,3 @@
-from .adjoint import surrogate_matrices as surrogate_matrices
 from .gradient import coarse_solution as coarse_solution
 from .gradient import exact_matrices as exact_matrices
 from .gradient import matrix_gradient as matrix_gradient
@@ -16,6 +15,9 @@ from .solver import solver_lod as solver_lod
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid
 from .surrogate import PatchMLP as PatchMLP
+from .surrogate import Setting as Setting
 from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate
+from .surrogate import surrogate_matrices as surrogate_matrices
+from .surrogate import train_surrogate as train_surrogate
 from .system import System as System

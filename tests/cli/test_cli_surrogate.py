@@ -9,7 +9,8 @@ from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.cli.doctor import shipped_models
-from skfem_ml.learning import load_model, storage
+from skfem_ml.learning import load_model
+from skfem_ml.learning import models as shelf
 from skfem_ml.lod import LOD, Surrogate
 from skfem_ml.problems import diffusion
 from tests.cli.commands import refused, skfem_ml
@@ -29,7 +30,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def ships(models, monkeypatch):
-    monkeypatch.setattr(storage, "MODELS", models.parent)
+    monkeypatch.setattr(shelf, "MODELS", models.parent)
 
 
 @pytest.fixture

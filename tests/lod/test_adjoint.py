@@ -7,7 +7,7 @@ from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.lod import LOD, FieldNetwork, Surrogate, coarse_solution, surrogate_matrices
-from skfem_ml.lod.surrogate import setting
+from skfem_ml.lod.surrogate import Setting
 from tests.gallery import diffusion, random_field
 
 
@@ -27,7 +27,7 @@ def surrogate(lod, **options):
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.02 * torch.randn(p.shape, generator=g))
-    return Surrogate(net, setting(lod), **options)
+    return Surrogate(net, Setting.of(lod), **options)
 
 
 def test_the_solution_is_the_hosts(lod, a):

@@ -10,7 +10,7 @@ from skfem import MeshQuad
 
 from skfem_ml.lod import FieldNetwork, GeometricMean, Hybrid, Known, LocalMap, PatchMLP, Surrogate
 from skfem_ml.lod.mesh.forms import check_coefficients
-from skfem_ml.lod.surrogate import setting
+from skfem_ml.lod.surrogate import Setting
 from tests.gallery import diffusion, moved, random_field, relative, small_lod
 
 
@@ -40,15 +40,17 @@ CASES = {
     "exact": Case(lambda lod, a: diffusion),
     "known": Case(lambda lod, a: Known(lod.local(diffusion, a=a)), lacks=frozenset({"coefficient"})),
     "geometric mean": Case(lambda lod, a: GeometricMean(), lacks=frozenset({"pattern"})),
-    "field network": Case(lambda lod, a: Surrogate(field_network(lod), setting(lod)), 1e-5),
+    "field network": Case(lambda lod, a: Surrogate(field_network(lod), Setting.of(lod)), 1e-5),
     "patch network": Case(
-        lambda lod, a: Surrogate(patch_network(lod), setting(lod)), 1e-5, lacks=frozenset({"symmetry", "constants"})
+        lambda lod, a: Surrogate(patch_network(lod), Setting.of(lod)), 1e-5, lacks=frozenset({"symmetry", "constants"})
     ),
     "patch network, averaged": Case(
-        lambda lod, a: Surrogate(patch_network(lod), setting(lod), symmetric=True), 1e-5, lacks=frozenset({"constants"})
+        lambda lod, a: Surrogate(patch_network(lod), Setting.of(lod), symmetric=True),
+        1e-5,
+        lacks=frozenset({"constants"}),
     ),
     "hybrid": Case(
-        lambda lod, a: Hybrid(Surrogate(field_network(lod), setting(lod)), diffusion, 0.5, score=_contrast), 1e-5
+        lambda lod, a: Hybrid(Surrogate(field_network(lod), Setting.of(lod)), diffusion, 0.5, score=_contrast), 1e-5
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,15 +17,16 @@ from skfem_ml.cli.train.best import restore_best
 
 if TYPE_CHECKING:
     from numpy import ndarray
-    from torch import nn
 
     from skfem_ml.learning import History
     from skfem_ml.lod import LOD
     from skfem_ml.lod.surrogate import Surrogate
+    from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
     from skfem_ml.progress import Progress
 
 NETWORKS = ("field", "mlp")
 HELD = 10**6  # numbers of the fields for validation and test: no run draws so many
+FIELDS = 200  # labelled at most
 SEEN = 64  # fields drawn again for the range of values, where a run is stopped
 
 
@@ -54,7 +55,7 @@ class Plan:
         return LOD(MeshQuad.init_tensor(line, line), refine=self.refine, cells=self.cells, ell=self.ell)
 
     @cached_property
-    def net(self) -> nn.Module:
+    def net(self) -> LocalNetwork:
         """The network."""
         import torch
 
@@ -135,40 +136,43 @@ def every(steps: int) -> int:
 
 def train(plan: Plan, file: Path, checkpoint: Path, report: Progress) -> tuple[Surrogate, History]:
     """Train, judge on fields that were not seen, and write the model."""
-    from skfem_ml.lod.judging import GeometricMean, errors_of
-    from skfem_ml.lod.surrogate import fit_surrogate
+    from skfem_ml.lod import GeometricMean, errors_of
+    from skfem_ml.lod.surrogate import FieldNetwork, fit_surrogate, train_surrogate
 
     report(0, plan.steps, "exact matrices for validation")
-    test = plan.fields(HELD + 10, 10)
-    model, history = fit_surrogate(
-        plan.lod,
-        plan.draw,
-        plan.net,
-        validation=plan.fields(HELD, 10),
-        steps=plan.steps,
-        rate=plan.rate,
-        seed=plan.seed,
-        every=every(plan.steps),
-        checkpoint=checkpoint,
-        progress=report,
-        card=plan.card(file.stem),
-        test=test,
-    )
-    model.card["null"] = errors_of(GeometricMean(), plan.lod, test)
+    test = plan.fields(HELD + 40, 10)
+    card, rhythm = plan.card(file.stem), every(plan.steps)
+    if isinstance(plan.net, FieldNetwork):
+        model, history = train_surrogate(
+            plan.lod, plan.draw, plan.net, fields=min(FIELDS, max(10, plan.steps)), steps=plan.steps, rate=plan.rate,
+            seed=plan.seed, card=card, every=rhythm, checkpoint=checkpoint, progress=report,
+        )  # fmt: skip
+    else:
+        model, history = fit_surrogate(
+            plan.lod, plan.draw, plan.net, validation=plan.fields(HELD, 10), test=test, steps=plan.steps,
+            rate=plan.rate, seed=plan.seed, card=card, every=rhythm, checkpoint=checkpoint, progress=report,
+        )  # fmt: skip
+    null = errors_of(GeometricMean(), plan.lod, test)
+    model.card = replace(model.card, facts={**model.card.facts, "null": null})
     model.save(file)
     return model, history
 
 
 def keep(plan: Plan, file: Path, checkpoint: Path) -> Path | None:
     """Write the best model of a run that was stopped; its card has no errors, and says so."""
-    from skfem_ml.lod.surrogate import Surrogate, setting
-    from skfem_ml.lod.surrogate.model import extent_of
+    from skfem_ml.learning import Card
+    from skfem_ml.lod.surrogate import Setting, Surrogate
+    from skfem_ml.lod.surrogate.inputs import extent_of
 
     if not restore_best(plan.net, checkpoint):
         return None
-    extent = extent_of(plan.net, plan.lod, plan.fields(0, SEEN))
-    about = {"extent": extent, "seed": plan.seed, "errors": None, "stopped": True}
-    Surrogate(plan.net, {**setting(plan.lod), **plan.card(file.stem), **about}).save(file)
+    low, high = extent_of(plan.net, plan.lod, plan.fields(0, SEEN))
+    facts = {key: value for key, value in plan.card(file.stem).items() if key != "name"}
+    card = Card(
+        name=file.stem, setting=Setting.of(plan.lod).to_json(), extent=(low, high),
+        facts={**facts, "seed": plan.seed, "stopped": True},
+    )  # fmt: skip
+    Surrogate(plan.net, card).save(file)
     return file
 
 

@@ -1,17 +1,18 @@
-"""What networks take: fields by coarse element, where patches lie, and exact matrices of a coarser fine mesh."""
+"""From an LOD and a coefficient to what networks take."""
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy import ndarray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from skfem_ml.lod.mesh.forms import check_coefficients
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Place
 from skfem_ml.problems import diffusion
 
@@ -20,8 +21,16 @@ class CoarserFine:
     """Exact matrices of diffusion with ``refine`` fine cells along a coarse edge, for the patches of ``lod``."""
 
     def __init__(self, lod: LOD, refine: int):
-        self.of, self.lod = weakref.ref(lod), lod.with_fine(refine)
+        self.lod = lod.with_fine(refine)
         self._order = torch.from_numpy(self.lod.space.coefficient_refinement.cells.ravel()).argsort()
+
+    @classmethod
+    def of(cls, lod: LOD, refine: int) -> CoarserFine:
+        """The one of an LOD: it is built once, and lives as long as the LOD."""
+        built = _BUILT.setdefault(lod, {})
+        if refine not in built:
+            built[refine] = cls(lod, refine)
+        return built[refine]
 
     def field(self, a: Tensor) -> Tensor:
         """A field by element ``(nelems, m**2)`` in the order of its own coefficient mesh, ``(cells,)``."""
@@ -33,7 +42,11 @@ class CoarserFine:
         return torch.from_numpy(np.stack([self.lod.local(diffusion, elements, a=field) for field in fields]))
 
 
-def blocks(lod: LOD, a: Any) -> Tensor:
+# What an LOD determines, kept beside it: nothing here depends on what was computed before.
+_BUILT: WeakKeyDictionary[LOD, dict[int, CoarserFine]] = WeakKeyDictionary()
+
+
+def blocks(lod: LOD, a: ArrayLike) -> Tensor:
     """Fields by coarse element, ``(fields, nelems, m**2)``, from ``a`` of shape ``(cells,)``, ``(fields, cells)``, or a
     number. Raises ValueError for values that are not positive or a wrong length.
     """
@@ -59,3 +72,20 @@ def shapes_of(place: Place) -> list[str]:
     rows, which = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_inverse=True)
     names = [row.tobytes().hex() for row in rows]
     return [names[number] for number in which.tolist()]
+
+
+def check_squares(lod: LOD) -> None:
+    """Raise TypeError unless the coarse cells are equal squares: networks of local matrices see no others."""
+    sides = np.ptp(lod.coarse.mesh.p[:, lod.coarse.mesh.t], axis=1)
+    if lod.space.grid.dim != 2 or np.ptp(sides) > 1e-8 * sides.max():
+        kind = {1: "lines", 2: "quads of other sizes or shapes", 3: "hexes"}[lod.space.grid.dim]
+        raise TypeError(
+            f"lod: expected coarse cells that are equal squares, got {kind}; networks of local matrices see no others, "
+            "so use the exact matrices there (lod.assemble(form, a=a))"
+        )
+
+
+def extent_of(net: LocalNetwork, lod: LOD, a: ndarray) -> tuple[float, float]:
+    """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
+    both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))
+    return float(both.amin()), float(both.amax())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,36 +11,14 @@ from numpy import ndarray
 from skfem import BilinearForm
 
 from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
-from skfem_ml.lod.mesh.interpolation import NAMED
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress
 
 Draw = Callable[[int], ndarray]
-
-
-def setting(lod: LOD) -> dict[str, Any]:
-    """What a local matrix depends on besides the coefficient, as a card holds it.
-
-    dim, n (fine cells along a coarse edge), cells (coefficient cells along it), ell, interpolation ("custom" where it
-    is none of the named), boundary ("dirichlet" where all of the boundary is Gamma_D, else "mixed") and cell ("square"
-    where all coarse cells are equal squares: the matrices are then free of the mesh size in two dimensions).
-    """
-    space = lod.space
-    names = [name for name, known in NAMED.items() if known is space.interpolation]
-    all_of_it = space.dirichlet.sides.sum() == len(space.grid.mesh.boundary_facets())
-    corners = space.grid.mesh.p[:, space.grid.corners]
-    size = corners[:, :, -1] - corners[:, :, 0]
-    equal = np.ptp(size) <= 1e-8 * size.max()
-    return {
-        "dim": space.grid.dim,
-        "n": space.n,
-        "cells": space.m,
-        "ell": space.ell,
-        "interpolation": names[0] if names else "custom",
-        "boundary": "dirichlet" if all_of_it else "mixed",
-        "cell": "square" if equal else "unequal",
-    }
+Source = Draw | ndarray | str | Path
+"""Where fields come from: ``draw(i)``, fields ``(k, nelems)``, or a folder of `write_labels`."""
 
 
 def fresh_labels(
@@ -71,8 +48,8 @@ def write_labels(
 ) -> list[Path]:
     """Write fields 0, ..., count - 1 and their local matrices, one file a block, and return the files.
 
-    Files that are there already are checked (checksum, setting, the fields themselves, bit for bit) and kept: a run
-    that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
+    Files that are there already are checked (checksum, setting and form, the fields themselves, bit for bit) and kept:
+    a run that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
     ``progress(done, count, text)`` is told after every block.
 
     Raises ModelMismatchError for files of other labels, CorruptModelError for damaged ones and ValueError for sizes
@@ -87,7 +64,7 @@ def write_labels(
         stop = min(start + block, count)
         path = folder / f"labels-{start:06d}.safetensors"
         fields = np.stack([draw(index) for index in range(start, stop)])
-        card = {"kind": "labels", "first": start, "count": stop - start, **setting(lod)}
+        card = {"kind": "labels", "first": start, "count": stop - start, **Setting.of(lod, form).to_json()}
         if path.exists():
             _check_block(path, fields, card)
         else:
@@ -99,7 +76,7 @@ def write_labels(
     return files
 
 
-def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, dict[str, Any]]]:
+def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, Mapping[str, object]]]:
     """Fields ``(k, nelems)``, local matrices ``(k, nelems, rows, 2**d)`` and card of every block in a folder, in order.
 
     Raises FileNotFoundError for a folder without blocks and CorruptModelError for damaged ones.
@@ -112,7 +89,7 @@ def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, dict[str
         yield tensors["fields"].numpy(), tensors["matrices"].numpy(), card
 
 
-def _check_block(path: Path, fields: ndarray, card: dict[str, Any]) -> None:
+def _check_block(path: Path, fields: ndarray, card: Mapping[str, object]) -> None:
     tensors, found = load_model(path)
     wrong = [key for key, value in card.items() if found.get(key) != value]
     remedy = "use another folder, or remove the file"
@@ -122,3 +99,19 @@ def _check_block(path: Path, fields: ndarray, card: dict[str, Any]) -> None:
         raise ModelMismatchError(
             str(path), {"fields": "those of draw(i)"}, {"fields": "others (another family or seed)"}, remedy
         )
+
+
+def stored(lod: LOD, folder: str | Path, form: BilinearForm = diffusion) -> tuple[ndarray, ndarray]:
+    """All fields ``(k, nelems)`` and matrices of a folder, in memory.
+
+    Raises ModelMismatchError for labels of another setting or form, and what `read_labels` raises.
+    """
+    fields, matrices, wanted = [], [], {"kind": "labels", **Setting.of(lod, form).to_json()}
+    for a, local, card in read_labels(folder):
+        wrong = [key for key in wanted if card.get(key) != wanted[key]]
+        if wrong:
+            remedy = "wanted is the LOD and form at hand, got the labels; use another folder or LOD"
+            raise ModelMismatchError(str(folder), {key: wanted[key] for key in wrong}, card, remedy)
+        fields.append(a)
+        matrices.append(local)
+    return np.concatenate(fields), np.concatenate(matrices)

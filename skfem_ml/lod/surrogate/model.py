@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import warnings
-import weakref
-from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
-from torch import Tensor, nn
+from torch import Tensor
 
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
+from skfem_ml import checks
+from skfem_ml.learning.models import Card, find_model
+from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.certificate import beyond
+from skfem_ml.lod.surrogate.certificate import Answer, strange, warn
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
-from skfem_ml.lod.surrogate.labels import Draw, setting
-from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork, View
+from skfem_ml.lod.surrogate.labels import Source
+from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
+from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
 from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
-from skfem_ml.lod.surrogate.networks.place import Place
+from skfem_ml.lod.surrogate.networks.place import Inputs, Place
 from skfem_ml.lod.surrogate.networks.symmetries import images
+from skfem_ml.lod.surrogate.patterns import patterns
+from skfem_ml.lod.surrogate.setting import Setting
 
-NETWORKS: dict[str, type[nn.Module]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
-STRANGE = 0.1  # of the range of a feature
-SETTING = ("dim", "n", "cells", "ell", "interpolation", "boundary", "cell")
+NETWORKS: dict[str, type[LocalNetwork]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
+SETTING = tuple(each.name for each in fields(Setting))
+BATCH = 16  # fields a pass on a device; on a CPU one, since more would only fall out of the cache
 
 
 class Surrogate:
@@ -37,11 +40,9 @@ class Surrogate:
     net
         A network of `networks`: single precision inside, double precision out.
     card
-        What `labels.setting` gives for the LOD of the labels, and optionally "extent" ``[low, high]``, the range of
-        the network's inputs in training (see `extent_of`), "shapes", the patches seen there (see `shapes_of`),
-        "features", the range of what the network made of them (see `doubt.feature_range`), and anything else that is
-        JSON (seed, errors, family).
-        "boundary": "mixed" takes Gamma_D of any kind, "dirichlet" the whole boundary only.
+        A `Card`, or the `Setting` of the labels alone: nothing is then known of the range of training. "extent" is the
+        range of the network's inputs in training (see `extent_of`), "shapes" the patches seen there, "features" and
+        "patterns" the ranges of `feature_range` and `pattern_range`, "doubt" what `fit_doubt` gives.
     symmetric
         Whether to average over the eight symmetries of the square: equivariant, for eight times the work.
     device
@@ -50,80 +51,92 @@ class Surrogate:
     Raises
     ------
     ValueError
-        For a card without one of these entries, or a network of another n or ell, or that corrects a finer mesh.
+        For a card of another setting than the network's, a network that corrects a finer mesh, and a device that is
+        not there.
+
+    >>> from skfem_ml import Surrogate
+    >>> surrogate = Surrogate.load("diffusion-q1-ell2-n8")
+    >>> surrogate.setting.n, surrogate.card.doubt["quantile"]
+    (8, 0.9)
+    >>> surrogate
+    Surrogate('diffusion-q1-ell2-n8': 8 x 8 cells, n=8, ell=2, trained on iid-0 to iid-8, multiscale; U[1, 5])
     """
 
-    def __init__(self, net: nn.Module, card: Mapping[str, Any], *, symmetric: bool = False, device: str = "cpu"):
-        missing = [key for key in SETTING if key not in card]
-        if missing:
-            raise ValueError(
-                f"card: expected the entries {', '.join(SETTING)}, got none of {missing}; see setting(lod)"
-            )
-        for name, size in (("cells", net.m), ("ell", net.ell)):
-            if card[name] != size:
-                raise ValueError(f"card: expected {name} = {size}, which is the network's, got {card[name]!r}")
-        if getattr(net, "base", 0) >= card["n"]:
-            raise ValueError(f"card: expected n above {net.base}, whose matrices are corrected, got {card['n']!r}")
-        self.net, self.card = net.to(device).eval(), dict(card)
-        self.symmetric, self.device = symmetric, device
-        self._fits: weakref.ref[LOD] | None = None
-        self._coarser: CoarserFine | None = None
-        self._shapes = frozenset(self.card.get("shapes") or ())
+    def __init__(self, net: LocalNetwork, card: Card | Setting, *, symmetric: bool = False, device: str = "cpu"):
+        if not isinstance(card, (Card, Setting)):
+            raise TypeError(f"card: expected a Card or Setting.of(lod), got {type(card).__name__}")
+        card = card if isinstance(card, Card) else Card(setting=card.to_json())
+        self.net, self.symmetric, self.device = net, symmetric, device
+        self.card = replace(card, network=self._network())
+        self.setting = Setting.from_json(self.card.setting)
+        for name, size in (("cells", net.m), ("ell", net.ell), ("dim", 2)):
+            if getattr(self.setting, name) != size:
+                found = getattr(self.setting, name)
+                raise ValueError(f"card: expected {name} = {size}, which is the network's, got {found!r}")
+        if net.base >= self.setting.n:
+            raise ValueError(f"card: expected n above {net.base}, whose matrices are corrected, got {self.setting.n}")
+        if net.base and self.setting.form != "diffusion":
+            raise ValueError(f"card: expected the form diffusion, which is corrected, got {self.setting.form!r}")
+        checks.device(device)
+        self.net = net.to(device).eval()
+        self._shapes = frozenset(self.card.shapes or ())
 
-    def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+    def __repr__(self) -> str:
+        kind = repr(self.card.name) if self.card.name else type(self.net).__name__
+        seen = self.card.facts.get("family") or "fields unknown"
+        if self.card.extent is not None and "family" not in self.card.facts:
+            seen = "inputs in [{:.4g}, {:.4g}]".format(*self.card.extent)
+        size = f"{self.setting.cells} x {self.setting.cells} cells, n={self.setting.n}, ell={self.setting.ell}"
+        return f"Surrogate({kind}: {size}, trained on {seen}{'' if self.has_doubt else ', no doubt trained'})"
+
+    @property
+    def has_doubt(self) -> bool:
+        """Whether the network was trained to tell its own error."""
+        return self.card.doubt is not None and isinstance(self.net, Certified)
+
+    def local(self, lod: LOD, elements: ndarray, *, a: ArrayLike, **others: object) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``; a batch of
         fields ``(fields, nelems)`` gives ``(fields, k, ...)``.
 
-        Warns (UserWarning) with the number of elements outside the range of training. Raises ModelMismatchError for an
-        LOD of another setting, ValueError for a coefficient that is not positive, and TypeError for other coefficients.
+        Warns (UserWarning) with the number of patches that are unlike those of training or that the network is in doubt
+        of. Raises ModelMismatchError for an LOD of another setting, ValueError for a coefficient that is not positive
+        and where a matrix is not finite, and TypeError for other coefficients.
         """
-        self.check(lod)
+        inputs = self.inputs(lod, elements, a=a, **others)
+        rows = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
         if not len(elements):
-            shape = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
-            return np.zeros(np.shape(coefficients["a"])[:-1] + (0, *shape))
-        a, place, *base = self.inputs(lod, elements, **coefficients)
-        outside = int((self._excess(a, place) > 0).sum())
-        if outside:
-            warnings.warn(
-                f"a: {outside} of {len(a) * len(place.cells)} patches are outside the range of training "
-                f"{self.card.get('extent', '')}; their local matrices are extrapolated, Hybrid recomputes them",
-                UserWarning,
-                stacklevel=3,
+            return np.zeros(np.shape(a)[:-1] + (0, *rows))
+        foreign = self._foreign(inputs.place)
+        answers = [self._answer(part, foreign) for part in inputs.split(1 if self.device == "cpu" else BATCH)]
+        broken = torch.cat([~answer.finite for answer in answers]).sum().item()
+        if broken:
+            raise ValueError(
+                f"a: expected one that the network can answer, got matrices that are not finite for {broken:.0f} of "
+                f"{len(elements) * len(inputs.a)} patches; Hybrid(surrogate, form, tol=0.02) computes them exactly"
             )
-        few = 1 if self.device == "cpu" else 16  # a larger batch would only fall out of the cache
-        parts = zip(*(tensor.split(few) for tensor in (a, *base)), strict=True)
-        with torch.no_grad():
-            result = torch.cat([self.predict(part, place, *more).cpu() for part, *more in parts]).numpy()
-        return result if np.ndim(coefficients["a"]) == 2 else result[0]
+        trusted = self.card.doubt.get("trusted") if self.card.doubt is not None else None
+        warn(answers, float(trusted) if isinstance(trusted, (int, float)) else None)
+        result = torch.cat([answer.matrices.cpu() for answer in answers]).numpy()
+        return result if np.ndim(a) == 2 else result[0]
 
-    def predict(self, *inputs: Any) -> Tensor:
+    def predict(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
         """Local matrices ``(fields, k, rows, 4)`` in torch, differentiable, for what `inputs` gives."""
-        return images(self.net, *inputs).mean(dim=0) if self.symmetric else self.net(*inputs)
+        return images(self.net, a, place, base).mean(dim=0) if self.symmetric else self.net(a, place, base)
 
-    def inputs(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[Any, ...]:
+    def inputs(self, lod: LOD, elements: ndarray, *, a: ArrayLike, **others: object) -> Inputs:
         """What the network takes: fields by element, where the patches of the elements lie, and, where it corrects
         exact matrices of a coarser fine mesh, those: `blocks`, `place_of` and `CoarserFine`, on its device.
         """
         self.check(lod)
-        if set(coefficients) != {"a"}:
+        if others:
             raise TypeError(
-                f"surrogate: expected the coefficient a alone, got {sorted(coefficients)}; other terms of a form are "
+                f"surrogate: expected the coefficient a alone, got {sorted(others)} as well; other terms of a form are "
                 "not in the model"
             )
-        a = blocks(lod, coefficients["a"])
-        place = place_of(lod, elements, self.device)
-        coarser = self.coarser(lod)
-        known = [] if coarser is None else [coarser.matrices(a, elements).to(self.device)]
-        return a.to(self.device), place, *known
-
-    def coarser(self, lod: LOD) -> CoarserFine | None:
-        """The LOD whose matrices the network corrects, if it does."""
-        base = getattr(self.net, "base", 0)
-        if not base:
-            return None
-        if self._coarser is None or self._coarser.of() is not lod:
-            self._coarser = CoarserFine(lod, base)
-        return self._coarser
+        field, base = blocks(lod, a), None
+        if self.net.base:
+            base = CoarserFine.of(lod, self.net.base).matrices(field, elements).to(self.device)
+        return Inputs(field.to(self.device), place_of(lod, elements, self.device), base)
 
     def assemble_batch(self, lod: LOD, a: ndarray) -> list[csr_matrix]:
         """The matrices of several fields ``(fields, nelems)``; errors as for `local`."""
@@ -131,132 +144,146 @@ class Surrogate:
             raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
         return [lod.assemble(_Given(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
 
-    def excess(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+    def excess(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where
         the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
-        a = blocks(lod, coefficients["a"]).to(self.device)
-        return self._excess(a, place_of(lod, elements, self.device))[0].cpu().numpy()
+        field, place = blocks(lod, a).to(self.device), place_of(lod, elements, self.device)
+        return self._excess(field, place, self._foreign(place))[0].cpu().numpy()
 
-    def doubt(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+    def doubt(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
 
-        It is what the network says of itself (see `FieldNetwork.error`), and infinite where its features lie further
-        outside the card's "features" than a tenth of their range (see `doubt.beyond`): what it says there means
-        nothing. For a network that says nothing it is `spread`.
+        It is what the network says of itself (see `Certified.error`), and infinite where its features, or the patterns
+        of the coefficient, lie further outside their ranges in training than a tenth of them: what it says there means
+        nothing. Raises ValueError for a model whose doubt was not trained.
         """
-        return self._judged(self.inputs(lod, elements, **coefficients))[1].cpu().numpy()
+        self.require_doubt()
+        inputs = self.inputs(lod, elements, a=a)
+        return self._answer(inputs, self._foreign(inputs.place)).expected()[0].cpu().numpy()
 
-    def spread(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
+    def spread(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
 
         ``(1/8 sum_g |S_g - mean|_F^2)^(1/2) / |mean|_F`` with S_g moved back: zero for exact matrices, so what there is
         of it is error. No bound: an error that all images share is not seen.
         """
         with torch.no_grad():
-            return _spread(images(self.net, *self.inputs(lod, elements, **coefficients))[:, 0]).cpu().numpy()
+            members = images(self.net, *self.inputs(lod, elements, a=a))[:, 0]
+        mean = members.mean(dim=0)
+        gap = (members - mean).square().sum(dim=(2, 3)).mean(dim=0).sqrt()
+        size = mean.square().sum(dim=(1, 2)).sqrt()
+        return (gap / size.clamp(min=torch.finfo(torch.float64).tiny)).cpu().numpy()
 
-    def with_score(self, lod: LOD, elements: ndarray, **coefficients: Any) -> tuple[ndarray, ndarray]:
+    def with_score(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> tuple[ndarray, ndarray]:
         """Local matrices of one field ``(k, (2 ell + 2)**2, 4)`` and their `doubt` plus `excess`, for little more than
-        the work of the former; no warnings.
+        the work of the former; no warnings. The score is infinite where a matrix is not finite.
         """
-        inputs = self.inputs(lod, elements, **coefficients)
-        local, doubt = self._judged(inputs)
-        return local.cpu().numpy(), (doubt + self._excess(*inputs[:2])[0]).cpu().numpy()
+        self.require_doubt()
+        matrices, answer = self.raw(lod, elements, a=a)
+        return matrices, (answer.expected() + answer.excess)[0].cpu().numpy()
 
-    def _judged(self, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            if hasattr(self.net, "look"):
-                view = self.net.look(*inputs)  # type: ignore[operator]
-                return self.net.matrices(view, inputs[1])[0], self._doubt(view)  # type: ignore[operator]
-            members = images(self.net, *inputs)[:, 0]
-            return members.mean(dim=0) if self.symmetric else members[0], _spread(members)
+    def raw(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> tuple[ndarray, Answer]:
+        """Local matrices of one field as the network gives them, finite or not, with what is known of them."""
+        inputs = self.inputs(lod, elements, a=a)
+        answer = self._answer(inputs, self._foreign(inputs.place))
+        return answer.matrices[0].cpu().numpy(), answer
 
-    def _doubt(self, view: View) -> Tensor:
-        doubt, features = self.net.error(view)[0], self.net.invariants(view)[0]  # type: ignore[operator]
-        if self.card.get("features") is not None:
-            # NaN as well: products of features may overflow far outside.
-            doubt[~(beyond(features, self.card["features"]) <= STRANGE)] = torch.inf
-        return doubt
+    def require_doubt(self) -> None:
+        """Raise ValueError unless the doubt of the network was trained."""
+        if not self.has_doubt:
+            raise ValueError(
+                "surrogate: expected a model that was trained to tell its own error, got one whose card has no doubt; "
+                "train one by Surrogate.fit(lod, draw), or give Hybrid a score of your own (score=surrogate.spread)"
+            )
 
     def check(self, lod: LOD) -> None:
         """Raise ModelMismatchError, listing wanted and got, unless the model is for an LOD of this setting."""
-        if self._fits is not None and self._fits() is lod:
-            return
-        wanted = setting(lod)
-        wrong = [key for key in SETTING if self.card[key] != wanted[key]]
-        if self.card["boundary"] == "mixed" and "boundary" in wrong:
-            wrong.remove("boundary")  # trained with every kind of Gamma_D
-        if wrong:
-            raise ModelMismatchError(
-                "surrogate",
-                {key: wanted[key] for key in wrong},
-                self.card,
-                "wanted is the LOD at hand, got the model; change the LOD or load another model",
-            )
-        self._fits = weakref.ref(lod)
+        pairs = Setting.with_form(lod, self.setting.form).mismatch(self.setting)
+        if pairs:
+            wanted, got = ({name: pair[side] for name, pair in pairs.items()} for side in (0, 1))
+            remedy = "wanted is the LOD at hand, got the model; change the LOD or load another model"
+            raise ModelMismatchError("surrogate", wanted, got, remedy)
 
     @classmethod
     def fit(
-        cls, lod: LOD, source: Draw | str | Path, net: nn.Module | None = None, *, seed: int = 0, **options: Any
+        cls, lod: LOD, source: Source, net: LocalNetwork | None = None, *, seed: int = 0, **options: object
     ) -> Surrogate:
         """Train a network for an LOD on exact labels, and return it with its card.
 
-        ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``, or a folder of labels. Default
-        network: a `FieldNetwork` with weights of ``seed``. Arguments (``validation`` and ``steps`` are needed) and
-        errors as for `fitting.fit_surrogate`, which returns the history as well.
+        ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``, fields ``(k, nelems)``, or a
+        folder of labels. Default network: a `FieldNetwork` with weights of ``seed``. A field network goes through the
+        recipe of the shipped models, its doubt included: arguments (``steps=``) and errors as for
+        `training.train_surrogate`. Any other is trained by `fitting.fit_surrogate`, and has no doubt.
         """
-        from skfem_ml.lod.surrogate.training import fit_surrogate
+        from skfem_ml.lod import surrogate as room  # which trains what is defined here
 
-        if net is None:
-            net = FieldNetwork(lod.space.m, lod.ell, generator=torch.Generator().manual_seed(seed))
-        return fit_surrogate(lod, source, net, seed=seed, **options)[0]
+        if net is None or isinstance(net, FieldNetwork):
+            return room.train_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
+        return room.fit_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
-        network = {"kind": type(self.net).__name__, **dict(self.net.config)}  # type: ignore[arg-type]
-        save_model(path, self.net.state_dict(), {**self.card, "network": network, "symmetric": self.symmetric})
+        save_model(
+            path,
+            self.net.state_dict(),
+            {**self.card.to_json(), "network": self._network(), "symmetric": self.symmetric},
+        )
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
         """Read a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
 
-        Raises FileNotFoundError with the names there are, and CorruptModelError for what `save` did not write.
+        Raises FileNotFoundError with the names there are, CorruptModelError for what `save` did not write, and
+        ValueError for a device that is not there.
         """
+        checks.device(device)
         path = find_model("lod", name_or_path)
-        tensors, card = load_model(path)
+        tensors, flat = load_model(path)
         try:
-            described = dict(card.pop("network"))
+            described, symmetric = dict(flat["network"]), bool(flat.pop("symmetric"))
             # Built without memory, so that sizes are compared with the tensors before anything is allocated.
             with torch.device("meta"):
                 net = NETWORKS[described.pop("kind")](**described, generator=None)
             net.load_state_dict(tensors, assign=True)
-            return cls(net, card, symmetric=bool(card.pop("symmetric")), device=device)
+            return cls(net, Card.from_json(flat, SETTING), symmetric=symmetric, device=device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CorruptModelError(
                 f"{path}: expected the weights and card of a surrogate, got something else ({str(error)[:300]}); "
                 "it is another kind of file, or of another version"
             ) from error
 
-    def _excess(self, a: Tensor, place: Place) -> Tensor:
-        extent = self.net.extent(a, place)  # type: ignore[operator]
+    def _network(self) -> dict[str, object]:
+        return {"kind": type(self.net).__name__, **self.net.config}
+
+    def _answer(self, inputs: Inputs, foreign: Tensor) -> Answer:
+        odd = strange(patterns(inputs.a, inputs.place), self.card.patterns)
+        excess, doubt = self._excess(inputs.a, inputs.place, foreign), None
+        with torch.no_grad():
+            if not isinstance(self.net, Certified):
+                return Answer(self.predict(*inputs), excess, odd, None)
+            view = self.net.look(*inputs)
+            odd = odd | strange(self.net.invariants(view), self.card.features)
+            doubt = self.net.error(view) if self.has_doubt else None
+            matrices = self.predict(*inputs) if self.symmetric else self.net.matrices(view, inputs.place)
+        return Answer(matrices, excess, odd, doubt)
+
+    def _foreign(self, place: Place) -> Tensor:
+        """Patches of a shape that training has not seen, ``(k,)``."""
+        known = self.card.shapes is None
+        return torch.tensor([not known and shape not in self._shapes for shape in shapes_of(place)], dtype=torch.bool)
+
+    def _excess(self, a: Tensor, place: Place, foreign: Tensor) -> Tensor:
+        extent = self.net.extent(a, place)
         excess = torch.zeros_like(extent[:, :, 0])
-        if self.card.get("extent") is not None:
-            low, high = self.card["extent"]
+        if self.card.extent is not None:
+            low, high = self.card.extent
             # Rounding of the logarithm alone puts nobody outside.
             slack = 1e-9 * max(1.0, abs(low), abs(high))
             gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
             excess = torch.where(gap > slack, gap, 0.0)
-        if self.card.get("shapes") is not None:
-            excess[:, [shape not in self._shapes for shape in shapes_of(place)]] = torch.inf
-        return excess
-
-
-def _spread(members: Tensor) -> Tensor:
-    mean = members.mean(dim=0)
-    gap = (members - mean).square().sum(dim=(2, 3)).mean(dim=0).sqrt()
-    return gap / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+        return excess.masked_fill(foreign.to(excess.device), torch.inf)
 
 
 class _Given:
@@ -267,9 +294,3 @@ class _Given:
 
     def local(self, lod: LOD, elements: ndarray) -> ndarray:
         return self.matrices
-
-
-def extent_of(net: nn.Module, lod: LOD, a: ndarray) -> list[float]:
-    """Smallest and largest input that a network gets from some fields ``(fields, nelems)``: the card's "extent"."""
-    both = net.extent(blocks(lod, a), place_of(lod, lod.space.all_elements))  # type: ignore[operator]
-    return [float(both.amin()), float(both.amax())]

@@ -1,262 +1,241 @@
-"""Train a network on exact local matrices: ``fit_surrogate(lod, draw, net, ...) -> (Surrogate, History)``."""
+"""Train a field network on exact local matrices: ``train_surrogate(lod, draw, ...) -> (Surrogate, History)``.
+
+Labels are exact local matrices S_T. The network is `FieldNetwork`: scale, symmetries and constants are right by
+construction. Its affine part is found by ridge regression of what is missing and stays fixed; the rest is trained by
+Muon with a cosine schedule and averaged weights. The loss of a field is its mean squared error over the patches to the
+power 3/4: between a mean that the roughest fields rule alone, and one in which all weigh the same. Last, the layers
+that the answer is linear in are fitted by ridge and, on fields that were neither trained on nor used to choose weights,
+the network learns how far off it is likely to be (`fit_doubt`). The models of the package are made by the same.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor, nn
+from skfem import BilinearForm
 
-from skfem_ml.learning.optim import SOAP
-from skfem_ml.learning.storage import ModelMismatchError
+from skfem_ml import checks
+from skfem_ml.coefficients.families import WIDE
+from skfem_ml.learning.models import Card
+from skfem_ml.learning.optim import MuonAdam
+from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.lod.judging import errors_of
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.labels import Draw, read_labels, setting
-from skfem_ml.lod.surrogate.model import SETTING, Surrogate, extent_of
-from skfem_ml.lod.surrogate.networks.symmetries import COUNT, move, move_matrices
+from skfem_ml.lod.surrogate.certificate import coverage, feature_range, fit_doubt, pattern_range
+from skfem_ml.lod.surrogate.inputs import check_squares, shapes_of
+from skfem_ml.lod.surrogate.labelled import Labelled, field_errors, held_out
+from skfem_ml.lod.surrogate.labels import Source
+from skfem_ml.lod.surrogate.model import Surrogate
+from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
+from skfem_ml.lod.surrogate.networks.place import Sample
+from skfem_ml.lod.surrogate.networks.ridge import fit_affine
+from skfem_ml.lod.surrogate.parts import Parts, parts_of, shipped_parts
+from skfem_ml.lod.surrogate.recipes import Recipe, ShippedRecipe
+from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
+from skfem_ml.progress import Progress
 
-MatrixLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-Batch = tuple[tuple[Any, ...], Tensor, Tensor]
-EXTENT_FIELDS = 256  # fields drawn again for the range of training, where there is no end of them
-
-
-def squared_error(got: Tensor, exact: Tensor, scale: Tensor) -> Tensor:
-    """Mean over patches of |S - S^|_F^2: the loss (2.9) of Kropfl, Maier, Peterseim (2022)."""
-    return (got - exact).square().sum(dim=(2, 3)).mean()
+Optimiser = Callable[[FieldNetwork, float], torch.optim.Optimizer]
+CORNERS = 4  # fields of the second LOD in every fourth step
 
 
-def scaled_error(got: Tensor, exact: Tensor, scale: Tensor) -> Tensor:
-    """Mean over patches of |S - S^|_F^2 / g^2, g the geometric mean of the coefficient on T ``(fields, k)``."""
-    return ((got - exact) / scale[:, :, None, None]).square().sum(dim=(2, 3)).mean()
-
-
-def cosine(rate: float, steps: int, warm: int = 20) -> Callable[[int], float]:
-    """The learning rate of a step: a linear rise over ``warm`` steps, half a cosine down to zero at ``steps``."""
-    return lambda step: rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def fit_surrogate(
+def train_surrogate(
     lod: LOD,
-    source: Draw | str | Path,
-    net: nn.Module,
+    source: Source,
+    net: FieldNetwork | None = None,
     *,
-    validation: ndarray,
-    steps: int,
-    fields: int = 1,
-    elements: int | None = None,
-    loss: MatrixLoss = scaled_error,
-    rate: float = 3e-3,
-    optimiser: torch.optim.Optimizer | None = None,
-    schedule: Callable[[int], float] | None = None,
-    average: float | None = 0.99,
-    turns: bool = True,
+    recipe: Recipe | None = None,
+    validation: ndarray | None = None,
+    form: BilinearForm = diffusion,
     seed: int = 0,
+    keep: str | Path | None = None,
+    card: Mapping[str, object] | None = None,
     device: str = "cpu",
-    card: Mapping[str, Any] | None = None,
-    test: ndarray | None = None,
-    **options: Any,
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+    **changes: Any,
 ) -> tuple[Surrogate, History]:
-    """Train a network of `networks` as a surrogate of ``lod``, and fill its card.
+    """Train a field network as the models of the package were, and return it with the history.
 
-    All that a step sees depends on ``seed`` and its number alone, so that a run with ``checkpoint=path`` goes on bit
-    for bit.
+    ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh`` (i alone decides), fields ``(k,
+    nelems)``, or a folder of `write_labels`; what is no draw is divided, a tenth each to choose weights, for the doubt
+    and for errors. ``changes`` are entries of the recipe (``steps=2000``); ``validation`` are fields ``(k, nelems)`` of
+    your own that choose the weights; ``keep`` is a folder for the labels, from which a run that was broken off goes on;
+    ``card`` are entries of your own (name, family). ``every`` steps there is a record.
 
-    Parameters
-    ----------
-    lod
-        Makes the labels; its setting is the model's.
-    source
-        ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``: labels are made on the fly, and no field is seen
-        twice. Or a folder of `labels.write_labels`: its fields are seen in passes, each in an order of its own.
-    net
-        The network; the best weights seen are left in it.
-    validation
-        Fields ``(k, nelems)`` whose mean loss, in their own position, is what is recorded.
-    steps, fields, elements
-        A step takes so many fields, and so many of their coarse elements, drawn for the step (None: all).
-    loss
-        ``loss(got, exact, scale)`` of local matrices ``(fields, k, rows, 4)`` and geometric means on T ``(fields, k)``.
-    rate, optimiser, schedule, average
-        Default: SOAP with `cosine`, and averaged weights; see `training.fit`.
-    turns
-        Whether each step shows its patches in one of their eight symmetric positions.
-    device
-        Where the network computes.
-    card, test
-        Entries of your own (family, range), and fields whose `judging.errors_of` go into the card.
-    **options
-        Of `training.fit`: ``every``, ``patience``, ``tol``, ``checkpoint``, ``progress``.
-
-    Raises
-    ------
-    ValueError
-        For sizes out of range, fields of another length and a network of another n or ell; else as `training.fit`.
-    ModelMismatchError
-        For a folder with labels of another setting.
-    FileNotFoundError
-        For a folder without labels.
+    Raises TypeError for coarse cells that are no equal squares, ValueError for sizes out of range, and what `fit`
+    raises.
     """
-    untrained = Surrogate(net, setting(lod), device=device)  # refuses a network of another size before any work
-    batches = Batches(untrained, lod, source, fields=fields, elements=elements, turns=turns, seed=seed)
-    held = [batches.labelled(field[None], lod.space.all_elements) for field in _rows(validation)]
-
-    def validate(net: nn.Module) -> float:
-        with torch.no_grad():
-            return float(np.mean([float(_loss(net, batch)) for batch in held]))
-
-    def _loss(net: nn.Module, batch: Batch) -> Tensor:
-        inputs, exact, scale = batch
-        return loss(net(*inputs), exact, scale)
-
-    history = fit(
-        net,
-        _loss,
-        batches,
-        optimiser=SOAP(net.parameters(), lr=rate, frequency=10) if optimiser is None else optimiser,
-        steps=steps,
-        validate=validate,
-        schedule=cosine(rate, steps) if schedule is None and optimiser is None else schedule,
-        average=average,
-        **options,
+    every = changes.pop("every", None)
+    chosen = replace(recipe or Recipe(), **changes)
+    check_squares(lod)
+    checks.device(device)
+    net = net or FieldNetwork(
+        lod.space.m, lod.ell, wide=chosen.wide, base=chosen.base, generator=torch.Generator().manual_seed(seed)
     )
-    about = {"seed": seed, "steps": steps, "fields": batches.seen(steps), "validation loss": history.best}
-    extent = batches.extent(net, steps, _rows(validation))
-    surrogate = Surrogate(net, {**setting(lod), "extent": extent, **about, **(card or {})}, device=device)
-    if test is not None:
-        surrogate.card["errors"] = errors_of(surrogate, lod, test)
-    return surrogate, history
+    about = Card(setting=Setting.of(lod, form).to_json(), facts={"seed": seed, **(card or {})})
+    Surrogate(net, about)  # refuses a network of another size before any work
+    chosen = replace(chosen, base=net.base)
+    parts = parts_of(lod, source, chosen, validation, form, keep, progress)
+    return train(net, lod, parts, chosen, about, form, device, every=every, checkpoint=checkpoint, progress=progress)
 
 
-def fit_as_published(
+def train(
+    net: FieldNetwork,
     lod: LOD,
-    folder: str | Path,
-    net: nn.Module,
+    parts: Parts,
+    recipe: Recipe,
+    about: Card,
+    form: BilinearForm = diffusion,
+    device: str = "cpu",
     *,
-    validation: ndarray,
-    epochs: tuple[int, int] = (5, 15),
-    steps: tuple[int, int] | None = None,
-    batch: int = 1000,
+    every: int | None = None,
     **options: Any,
 ) -> tuple[Surrogate, History]:
-    """The schedule of Kropfl, Maier, Peterseim (2022), section 4: Adam, 1e-4 for 5 epochs and 1e-5 for 15, loss (2.9).
+    """Train on labelled fields, fit last layers and doubt, and fill the card; ``options`` are those of `fit`."""
+    net.to(device)
+    there = {name: part.to(device) for name, part in parts.items()}
+    seed = about.facts.get("seed", 0)
+    every = max(1, recipe.steps // 20) if every is None else every
+    history = learn(net, there, recipe, seed=int(seed) if isinstance(seed, int) else 0, every=every, **options)
+    best = refit(net, there, recipe)
+    return finish(net, lod, there, recipe, about, form, best, device), history
 
-    A batch of 1000 patches is a tenth each of ten fields of the folder (the paper does not say how it draws them); an
-    epoch is as many batches as there are patches over 1000. ``steps``, where given, are the batches at either rate in
-    the place of ``epochs``. No symmetries, no averages. Arguments and errors as for `fit_surrogate`.
-    """
-    count = sum(len(block) for block, _, _ in read_labels(folder))
-    fields = min(10, count)
-    elements = min(max(1, batch // fields), len(lod.space.grid.corners))
-    epoch = max(1, count * len(lod.space.grid.corners) // (fields * elements))
-    first, second = steps if steps is not None else (epoch * number for number in epochs)
-    return fit_surrogate(
-        lod,
-        folder,
+
+def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
+    """Muon for the matrices, Adam for the rest; the last layer five times slower, the affine part not at all."""
+    others = ("head", "affine", "doubt")
+    layers = [(name, p) for name, p in net.named_parameters() if not name.startswith(others)]
+    inner = [p for name, p in layers if p.dim() == 2 and not name.startswith("between")]
+    outer = [p for name, p in layers if p.dim() == 1 or name.startswith("between")]
+    rest: list[dict[str, object]] = [{"params": outer}, {"params": [net.head.weight], "scale": 0.2}]
+    return MuonAdam(inner, rest, lr=rate)
+
+
+def learn(
+    net: FieldNetwork,
+    parts: Parts,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    ridge: bool = True,
+    optimiser: Optimiser = muon,
+    **options: Any,
+) -> History:
+    """Ridge for the affine part, then the loop; ``options`` are those of `learning.fit`."""
+    squares, corners, warm = parts["train"], parts.get("corner"), max(1, recipe.steps // 50)
+    if ridge:
+        fit_affine(
+            net, squares.chosen(np.arange(min(len(squares.a), recipe.affine))).samples(), relative=recipe.relative
+        )
+    net.affine.requires_grad_(False)
+
+    def batch(step: int) -> list[Labelled]:
+        rng = np.random.default_rng([seed, step])
+        out = [squares.chosen(rng.choice(len(squares.a), recipe.batch, p=squares.weights))]
+        if corners is not None and step % 4 == 0:
+            out.append(corners.chosen(rng.integers(len(corners.a), size=CORNERS)))
+        return out
+
+    def loss(net: FieldNetwork, seen: list[Labelled]) -> torch.Tensor:
+        errors = [field_errors(net, part, recipe.relative) + 1e-9 for part in seen]
+        return torch.stack([error.pow(recipe.power).mean() for error in errors]).sum()
+
+    return fit(
         net,
-        validation=validation,
-        steps=first + second,
-        fields=fields,
-        elements=elements,
-        loss=squared_error,
-        optimiser=torch.optim.Adam(net.parameters(), lr=1e-4),
-        schedule=lambda step: 1e-4 if step < first else 1e-5,
-        average=None,
-        turns=False,
+        loss,
+        batch,
+        optimiser=optimiser(net, recipe.rate),
+        steps=recipe.steps,
+        schedule=cosine(recipe.rate, recipe.steps, warm),
+        validate=lambda net: held_out(net, parts["validation"], recipe.relative),
+        average=0.997,
         **options,
     )
 
 
-class Batches:
-    """What a step sees, ``batches(step) -> (inputs of the network, exact matrices, scale)``; see `fit_surrogate`."""
-
-    def __init__(
-        self,
-        surrogate: Surrogate,
-        lod: LOD,
-        source: Draw | str | Path,
-        *,
-        fields: int,
-        elements: int | None,
-        turns: bool,
-        seed: int,
-    ):
-        self.surrogate, self.lod, self.fields, self.turns, self.seed = surrogate, lod, fields, turns, seed
-        self.draw = source if callable(source) else None
-        self.stored = None if callable(source) else _stored(lod, source)
-        most, patches = math.inf if self.stored is None else len(self.stored[0]), len(lod.space.grid.corners)
-        self.elements = patches if elements is None else elements
-        if not (1 <= fields <= most and 1 <= self.elements <= patches):
-            raise ValueError(
-                f"fields, elements: expected 1 to {most} fields and 1 to {patches} elements a step, got {fields} and "
-                f"{elements}"
-            )
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
-        rng, chosen = np.random.default_rng([self.seed, step]), self.lod.space.all_elements
-        if self.elements < len(chosen):
-            chosen = np.sort(rng.choice(chosen, self.elements, replace=False))
-        turn = int(rng.integers(COUNT)) if self.turns else 0
-        if self.draw is not None:
-            first = step * self.fields
-            fields = np.stack([self.draw(index) for index in range(first, first + self.fields)])
-            return self.labelled(fields, chosen, turn=turn)
-        assert self.stored is not None
-        per_pass = len(self.stored[0]) // self.fields
-        order = np.random.default_rng([self.seed, step // per_pass, 1]).permutation(len(self.stored[0]))
-        rows = np.sort(order[step % per_pass * self.fields :][: self.fields])
-        return self.labelled(self.stored[0][rows], chosen, self.stored[1][rows][:, chosen], turn)
-
-    def labelled(self, fields: ndarray, elements: ndarray, exact: ndarray | None = None, turn: int = 0) -> Batch:
-        """Fields ``(f, nelems)`` with their exact matrices on some elements, in symmetric position ``turn``."""
-        inputs = self.surrogate.inputs(self.lod, elements, a=fields)
-        if exact is None:
-            exact = np.stack([self.lod.local(diffusion, elements, a=field) for field in fields])
-        scale = inputs[0][:, torch.from_numpy(elements)].log().mean(dim=2).exp()
-        matrices = torch.from_numpy(exact).double().to(self.surrogate.device)
-        return move(turn, *inputs), move_matrices(turn, matrices), scale
-
-    def seen(self, steps: int) -> int:
-        """How many different fields a run of so many steps sees."""
-        return steps * self.fields if self.stored is None else min(len(self.stored[0]), steps * self.fields)
-
-    def extent(self, net: nn.Module, steps: int, more: ndarray) -> list[float]:
-        """Smallest and largest input over the fields of a run (at most 256 of them where they are drawn) and others."""
-        if self.stored is not None:
-            fields = iter(self.stored[0])
-        else:
-            assert self.draw is not None
-            fields = map(self.draw, range(min(self.seen(steps), EXTENT_FIELDS)))
-        cpu = net.to("cpu")
-        both = np.array([extent_of(cpu, self.lod, field[None]) for part in (fields, more) for field in part])
-        return [float(both[:, 0].min()), float(both[:, 1].max())]
+def refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
+    """Fit the last layers of a trained network by ridge, if that helps on held-out fields; return the loss there."""
+    some = parts["train"].samples()[: recipe.refit]
+    if "corner" in parts:
+        some += parts["corner"].samples()[: recipe.refit // 4]
+    return _if_it_helps(net, parts, recipe, some, penalty=1e-6, head=True)
 
 
-def _stored(lod: LOD, folder: str | Path) -> tuple[ndarray, ndarray]:
-    """All fields and matrices of a folder, in memory."""
-    fields, matrices, wanted = [], [], setting(lod)
-    for a, local, card in read_labels(folder):
-        wrong = [key for key in SETTING if card.get(key) != wanted[key]]
-        if wrong or card.get("kind") != "labels":
-            raise ModelMismatchError(
-                str(folder),
-                {key: wanted[key] for key in wrong},
-                card,
-                "wanted is the LOD at hand, got the labels; use another folder or LOD",
-            )
-        fields.append(a)
-        matrices.append(local)
-    return np.concatenate(fields), np.concatenate(matrices)
+def _if_it_helps(net: FieldNetwork, parts: Parts, recipe: Recipe, samples: list[Sample], **options: Any) -> float:
+    """Ridge regression, undone where it makes held-out fields worse (few samples); the loss there."""
+    before, state = held_out(net, parts["validation"], recipe.relative), deepcopy(net.state_dict())
+    fit_affine(net, samples, relative=recipe.relative, **options)
+    after = held_out(net, parts["validation"], recipe.relative)
+    if after < before:
+        return after
+    net.load_state_dict(state)
+    return before
 
 
-def _rows(fields: ndarray) -> ndarray:
-    if np.ndim(fields) != 2 or not len(fields):
-        raise ValueError(f"validation: expected fields (k, nelems), k >= 1, got shape {np.shape(fields)}")
-    return np.asarray(fields)
+def finish(
+    net: FieldNetwork, lod: LOD, parts: Parts, recipe: Recipe, about: Card, form: BilinearForm, best: float, device: str
+) -> Surrogate:
+    """Let the network learn its own errors on fields of their own, and fill the card."""
+    doubt: dict[str, object] = dict(fit_doubt(net, parts["doubt"].samples(), recipe.quantile))
+    if "test" in parts:
+        doubt["covered, new fields"] = coverage(net, parts["test"].samples())
+    seen = [part for name, part in parts.items() if name != "test"]
+    extents = torch.cat([net.extent(part.a, part.place).flatten() for part in seen])
+    trained = sum(len(parts[name].a) for name in ("train", "corner") if name in parts)
+    facts = {"steps": recipe.steps, "fields": trained, "validation loss": best, **about.facts}
+    name = facts.pop("name", about.name)
+    card = replace(
+        about,
+        name=str(name),
+        extent=(float(extents.min()), float(extents.max())),
+        shapes=tuple(sorted({shape for part in seen for shape in shapes_of(part.place)})),
+        features=feature_range(net, [part.inputs for part in seen]),
+        patterns=pattern_range([part.inputs for part in seen]),
+        doubt=doubt,
+        facts=facts,
+    )
+    surrogate = Surrogate(net, card, device=device)
+    fixed = lod.space.dirichlet.nodes
+    if "test" in parts and fixed.any() and not fixed.all():
+        cells = lod.space.coefficient_refinement.cells
+        fields = np.empty((len(parts["test"].a), cells.size))
+        fields[:, cells.ravel()] = parts["test"].a.flatten(1).cpu().numpy()
+        surrogate.card = replace(surrogate.card, errors=errors_of(_Quiet(surrogate), lod, fields, form))
+    return surrogate
+
+
+class _Quiet:
+    """A surrogate that does not warn: its errors are about to be measured."""
+
+    def __init__(self, surrogate: Surrogate):
+        self.surrogate = surrogate
+
+    def local(self, lod: LOD, elements: ndarray, a: ndarray) -> ndarray:
+        return self.surrogate.raw(lod, elements, a=a)[0]
+
+
+def remake(
+    recipe: ShippedRecipe, folder: str | Path, start: Surrogate | None = None, **options: Any
+) -> tuple[Surrogate, History]:
+    """Make a model of the package; labels and checkpoint are kept in ``folder``, and a run that broke off goes on.
+
+    ``start`` is the model whose weights it starts from. See ``ShippedRecipe.exact`` for what is then the same.
+    """
+    lod, parts = shipped_parts(recipe, Path(folder), options.get("progress"))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    net = FieldNetwork(lod.space.m, lod.ell, wide=recipe.wide, base=recipe.base, generator=generator)
+    if start is not None:
+        net.load_state_dict(start.net.state_dict())
+    family = ", ".join(WIDE) + "; contrast 2 to 1000" if recipe.wide else "iid-0 to iid-8, multiscale; U[1, 5]"
+    facts: dict[str, object] = {"family": family, "seed": recipe.seed, "script": "demos/train_surrogate.py"}
+    about = Card(name=recipe.name, setting=Setting.of(lod).to_json(), facts=facts)
+    return train(net, lod, parts, recipe, about, checkpoint=Path(folder) / "training.pt", **options)

@@ -1,15 +1,19 @@
 """Labels: the paper's families and split, files of blocks that a broken run goes on with, fresh ones without end."""
 
+import json
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
-from skfem import MeshQuad
+import torch
+from skfem import BilinearForm, MeshQuad
+from skfem.helpers import dot, grad
 
 from skfem_ml.coefficients.families import NAMES, paper_field, paper_split
-from skfem_ml.learning import CorruptModelError, ModelMismatchError
-from skfem_ml.lod import LOD
-from skfem_ml.lod.surrogate import fresh_labels, read_labels, setting, write_labels
+from skfem_ml.learning import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.lod import LOD, Hybrid, PatchMLP, Surrogate
+from skfem_ml.lod.surrogate import Setting, fingerprint, fresh_labels, read_labels, write_labels
 from skfem_ml.problems import diffusion
 from tests.gallery import graded
 
@@ -43,11 +47,64 @@ def test_families_and_split_are_the_papers():
 
 
 def test_setting_says_what_a_matrix_depends_on(lod):
-    square = {"dim": 2, "n": 4, "cells": 4, "ell": 1, "interpolation": "projection"}
-    assert setting(lod) == {**square, "boundary": "dirichlet", "cell": "square"}
+    square = Setting(2, 4, 4, 1, "projection", "dirichlet", "square", "diffusion")
+    assert Setting.of(lod) == square
     other = LOD(graded(), refine=4, cells=2, ell=1, dirichlet="left", interpolation="clement")
     changed = {"cells": 2, "interpolation": "clement", "boundary": "mixed", "cell": "unequal"}
-    assert setting(other) == {**square, **changed}
+    assert Setting.of(other) == replace(square, **changed)
+    pairs = {key: (getattr(square, key), value) for key, value in changed.items() if key != "boundary"}
+    assert square.mismatch(replace(square, **changed)) == pairs  # what is for every boundary is for this one
+    assert replace(square, boundary="mixed").mismatch(square) == {"boundary": ("mixed", "dirichlet")}
+
+
+def test_a_setting_goes_through_json(lod):
+    found = Setting.of(lod)
+    assert Setting.from_json(json.loads(json.dumps({**found.to_json(), "seed": 3}))) == found
+    for change, message in (({"form": None}, "got none of"), ({"n": "8"}, "got others"), ({"n": True}, "got others")):
+        with pytest.raises(ValueError, match=message):
+            Setting.from_json({**found.to_json(), **change})
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_forms_are_told_apart_by_what_they_compute(dim):
+    """Finding A7: in other words the same form, and other forms of all kinds."""
+    same = BilinearForm(lambda u, v, w: dot(grad(v), w.a * grad(u)))
+    assert fingerprint(same, dim) == fingerprint(diffusion, dim) == "diffusion"
+    others = [
+        BilinearForm(lambda u, v, w: w.a * dot(grad(u), grad(v)) + u * v),
+        BilinearForm(lambda u, v, w: w.a**2 * dot(grad(u), grad(v))),
+        BilinearForm(lambda u, v, w: (1 + w.x[0]) * w.a * dot(grad(u), grad(v))),
+        BilinearForm(lambda u, v, w: w.a * dot(grad(u), grad(v)) * (1 + 1e-9)),
+        BilinearForm(lambda u, v, w: w.a * grad(u)[0] * grad(v)[0]) if dim > 1 else same_but_mass(),
+    ]
+    assert len({fingerprint(form, dim) for form in [diffusion, *others]}) == 6
+    with pytest.raises(ValueError, match="form: expected a BilinearForm of the coefficient a alone"):
+        fingerprint(BilinearForm(lambda u, v, w: w.a * w.c * u * v), dim)
+
+
+def same_but_mass():
+    return BilinearForm(lambda u, v, w: w.a * (dot(grad(u), grad(v)) + u * v))
+
+
+def test_labels_of_another_form_are_refused(lod, tmp_path):
+    """Finding A7: by writing, by training, and those that do not say of which form they are."""
+    form = BilinearForm(lambda u, v, w: w.a * dot(grad(u), grad(v)) + 5 * u * v)
+    (path,) = write_labels(tmp_path, lod, draw(lod), 4, block=4, form=form)
+    with pytest.raises(ModelMismatchError, match="form: wanted 'diffusion', got 'form-"):
+        write_labels(tmp_path, lod, draw(lod), 4, block=4)
+    with pytest.raises(ModelMismatchError, match="form: wanted 'diffusion', got 'form-"):
+        Surrogate.fit(lod, tmp_path, steps=1)
+    net = PatchMLP(4, 1, (9,), generator=torch.Generator().manual_seed(0))
+    options = {"validation": draw(lod)(9)[None], "steps": 1}
+    with pytest.raises(ModelMismatchError, match="form: wanted 'diffusion', got 'form-"):
+        Surrogate.fit(lod, tmp_path, net, **options)
+    made = Surrogate.fit(lod, tmp_path, net, form=form, **options)
+    assert made.setting.form.startswith("form-")
+    Hybrid(made, form, 0.1, score=made.spread)
+    tensors, card = load_model(path)
+    save_model(path, tensors, {key: value for key, value in card.items() if key != "form"})
+    with pytest.raises(ModelMismatchError, match="form: wanted 'diffusion', got None"):
+        write_labels(tmp_path, lod, draw(lod), 4, block=4)
 
 
 def test_blocks_hold_exact_matrices_and_a_broken_run_goes_on(lod, tmp_path):

@@ -5,13 +5,13 @@ import pytest
 import torch
 from skfem import MeshQuad
 
-from skfem_ml.lod import LOD, FieldNetwork, PatchMLP
-from skfem_ml.lod.surrogate import fit_doubt
+from skfem_ml.lod import LOD, FieldNetwork
+from skfem_ml.lod.surrogate import coverage, fit_doubt
 from skfem_ml.lod.surrogate.certificate import relative_errors
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
-from skfem_ml.lod.surrogate.networks import fit_affine
+from skfem_ml.lod.surrogate.networks import LocalNetwork, PatchMLP, Sample, fit_affine
 from skfem_ml.lod.surrogate.networks.equivariant import Average, Lift, channels, grid_actions, joined, products, times
-from skfem_ml.lod.surrogate.networks.patch_mlp import conserve
+from skfem_ml.lod.surrogate.networks.local_network import conserve
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, images, move, move_matrices, permutation
 from tests.gallery import diffusion, l_shaped, random_field
 
@@ -142,7 +142,7 @@ def test_exact_matrices_have_the_eight_symmetries():
     field, place = blocks(lod, a[None]), place_of(lod, lod.space.all_elements)
     middle = int(np.flatnonzero((lod.space.grid.cells.T == [1, 1]).all(axis=1))[0])
     for g in range(COUNT):
-        moved, where = move(g, field, place)
+        moved, where, _ = move(g, field, place)
         # Around the middle the patch is the whole domain: lay the moved patch out as a field.
         turned = np.empty_like(a)
         cells = lod.space.coefficient_refinement.cells[place.cells[middle].numpy()]
@@ -206,9 +206,9 @@ def test_the_affine_part_by_ridge_finds_an_affine_map():
         exact = [torch.tensor(lod.local(diffusion, interior, a=a)) for a in fields]
         for matrices, tolerance in ((made, 1e-3), (exact, 0.8)):
             net, errors = FieldNetwork(2, 1, generator=generator()), []
-            samples = [(a, local, place) for a, local in zip(inputs, matrices, strict=True)]
+            samples = [Sample(a, local, place) for a, local in zip(inputs, matrices, strict=True)]
             for _ in range(2):
-                errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, _ in samples))
+                errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, *_ in samples))
                 fit_affine(net, samples, penalty=1e-9)
             assert errors[1] < tolerance * errors[0]
     with pytest.raises(ValueError, match="samples: expected at least one"):
@@ -219,13 +219,13 @@ def test_the_last_layers_by_ridge_are_better_than_the_affine_part_alone():
     lod = LOD(MeshQuad.init_tensor(np.arange(7.0), np.arange(7.0)), refine=2, ell=1)
     place = place_of(lod, lod.space.all_elements)
     fields = [random_field(lod.coefficient_mesh, RNG) for _ in range(20)]
-    samples = [(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
+    samples = [Sample(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
     errors = []
     for head in (False, True):
         net = FieldNetwork(2, 1, generator=generator())
         fit_affine(net, samples, penalty=1e-6, head=head)
         with torch.no_grad():
-            errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, _ in samples))
+            errors.append(sum(float((net(a[None], place)[0] - local).norm()) for a, local, *_ in samples))
             out = images(net, samples[0][0][None], place)
         assert abs(out - out[0]).max() < 1e-4 * abs(out[0]).max()
     assert errors[1] < 0.8 * errors[0]
@@ -242,20 +242,35 @@ def test_doubt_covers_the_quantile_and_ranks_errors(lod):
     rng, net = np.random.default_rng(1), FieldNetwork(4, 1, encoding=3, outer=1, width=2, generator=generator())
     place = place_of(lod, lod.space.all_elements)
     fields = [np.exp(s * rng.normal(size=lod.coefficient_mesh.nelements)) for s in rng.uniform(0, 2, 60)]
-    samples = [(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
-    covered = fit_doubt(net, samples[:40], steps=300)
-    assert 0.85 < covered < 0.95
+    samples = [Sample(blocks(lod, a[None])[0], torch.tensor(lod.local(diffusion, a=a)), place) for a in fields]
+    told = fit_doubt(net, samples[:40], steps=300)
+    assert 0.85 < told["covered"] < 0.95 and told["quantile"] == 0.9
     expected, true = [], []
-    for a, local, _ in samples[40:]:
+    for a, local, *_ in samples[40:]:
         with torch.no_grad():
             view = net.look(a[None], place)
             expected.append(net.error(view)[0])
             true.append(relative_errors(net.matrices(view, place), local[None])[0])
     expected, true = torch.cat(expected), torch.cat(true)
     assert 0.75 < (true <= expected).double().mean() < 1
+    assert coverage(net, samples[40:]) == pytest.approx(float((true <= expected).double().mean()))
     ranks = [x.argsort().argsort().double() for x in (expected, true)]
     assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.5
     with pytest.raises(ValueError, match="quantile: expected a number between 0 and 1"):
         fit_doubt(net, samples, quantile=1.5)
     with pytest.raises(ValueError, match="samples: expected at least one"):
         fit_doubt(net, [])
+
+
+def test_networks_are_of_one_kind():
+    """What derives from the contract without its parts is refused by Python itself."""
+    assert issubclass(FieldNetwork, LocalNetwork) and issubclass(PatchMLP, LocalNetwork)
+
+    class Half(LocalNetwork):
+        def extent(self, a, place):
+            return a
+
+    with pytest.raises(TypeError, match="forward"):
+        Half()
+    with pytest.raises(ValueError, match="base: expected none"):
+        PatchMLP(4, 1, (3,), generator=generator())(torch.ones(1, 1, 16), None, torch.ones(1))

@@ -72,6 +72,10 @@ class Expanded(nn.Module):
         """The matrix, ``(out, in)``."""
         raise NotImplementedError
 
+    def __getstate__(self) -> dict[str, object]:
+        # A copy counts the changes of its weights anew: what is kept would pass for theirs.
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
     def matrix(self) -> Tensor:
         """`expanded`, made anew where the weights have changed."""
         weight = self.weight

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, linear, pad, silu
+from torch.nn.functional import conv2d, linear, pad, silu
 
 from skfem_ml.lod.surrogate.networks.equivariant import (
     Average,
     Lift,
-    LiftConv,
     channels,
     grid_actions,
     initialise,
@@ -20,26 +16,13 @@ from skfem_ml.lod.surrogate.networks.equivariant import (
     plain,
     times,
 )
-from skfem_ml.lod.surrogate.networks.patch_mlp import check_sizes, conserve, extremes, stiffness
+from skfem_ml.lod.surrogate.networks.field_encoder import FieldEncoder, Gate, gated
+from skfem_ml.lod.surrogate.networks.local_network import View, check_sizes, conserve, extremes, stiffness
 from skfem_ml.lod.surrogate.networks.place import Place
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, permutation
 
-Gate = Callable[[Tensor], Tensor]
-WIDTHS = (1, 2, 3, 6, 12)  # regular channels before each halving; the last ones where there are fewer halvings
 
-
-class View(NamedTuple):
-    """What a network makes of patches: its affine part ``(fields, k, 4 rows)``, features ``(fields, k, 8 width)``, the
-    scale that its answers are multiples of ``(fields, k)``, and the matrices that it corrects.
-    """
-
-    affine: Tensor
-    hidden: Tensor
-    scale: Tensor
-    base: Tensor | None
-
-
-class FieldNetwork(nn.Module):
+class FieldNetwork(FieldEncoder):
     r"""A network that conserves constants and commutes with scaling and the eight symmetries, all by construction.
 
     S_T = exp(mean_T log a) Pi(K + N(z)): K is the Q1 stiffness matrix of the unit coefficient on T, Pi the projection
@@ -69,10 +52,13 @@ class FieldNetwork(nn.Module):
         Draws the weights; None leaves them unset, for weights that are loaded.
 
     Raises ValueError for sizes out of range.
-    """
 
-    doubt: nn.Sequential
-    _kept: tuple[Tensor, Tensor, Tensor] | None = None
+    >>> import torch
+    >>> from skfem_ml.lod import FieldNetwork
+    >>> net = FieldNetwork(m=4, ell=1, width=8, generator=torch.Generator().manual_seed(0))
+    >>> net.config["width"], net.base, bool((net.head.weight == 0).all())
+    (8, 0, True)
+    """
 
     def __init__(
         self,
@@ -91,43 +77,39 @@ class FieldNetwork(nn.Module):
         check_sizes(m=m, ell=ell, encoding=encoding, outer=outer, width=width, depth=depth, base=base or 1)
         if base % m:
             raise ValueError(f"base: expected a multiple of m = {m}, got {base}")
-        self.config: dict[str, Any] = {
+        self.config = {
             "m": m, "ell": ell, "encoding": encoding, "outer": outer, "width": width, "depth": depth, "wide": wide,
             "base": base,
         }  # fmt: skip
         self.m, self.ell, self.base, self.gate = m, ell, base, torch.sigmoid if wide else silu
-        strides = _strides(m)
-        widths = [*WIDTHS[max(0, len(WIDTHS) - len(strides)) :], encoding]
-        widths = [WIDTHS[0]] * (len(strides) + 1 - len(widths)) + widths
-        self.first = LiftConv(1, widths[0], 3, scalar=True)
-        self.inside = LiftConv(1, widths[0], 3, scalar=True)
-        self.mixes = nn.ModuleList(LiftConv(w, 2 * w, 3) for w in widths[:-1])
-        self.halve = nn.ModuleList(
-            LiftConv(w, v, s, stride=s) for w, v, s in zip(widths[:-1], widths[1:], strides, strict=True)
-        )
-        side, nodes = 2 * ell + 1, 2 * ell + 2
-        self.near, self.far = _rings(ell)
-        self.own = Lift(grid_actions(m), outer)
+        self.build_encoder(m, encoding)
+        self._build_patch(encoding, outer, width, depth, wide)
+        if generator is not None:
+            self._draw(generator)
+
+    def _build_patch(self, encoding: int, outer: int, width: int, depth: int, wide: bool) -> None:
+        """Add the layers that see a patch: the encodings of its elements, and what else is known of it."""
+        side, nodes = 2 * self.ell + 1, 2 * self.ell + 2
+        self.near, self.far = _rings(self.ell)
+        self.own = Lift(grid_actions(self.m), outer)
         marks = grid_actions(side), grid_actions(nodes)
-        inner = times(grid_actions(3 if ell > 1 else 1), channels(encoding))
+        inner = times(grid_actions(3 if self.ell > 1 else 1), channels(encoding))
         edge = times(_restricted(grid_actions(side), self.far), channels(outer))
         out = times(grid_actions(nodes), grid_actions(2))
-        known = [out] if base else []
+        known = [out] if self.base else []
         self.combine = Lift(joined(inner, edge, grid_actions(side), *marks, *known), width)
         self.blocks = nn.ModuleList(_Block(width, self.gate) for _ in range(depth))
-        self.between = nn.Linear(width, 1) if wide and not base else None
+        self.between = nn.Linear(width, 1) if wide and not self.base else None
         self.head = Average(channels(width), out)
-        self.affine = Average(joined(times(grid_actions(side), grid_actions(m)), *marks, *known, plain(1)), out)
+        self.affine = Average(joined(times(grid_actions(side), grid_actions(self.m)), *marks, *known, plain(1)), out)
         self.doubt = nn.Sequential(nn.Linear(2 * width, 32), nn.SiLU(), nn.Linear(32, 1))
-        if generator is not None:
-            initialise(self, generator)
-            for parameter in self.doubt.parameters():
-                nn.init.normal_(parameter, std=0.1, generator=generator)
-            for parameter in self.between.parameters() if self.between is not None else ():
-                nn.init.zeros_(parameter)
 
-    def forward(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
-        return self.matrices(self.look(a, place, base), place)
+    def _draw(self, generator: torch.Generator) -> None:
+        initialise(self, generator)
+        for parameter in self.doubt.parameters():
+            nn.init.normal_(parameter, std=0.1, generator=generator)
+        for parameter in self.between.parameters() if self.between is not None else ():
+            nn.init.zeros_(parameter)
 
     def look(self, a: Tensor, place: Place, base: Tensor | None = None) -> View:
         """All that the network makes of the patches before its last layers."""
@@ -142,7 +124,7 @@ class FieldNetwork(nn.Module):
         known = self._known(place, base, len(a))
         alone = (logs - means[:, :, None]).to(kind)
         # The shift is for single precision only: what follows sees differences.
-        encoded = self._encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
+        encoded = self.encode((logs - means.mean(dim=1)[:, None, None].detach()).to(kind), place.lattice)
         far = pad(silu(self.own(alone)), (0, 0, 0, 1))[:, index[:, self.far]]
         x = self._combined(encoded, place, torch.cat([far.flatten(2), steps, *known], dim=2))
         for block in self.blocks:
@@ -183,10 +165,6 @@ class FieldNetwork(nn.Module):
         x = view.hidden.unflatten(2, (-1, COUNT))
         return torch.cat([x.mean(dim=3), x.std(dim=3)], dim=2)
 
-    def error(self, view: View) -> Tensor:
-        """The relative error |S^_T - S_T|_F / |S_T|_F to be expected, ``(fields, k)``; see `doubt.fit_doubt`."""
-        return self.doubt(self.invariants(view))[..., 0].double().exp()
-
     def extent(self, a: Tensor, place: Place) -> Tensor:
         """Smallest and largest input of every patch, ``(fields, k, 2)``: log a - mean_T log a."""
         logs = a.log()
@@ -196,17 +174,6 @@ class FieldNetwork(nn.Module):
     def _steps(self, means: Tensor, place: Place) -> Tensor:
         own = place.cells[:, place.cells.shape[1] // 2]
         return (means[:, place.cells.clamp(min=0)] - means[:, own, None]) * (place.cells >= 0)
-
-    def _encode(self, logs: Tensor, lattice: Tensor) -> Tensor:
-        """One vector for every coarse element, as images ``(fields, 8 encoding, rows, columns)``, zero outside."""
-        # Convolutions of few channels are up to three times as fast with the channels last.
-        field, mask = (image.to(memory_format=torch.channels_last) for image in _laid_out(logs, lattice, self.m))
-        sums, seen = self._at_boundary(mask)
-        x = _silu(self.first(field).add_(seen).addcmul_(field, sums, value=-1))
-        for mix, halve in zip(self.mixes, self.halve, strict=True):
-            x *= interpolate(mask, x.shape[2:])
-            x = _silu(halve(_gated(mix(x), 1, self.gate).add_(x)))
-        return x * interpolate(mask, x.shape[2:])
 
     def _known(self, place: Place, base: Tensor | None, fields: int) -> list[Tensor]:
         kind = self.head.weight.dtype
@@ -238,16 +205,6 @@ class FieldNetwork(nn.Module):
         bias = self.combine.bias.repeat_interleave(COUNT)
         return near + linear(others, matrix[:, channels * len(self.near) :], bias)
 
-    def _at_boundary(self, mask: Tensor) -> tuple[Tensor, ...]:
-        """The two convolutions of the mask, kept from call to call while no gradient is wanted."""
-        kernels = torch.cat([self.first.kernels(), self.inside.kernels()])
-        if torch.is_grad_enabled():
-            return conv2d(mask, kernels, padding=1).chunk(2, dim=1)
-        kept = self._kept
-        if kept is None or kept[0].device != mask.device or not (torch.equal(kept[0], mask) and kernels.equal(kept[1])):
-            self._kept = kept = mask, kernels, conv2d(mask, kernels, padding=1)
-        return kept[2].chunk(2, dim=1)
-
 
 class _Block(nn.Module):
     def __init__(self, width: int, act: Gate):
@@ -256,35 +213,7 @@ class _Block(nn.Module):
         self.gate, self.project = Lift(channels(width), 2 * width), Lift(channels(width), width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(_gated(self.gate(silu(x)), -1, self.act))
-
-
-def _gated(x: Tensor, dim: int, act: Gate) -> Tensor:
-    gate, value = x.chunk(2, dim)
-    return act(gate) * value if torch.is_grad_enabled() else act(gate).mul_(value)
-
-
-def _silu(x: Tensor) -> Tensor:
-    """silu of what nobody else needs: on the same memory where no gradient is wanted, as fresh pages cost time."""
-    return silu(x, inplace=not torch.is_grad_enabled())
-
-
-def _laid_out(logs: Tensor, lattice: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Images ``(fields, 1, rows, columns)`` of fields by element, zero outside the mesh, and the mask of its inside."""
-    columns, rows = lattice.T
-    shape = int(rows.max()) + 1, int(columns.max()) + 1
-    blocks = logs.new_zeros(len(logs) + 1, *shape, m, m)
-    blocks[:-1, rows, columns] = logs.unflatten(2, (m, m))
-    blocks[-1, rows, columns] = 1
-    images = blocks.transpose(2, 3).reshape(-1, 1, shape[0] * m, shape[1] * m)
-    return images[:-1], images[-1:]
-
-
-def _strides(m: int) -> list[int]:
-    strides: list[int] = []
-    while m % 2 == 0:
-        strides, m = [*strides, 2], m // 2
-    return strides if m == 1 and strides else [*strides, m]
+        return self.project(gated(self.gate(silu(x)), -1, self.act))
 
 
 def _rings(ell: int) -> tuple[list[int], list[int]]:

@@ -1,25 +1,18 @@
-"""The paper's network from coefficients to local matrices, and what such networks share.
-
-A network is a local map of torch in two dimensions: ``net(a, place)`` takes fields by coarse element ``(fields, nelems,
-m**2)``, x fastest, double precision, and the place of k patches, and returns ``(fields, k, (2 ell + 2)**2, 4)`` in
-double precision. Rows outside the domain are zero.
-"""
+"""The paper's network from coefficients to local matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork, check_sizes, extremes
 from skfem_ml.lod.surrogate.networks.place import Place
 
-LARGEST = 2**14  # width and depth come from files: no file may ask for more
 
-
-class PatchMLP(nn.Module):
+class PatchMLP(LocalNetwork):
     """The fully connected network of Kropfl, Maier, Peterseim (2022), section 4: patch of coefficients to S_T.
 
     With m = 8 and ell = 2 its widths are 1600-1600-800-800-400-400-144-144-144, ReLU between, Glorot's uniform weights
@@ -28,6 +21,12 @@ class PatchMLP(nn.Module):
 
     ``generator`` draws the weights; None leaves them unset, for weights that are loaded. Raises ValueError for sizes
     out of range.
+
+    >>> import torch
+    >>> from skfem_ml.lod import PatchMLP
+    >>> net = PatchMLP(generator=torch.Generator().manual_seed(0))
+    >>> sum(parameter.numel() for parameter in net.parameters())
+    5063504
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class PatchMLP(nn.Module):
     ):
         super().__init__()
         check_sizes(m=m, ell=ell, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
-        self.config: dict[str, Any] = {"m": m, "ell": ell, "hidden": list(hidden)}
+        self.config = {"m": m, "ell": ell, "hidden": list(hidden)}
         self.m, self.ell = m, ell
         rows = (2 * ell + 2) ** 2
         widths = [((2 * ell + 1) * m) ** 2, *hidden, 4 * rows]
@@ -52,7 +51,9 @@ class PatchMLP(nn.Module):
                 else:
                     nn.init.zeros_(parameter)
 
-    def forward(self, a: Tensor, place: Place) -> Tensor:
+    def forward(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
+        if base is not None:
+            raise ValueError("base: expected none, since nothing is corrected here, got matrices")
         width, m = 2 * self.ell + 1, self.m
         inside = (place.cells >= 0)[:, :, None]
         x = (a[:, place.cells.clamp(min=0)] * inside).reshape(len(a), len(place.cells), width, width, m, m)
@@ -65,41 +66,3 @@ class PatchMLP(nn.Module):
     def extent(self, a: Tensor, place: Place) -> Tensor:
         """Smallest and largest input of every patch, ``(fields, k, 2)``: the coefficient itself."""
         return extremes(a, place)
-
-
-def conserve(local: Tensor, nodes: Tensor) -> Tensor:
-    """The nearest matrices ``(..., k, rows, 4)`` whose rows and columns sum to zero, with zero rows outside.
-
-    S 1 = 0 and 1 S = 0 hold for exact local matrices of diffusion: constants have no corrector, and on the patch the
-    hat functions sum to one.
-    """
-    mask = nodes[:, :, None].to(local.dtype)
-    local = local * mask
-    local = local - local.mean(dim=-1, keepdim=True)
-    local = local * mask
-    return local - mask * (local.sum(dim=-2, keepdim=True) / mask.sum(dim=-2, keepdim=True))
-
-
-def stiffness(ell: int) -> Tensor:
-    """The Q1 stiffness matrix of a square, in the rows of the corners of T, ``((2 ell + 2)**2, 4)``."""
-    line = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
-    mass = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64) / 6
-    side = 2 * ell + 2
-    out = torch.zeros(side, side, 4, dtype=torch.float64)
-    out[ell : ell + 2, ell : ell + 2] = (torch.kron(mass, line) + torch.kron(line, mass)).reshape(2, 2, 4)
-    return out.reshape(-1, 4)
-
-
-def extremes(values: Tensor, place: Place) -> Tensor:
-    """Smallest and largest value of every patch, ``(fields, k, 2)``."""
-    index, outside = place.cells.clamp(min=0), place.cells < 0
-    low = values.amin(dim=2)[:, index].masked_fill(outside, torch.inf).amin(dim=2)
-    high = values.amax(dim=2)[:, index].masked_fill(outside, -torch.inf).amax(dim=2)
-    return torch.stack([low, high], dim=2)
-
-
-def check_sizes(**sizes: Any) -> None:
-    """Raise ValueError unless all are whole numbers from 1 to ``LARGEST``."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
-            raise ValueError(f"{name}: expected a whole number from 1 to {LARGEST}, got {size!r}")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from skfem_ml.lod.surrogate.networks.equivariant import Average, joined
-from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork, View
+from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
+from skfem_ml.lod.surrogate.networks.local_network import View
+from skfem_ml.lod.surrogate.networks.place import Sample
 
 
 @torch.no_grad()
 def fit_affine(
     net: FieldNetwork,
-    samples: Iterable[Sequence[Any]],
+    samples: Iterable[Sample],
     penalty: float = 1e-3,
     relative: bool = False,
     head: bool = False,
@@ -28,17 +29,14 @@ def fit_affine(
     last layer of the rest is fitted as well: of a trained network, for what its training left.
 
     Inputs are `FieldNetwork.raw` (and ``View.hidden``). The normal equations are averaged over the eight
-    symmetries: W commutes with them. A sample is one field by element ``(nelems, m**2)``, k of its local matrices ``(k,
-    rows, 4)``, their place and, where the network corrects others, those. The other layers are left as they are. Raises
-    ValueError for no samples.
+    symmetries: W commutes with them. The other layers are left as they are. Raises ValueError for no samples.
     """
     layers: list[Average] = [net.head, net.affine] if head else [net.affine]
     squares = products = torch.zeros(())
-    for a, local, place, *base in samples:
-        given = (a[None], place, *(part[None] for part in base))
-        view, raw = net.look(*given), net.raw(*given)
-        target = ((local.double() - net.matrices(view, place)[0]) / view.scale[0][:, None, None]).flatten(1)
-        weights = _weights(view, local.double(), target, relative)[:, None]
+    for sample in samples:
+        view, raw, exact = net.look(*sample.inputs), net.raw(*sample.inputs), sample.exact.double()
+        target = ((exact - net.matrices(view, sample.place)[0]) / view.scale[0][:, None, None]).flatten(1)
+        weights = _weights(view, exact, target, relative)[:, None]
         inputs = torch.cat([view.hidden, raw] if head else [raw], dim=2)[0].double() * weights
         squares, products = squares + inputs.T @ inputs, products + inputs.T @ (target * weights)
     if squares.dim() == 0:

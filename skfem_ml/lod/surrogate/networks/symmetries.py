@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from skfem_ml.lod.surrogate.networks.place import Place
+from skfem_ml.lod.surrogate.networks.place import Inputs, Place
 
 COUNT = 8
 
@@ -24,7 +24,7 @@ def permutation(number: int, size: int) -> Tensor:
     return (grid.flip(1) if number & 1 else grid).reshape(-1)
 
 
-def move(number: int, a: Tensor, place: Place, *base: Tensor) -> tuple[Any, ...]:
+def move(number: int, a: Tensor, place: Place, base: Tensor | None = None) -> Inputs:
     """The patches moved about their middles, and the mesh as a whole: fields by element ``(fields, nelems, m**2)``,
     their places, and local matrices where there are any.
     """
@@ -36,8 +36,8 @@ def move(number: int, a: Tensor, place: Place, *base: Tensor) -> tuple[Any, ...]
     mirrored = torch.tensor([number & 1, number & 2], device=a.device) > 0
     lattice = torch.where(mirrored, lattice.amax(dim=0) - lattice, lattice)
     cells, nodes, dirichlet = place.cells[:, blocks], place.nodes[:, corners], place.dirichlet[:, corners]
-    moved = [move_matrices(number, matrices) for matrices in base]
-    return a[:, :, within], Place(cells, nodes, dirichlet, lattice), *moved
+    moved = None if base is None else move_matrices(number, base)
+    return Inputs(a[:, :, within], Place(cells, nodes, dirichlet, lattice), moved)
 
 
 def move_matrices(number: int, local: Tensor, back: bool = False) -> Tensor:
@@ -49,9 +49,9 @@ def move_matrices(number: int, local: Tensor, back: bool = False) -> Tensor:
     return local[..., rows.to(local.device), :][..., columns.to(local.device)]
 
 
-def images(net: nn.Module, *inputs: Any) -> Tensor:
+def images(net: Callable[..., Tensor], a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
     """What a network says of the eight moved patches, moved back: ``(8, fields, k, rows, 4)``; equal if exact.
 
     Their mean is equivariant under the eight symmetries; their spread is an error that needs no label.
     """
-    return torch.stack([move_matrices(g, net(*move(g, *inputs)), back=True) for g in range(COUNT)])
+    return torch.stack([move_matrices(g, net(*move(g, a, place, base)), back=True) for g in range(COUNT)])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skfem_ml.lod.gradient import exact_matrices
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.inputs import place_of
+from skfem_ml.lod.surrogate.inputs import CoarserFine, place_of
 from skfem_ml.lod.surrogate.model import Surrogate
 
 
@@ -24,9 +24,9 @@ def surrogate_matrices(surrogate: Surrogate, lod: LOD, a: Tensor) -> Tensor:
         raise ValueError(
             f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
         )
-    field = a[torch.from_numpy(cells)][None]
-    coarser = surrogate.coarser(lod)
-    base = [] if coarser is None else [exact_matrices(coarser.lod, coarser.field(field))[None]]
+    field, base = a[torch.from_numpy(cells)][None], None
+    if surrogate.net.base:
+        coarser = CoarserFine.of(lod, surrogate.net.base)
+        base = exact_matrices(coarser.lod, coarser.field(field))[None].to(surrogate.device)
     place = place_of(lod, lod.space.all_elements, surrogate.device)
-    known = (tensor.to(surrogate.device) for tensor in base)
-    return surrogate.predict(field.to(surrogate.device), place, *known)[0].to(a.device)
+    return surrogate.predict(field.to(surrogate.device), place, base)[0].to(a.device)
