@@ -131,7 +131,7 @@ def remarks(table: Table) -> dict[str, str]:
     """What the table does not say: what a hybrid recomputed, an ell in force, and what a single solve is not for."""
     told: dict[str, str] = {}
     for name, u in table.solutions.items():
-        record = u.record  # type: ignore[attr-defined]
+        record = u.record
         if "recomputed" in record:
             share = record["recomputed"]
             nowhere = "; the surrogate is used nowhere" if share == 1 else ""
