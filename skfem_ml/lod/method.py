@@ -7,7 +7,7 @@ It holds meshes, patches and choices (`mesh.discretisation`); what is computed o
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -144,15 +144,11 @@ class LOD:
         told += [name] if (name := name_of(space.interpolation)) != "projection" else []
         return f"LOD({', '.join(told)}, {engine} on {space.device})"
 
-    def __getattr__(self, name: str) -> NoReturn:
-        remedy = (
-            ""
-            if name.startswith("_")
-            else (
-                "; it is no Basis, but has two, lod.coarse and lod.fine: asm(form, lod, ...) is lod.assemble(form, ...)"
-            )
-        )
-        raise AttributeError(f"LOD has no attribute {name!r}{remedy}")
+    if not TYPE_CHECKING:  # type checkers are to see what is missing
+
+        def __getattr__(self, name):
+            its = "it is no Basis, but has two, lod.coarse and lod.fine: asm(form, lod, ...) is lod.assemble(form, ...)"
+            raise AttributeError(f"LOD has no attribute {name!r}" + ("" if name.startswith("_") else f"; {its}"))
 
     def with_fine(self, refine: int) -> LOD:
         """The same coarse space, patches, boundary, engine and progress with ``refine`` fine cells along a coarse edge.
