@@ -7,7 +7,7 @@ It holds meshes, patches and choices (`mesh.discretisation`); what is computed o
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -143,9 +143,11 @@ class LOD:
         told += [name] if (name := name_of(space.interpolation)) != "projection" else []
         return f"LOD({', '.join(told)}, {engine} on {space.device})"
 
-    def __getattr__(self, name: str) -> NoReturn:
-        remedy = "it is no Basis, but has two, lod.coarse and lod.fine: asm(form, lod, ...) is lod.assemble(form, ...)"
-        raise AttributeError(f"LOD has no attribute {name!r}" + ("" if name.startswith("_") else f"; {remedy}"))
+    if not TYPE_CHECKING:  # type checkers are to see what is missing
+
+        def __getattr__(self, name):
+            its = "it is no Basis, but has two, lod.coarse and lod.fine: asm(form, lod, ...) is lod.assemble(form, ...)"
+            raise AttributeError(f"LOD has no attribute {name!r}" + ("" if name.startswith("_") else f"; {its}"))
 
     def with_fine(self, refine: int) -> LOD:
         """The same coarse space, patches, boundary, engine and progress with ``refine`` fine cells along a coarse edge.
@@ -153,19 +155,12 @@ class LOD:
         Its coefficient mesh has the cells of this one; they are in the same order where both are built by ``LOD``.
         Raises ValueError where ``refine`` is no multiple of the coefficient cells along a coarse edge.
         """
+        space = self.space
         return LOD(
-            self.coarse,
-            refine,
-            cells=self.space.m,
-            ell=self.ell,
-            dirichlet=self.space.dirichlet,
-            interpolation=self.space.interpolation,
-            engine=self._choice,
-            device=self.space.device,
-            workers=self.space.workers,
-            memory=self.memory,
+            self.coarse, refine, cells=space.m, ell=self.ell, dirichlet=space.dirichlet, engine=self._choice,
+            interpolation=space.interpolation, device=space.device, workers=space.workers, memory=self.memory,
             progress=self.progress,
-        )
+        )  # fmt: skip
 
     @cached_property
     def fine(self) -> Basis:
