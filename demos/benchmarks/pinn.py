@@ -241,7 +241,7 @@ def main() -> None:
     torch.set_num_threads(int(threads) if threads.isdigit() else torch.get_num_threads())
     text = ["# Learners beside FD and FEM, measured", ""]
     text.append("Written by `python -m demos.benchmarks.pinn`. Learners: median of three seeds, worst in brackets.")
-    for title, table in sections(lambda name, done, total: print(f"{done + 1}/{total} {name}", file=sys.stderr)):
+    for title, table in sections(lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr)):
         print(title, table, sep="\n", flush=True)
         text += ["", f"## {title}", "", *median_rows(table), "", *table.notes]
         text += [note for name, pairs in table.solutions.items() if (note := _found(name, pairs))]
