@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +32,17 @@ from skfem import Basis, ElementQuad1, MeshQuad
 from skfem_ml.hits import FlowMap, ReducedMap, Remainder, SplittingNet, allen_cahn_reaction, remainder_pairs
 from skfem_ml.learning import MLP, SOAP, History, fit
 from skfem_ml.pictures import plot_nodal, shared_norm
-from skfem_ml.stepping import IMEX, POD, PararealResult, ThetaMethod, allen_cahn, allen_cahn_energy, evolve, parareal
+from skfem_ml.stepping import (
+    IMEX,
+    POD,
+    PararealResult,
+    Stepper,
+    ThetaMethod,
+    allen_cahn,
+    allen_cahn_energy,
+    evolve,
+    parareal,
+)
 
 EPS, T_END, DT = 0.1, 4.0, 0.5
 LEVEL, MODES, POINTS, BLOCKS = 6, 80, 12, 2
@@ -144,7 +153,7 @@ def train(
     data: list[torch.Tensor],
     validation: tuple[np.ndarray, np.ndarray],
     steps: int,
-    lr: float,
+    rate: float,
     progress: Callable | None = None,
     checkpoint: Path | None = None,
 ) -> History:
@@ -160,8 +169,8 @@ def train(
             return float(loss(flow, held))
 
     return fit(
-        flow, loss, data, optimiser=SOAP(flow.parameters(), lr=lr, frequency=10), steps=steps, batch=512, every=100,
-        validate=validate, schedule=lambda k: lr * min(1.0, 2 * (1 - k / steps)) + 1e-6, progress=progress,
+        flow, loss, data, optimiser=SOAP(flow.parameters(), rate, frequency=10), steps=steps, batch=512, every=100,
+        validate=validate, schedule=lambda k: rate * min(1.0, 2 * (1 - k / steps)) + 1e-6, progress=progress,
         checkpoint=checkpoint,
     )  # fmt: skip
 
@@ -199,7 +208,7 @@ def milliseconds(run: Callable[[np.ndarray], np.ndarray], states: np.ndarray, le
     return 1e3 * (time.process_time() - start) / runs
 
 
-def last(stepper: Any) -> Callable[[np.ndarray], np.ndarray]:
+def last(stepper: Stepper) -> Callable[[np.ndarray], np.ndarray]:
     """The state at the end, by any stepper of finite element states."""
 
     def run(u: np.ndarray) -> np.ndarray:
@@ -210,7 +219,7 @@ def last(stepper: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def last_reduced(pod: POD, flow: Any) -> Callable[[np.ndarray], np.ndarray]:
+def last_reduced(pod: POD, flow: Stepper) -> Callable[[np.ndarray], np.ndarray]:
     """Encode once, step the coefficients, decode once."""
     return lambda u: pod.decode(last(flow)(pod.encode(u)))
 
@@ -253,10 +262,10 @@ def train_networks(
         "splitting network": (splitting_flow(setting, pod), plain, 1e-4),
     }
     seconds = {}
-    for name, (flow, pairs, lr) in jobs.items():
+    for name, (flow, pairs, rate) in jobs.items():
         bar = None if progress is None else progress(name)
         file = None if checkpoints is None else checkpoints / f"{name.replace(' ', '_')}.pt"
-        history = train(flow, with_images(setting, pod, pairs[0]), pairs[1], steps[name], lr, bar, file)
+        history = train(flow, with_images(setting, pod, pairs[0]), pairs[1], steps[name], rate, bar, file)
         seconds[name] = history.seconds[-1]  # of all runs, where it went on from a checkpoint
     flows = [flow for flow, _, _ in jobs.values()]
     return Networks(pod, flows[0], Remainder(linear, flows[1], pod), flows[2], seconds)
@@ -359,25 +368,29 @@ def visualize(result: Result | None = None):
         axes.set_title(f"error of the network, t = {DT * i:g}")
     figure.colorbar(drawn, ax=below, label="|error|, splitting network")
     lower = grid[2, :].subgridspec(1, 3)
-    left, middle, right = (figure.add_subplot(lower[0, i]) for i in range(3))
+    left, middle, right = panels = [figure.add_subplot(lower[0, i]) for i in range(3)]
     t = DT * np.arange(len(exact))
     left.plot(t, [energy(u) for u in exact], label="finite elements, small steps")
     left.plot(t, [energy(u) for u in learned], "o", label="splitting network")
     left.set(title="energy", xlabel="time t", ylabel="energy")
     left.legend()
-    for i, row in enumerate(result.rows[2:]):
-        if not row.name.startswith("POD, best possible"):
-            middle.loglog(row.batch_ms, row.mean, "osD^vP*X"[i], ms=8, label=row.name)
-    floor = next(row.mean for row in result.rows if row.name.startswith("POD, best possible"))
-    middle.axhline(floor, color="0.6", ls="--", label="POD, best possible")
-    middle.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
-    middle.legend(fontsize=8, loc="center right")
+    work(middle, result.rows)
     right.semilogy(np.maximum(result.parallel.to_fine, 1e-16), "o-")
-    right.set(title="parareal: network and fine stepper", xlabel="iteration",
-              ylabel="relative L2 distance to the fine stepper")  # fmt: skip
-    for axes in (left, middle, right):
+    right.set(title="parareal", xlabel="iteration", ylabel="relative L2 distance to the fine stepper")
+    for axes in panels:
         axes.grid(True, which="major", alpha=0.3)
     return figure
+
+
+def work(axes, rows: list[Row]) -> None:
+    """Errors over cost of all rows but the null models, and the floor that the modes set."""
+    for i, row in enumerate(rows[2:]):
+        if not row.name.startswith("POD, best possible"):
+            axes.loglog(row.batch_ms, row.mean, "osD^vP*X"[i], ms=8, label=row.name)
+    floor = next(row.mean for row in rows if row.name.startswith("POD, best possible"))
+    axes.axhline(floor, color="0.6", ls="--", label="POD, best possible")
+    axes.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
+    axes.legend(fontsize=8, loc="center right")
 
 
 def magnitude(u: np.ndarray) -> np.ndarray:

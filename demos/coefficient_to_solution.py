@@ -41,7 +41,7 @@ class Result:
 
     def residuals(self, domain: str) -> dict[str, float]:
         """Mean relative residual on test samples, by method."""
-        return {row.name: row.error_l2 for row in self.tables[domain].rows}
+        return {row.name: row.error for row in self.tables[domain].rows}
 
 
 def solver_linear_start(recipe: Recipe, *, seed: int = 0):

@@ -85,7 +85,7 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
     I_H = ideal.quasi_interpolation[i][:, I]
     inverse = np.linalg.inv(I_H @ splu(A[I][:, I].tocsc()).solve(I_H.T.toarray()))
 
-    u = solve(*condense(S, ideal.load(unit_load, corrected=True), D=coarse.get_dofs()))
+    u = solve(*condense(S, ideal.load(unit_load, corrected=True, bilinear=diffusion, a=a), D=coarse.get_dofs()))
     rebuilt = ideal.prolong(u, diffusion, load=unit_load, a=a)
     exact = solve(*condense(A, F, D=fine.get_dofs()))
     return Locality(decay, spectral_error(S[i][:, i], inverse, relative=True), l2_error(rebuilt, exact, fine, True))

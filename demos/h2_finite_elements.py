@@ -23,7 +23,6 @@ thousand loads pay back. For another coefficient it is worse than pyamg, and slo
 where no sparse matrix is at hand (a black box, a kernel, data), not here. About two minutes.
 """
 
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +31,7 @@ from scipy.sparse.linalg import LinearOperator, splu
 from skfem import Basis, ElementTriP1, MeshTri, condense, solve
 from skfem.utils import build_pc_diag, solver_iter_pcg
 
+from skfem_ml.compare import best_of
 from skfem_ml.fmm import H2Operator, H2Skeleton, Storage
 from skfem_ml.problems import diffusion, load
 from skfem_ml.solvers import preconditioner_pyamg
@@ -82,12 +82,8 @@ class Result:
 
 def least(call, repeats: int = 5):
     """The value of a call and the least CPU seconds of some repeats."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.process_time()
-        value = call()
-        best = min(best, time.process_time() - start)
-    return value, best
+    value, spent = best_of(call, repeats)
+    return value, spent.cpu
 
 
 def system(basis: Basis, seed: int):

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from skfem import Basis, ElementLineP2, MeshLine
 
+from skfem_ml.baselines import solver_published
 from skfem_ml.compare import Table, compare
 from skfem_ml.pinn import solver_elm, solver_pinn, solver_vpinn
 from skfem_ml.problems import Heat, heat_box
@@ -66,9 +67,7 @@ def compute(steps: int = STEPS, methods: tuple[str, ...] = METHODS) -> Result:
             "FD, n=100": solver_fd(100, 2e-5),
             "FEM P1 + CN": solver_fem(line(100), scheme="cn", steps=1000),
             "FEM P2 + Gauss-4": solver_fem(line(1000), ElementLineP2(), scheme="gauss4", steps=1000),
-            "net as published": solver_pinn(
-                widths=(50, 20), activation="sigmoid", steps=max(1, steps // 4), equation="as published"
-            ),
+            "net as published": solver_published(max(1, steps // 4)),
             **{f"PINN {m}": solver_pinn(m, steps=lengths.get(m, steps)) for m in methods},
             "VPINN ssbroyden": solver_vpinn(weak, 10, steps=steps // 2),
             "ELM": solver_elm(1200, 4.0, points=35, times=35),
@@ -102,9 +101,8 @@ def visualize(result: Result | None = None):
     for t in TIMES:
         slices.plot(x[0], result.problem.exact(x, t), color="0.7", lw=5, label="exact" if t == TIMES[0] else None)
         for name in shown:
-            slices.plot(
-                x[0], table.solutions[name](x, t), color=colours[name], label=name if t == TIMES[0] else None
-            )  # fmt: skip
+            label = name if t == TIMES[0] else None
+            slices.plot(x[0], table.solutions[name](x, t), color=colours[name], label=label)
         slices.annotate(f"t = {t:g}", (0.5, result.problem.exact(np.array([[0.5]]), t)[0]), xytext=(0, 7),
                         textcoords="offset points", ha="center")  # fmt: skip
     slices.set(title="slices", xlabel="x", ylabel="u", ylim=(-0.02, 0.43))
@@ -119,9 +117,9 @@ def visualize(result: Result | None = None):
     loss.set(title="training loss (strong and weak are not on one scale)", xlabel="wall time in seconds",
              ylabel="squared residual")  # fmt: skip
     for k, row in enumerate(table.rows):
-        if row.error_l2:
-            work.loglog(row.seconds, row.error_l2, "osD^vP*X"[k % 8], ms=9, color=colours[row.name])
-    work.set(title="work and precision", xlabel="wall time in seconds", ylabel="relative error in L2(space x time)")
+        if row.error:
+            work.loglog(row.cpu_seconds, row.error, "osD^vP*X"[k % 8], ms=9, color=colours[row.name])
+    work.set(title="work and precision", xlabel="CPU seconds", ylabel="relative error in L2(space x time)")
     for axes in (errors, loss, work):
         axes.grid(True, which="major", alpha=0.3)
     handles = [work.plot([], [], "osD^vP*X"[k % 8] + dashes[name], color=colours[name])[0]

@@ -23,6 +23,7 @@ from scipy.sparse.linalg import eigs, eigsh, splu
 from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.compare import best_of
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import diffusion, mass
@@ -53,12 +54,8 @@ class Setting:
         self.fine_mass, self.mass = inner(mass.assemble(self.fine), self.I), inner(mass.assemble(self.coarse), self.i)
 
     def _timed(self, name: str, compute, repeats: int = 1):
-        spent = []
-        for _ in range(repeats):
-            start = time.process_time()
-            result = compute()
-            spent.append(time.process_time() - start)
-        self.seconds[name] = min(spent)
+        result, spent = best_of(compute, repeats)
+        self.seconds[name] = spent.cpu
         return result
 
     def error(self, u: np.ndarray, v: np.ndarray) -> float:

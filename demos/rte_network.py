@@ -47,7 +47,7 @@ class Result:
 
     def residuals(self, name: str) -> list[float]:
         """Mean relative residual on test samples, by N."""
-        return [table[name].error_l2 for table in self.tables]
+        return [table[name].error for table in self.tables]
 
 
 def compute(sizes: tuple[int, ...] = SIZES, samples: int = SAMPLES, steps: int = STEPS, seed: int = 0) -> Result:

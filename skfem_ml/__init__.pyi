@@ -1,3 +1,18 @@
+from . import baselines as baselines
+from . import coefficients as coefficients
+from . import fmm as fmm
+from . import hits as hits
+from . import learning as learning
+from . import lod as lod
+from . import meshes as meshes
+from . import metrics as metrics
+from . import pictures as pictures
+from . import pinn as pinn
+from . import problems as problems
+from . import reference as reference
+from . import solutions as solutions
+from . import solvers as solvers
+from . import stepping as stepping
 from .coefficients import channels as channels
 from .coefficients import checkerboard as checkerboard
 from .coefficients import cracks as cracks
@@ -22,6 +37,7 @@ from .learning import History as History
 from .learning import ModelMismatchError as ModelMismatchError
 from .learning import fit as fit
 from .lod import LOD as LOD
+from .lod import System as System
 from .lod import solver_coarse as solver_coarse
 from .lod import solver_lod as solver_lod
 from .lod.surrogate import Hybrid as Hybrid

@@ -6,6 +6,8 @@ They are called by the module's name, ``checks.positive(width, "width")``: the v
 from __future__ import annotations
 
 import operator
+import sys
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +44,7 @@ def interval(low: float, high: float, name: str = "low, high") -> None:
 
 
 def finite(values: ArrayLike, name: str, remedy: str = "") -> None:
-    """Raise ValueError where an array holds nan or inf, with their number and the first one's place, and a ``remedy``."""
+    """Raise ValueError where an array holds nan or inf: their number, the first one's place, and a ``remedy``."""
     array = np.asarray(values)
     bad = ~np.isfinite(array)
     if bad.any():
@@ -58,3 +60,24 @@ def rng(value: np.random.Generator) -> None:
     """Raise TypeError unless ``value`` is a numpy Generator."""
     if not isinstance(value, np.random.Generator):
         raise TypeError(f"rng: expected a numpy Generator, got {type(value).__name__}; pass np.random.default_rng(0)")
+
+
+def device(value: str, name: str = "device") -> None:
+    """Raise ValueError unless torch knows the device and this machine has it; "cpu" needs no torch."""
+    if str(value) == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=value)
+    except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:
+        has = ["cpu"] + [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+        raise ValueError(f"{name}: expected one of {', '.join(has)}, got {value!r} ({str(error)[:80]})") from error
+
+
+def warn(text: str) -> None:
+    """Warn (UserWarning) at the line outside of this package that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("skfem_ml."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UserWarning, stacklevel=level)

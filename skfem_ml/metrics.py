@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix, spmatrix
 from scipy.sparse.linalg import svds
 from skfem import CellBasis
 
@@ -16,7 +16,9 @@ from skfem_ml.coefficients.validation import validate
 from skfem_ml.solutions import Eigenpairs, FEFunction
 
 Array = NDArray[np.float64]
-Solution = Array | Callable[[Any], Any]
+Solution = Array | Callable[[Array], ArrayLike]
+Matrix: TypeAlias = "spmatrix | Array"
+Moving = Callable[[Array, float], ArrayLike]  # u(x, t)
 DENSE_UP_TO = 400
 
 
@@ -49,7 +51,7 @@ def l2_norm(field: Array, basis: CellBasis) -> float:
 
 def energy_norm(gradient: Array, basis: CellBasis, a: ArrayLike) -> float:
     """Return ``(int a q . q)^(1/2)`` of a vector field at the quadrature points, ``(dim, nelems, nqp)``."""
-    a = validate(a, basis.mesh.t.shape[1])
+    a = validate(a, basis.mesh.t.shape[1], dim=basis.mesh.dim())
     if a.ndim == 1:
         return _norm(a[:, None] * (gradient**2).sum(axis=0), basis)
     return _norm(np.einsum("ijn,inq,jnq->nq", a, gradient, gradient), basis)
@@ -86,12 +88,12 @@ def gradients(u: Solution, basis: CellBasis) -> Array:
     return result
 
 
-def space_time_values(u: Callable[[Any, Any], Any], basis: CellBasis, times: Array) -> Array:
+def space_time_values(u: Moving, basis: CellBasis, times: Array) -> Array:
     """Return a solution ``u(x, t)`` at the quadrature points and times, ``(len(times), nelems, nqp)``."""
     return np.stack([values(partial(_at, u, t), basis) for t in times])
 
 
-def _at(u: Callable[[Any, Any], Any], t: float, x: Array) -> Any:
+def _at(u: Moving, t: float, x: Array) -> ArrayLike:
     return u(x, t)
 
 
@@ -103,7 +105,7 @@ def gauss_times(t_end: float, panels: int = 10, order: int = 4) -> tuple[Array, 
     return t_end * times.ravel(), np.tile(t_end * weights / (2 * panels), panels)
 
 
-def space_time_error(u: Callable, v: Callable, basis: CellBasis, t_end: float, relative: bool = False) -> float:
+def space_time_error(u: Moving, v: Moving, basis: CellBasis, t_end: float, relative: bool = False) -> float:
     """Return ``(int_0^T |u - v|^2 dt)^(1/2)`` for solutions ``u(x, t)``, or this over the norm of v, by quadrature."""
     times, weights = gauss_times(t_end)
     other = space_time_values(v, basis, times)
@@ -130,29 +132,46 @@ def eigenvalue_errors(pairs: Eigenpairs, reference: Eigenpairs) -> Array:
     return abs(pairs.values - exact) / np.where(exact == 0, 1.0, abs(exact))
 
 
-def eigenvector_errors(pairs: Eigenpairs, reference: Eigenpairs, M: Any = None, cluster: float = 1e-6) -> Array:
-    """Return ``1 - cos^2`` between each vector and the reference's eigenspace of that eigenvalue, ``(k,)``.
+def eigenvector_errors(
+    pairs: Eigenpairs, reference: Eigenpairs, M: Matrix | None = None, cluster: float = 1e-6
+) -> Array:
+    """Return the sine of the angle between eigenvectors and those of the reference, ``(k,)``, between 0 and 1.
 
-    For simple eigenvalues it is minus the Lambda (32) of the report. Eigenvalues of the reference that differ by less
-    than ``cluster`` (relative) share a space. ``M`` is the matrix of the inner product, None the identity. A space that
-    reaches beyond the pairs of the reference cannot be judged: compute a few more pairs for it.
+    Eigenvalues of the reference that differ by less than ``cluster`` (relative to the largest) share a space; their
+    vectors all have the largest angle between the space that they span and that of the reference, ``max |q - P q|``
+    over the unit vectors q of the one, P the orthogonal projection onto the other, in the norm of ``M`` (None:
+    Euclidean). Vectors that span less than their number have 1, a right angle. Small sines are angles in radians; the
+    Lambda (32) of the report is minus the square. A space that reaches beyond the pairs of the reference cannot be
+    judged: compute a few more pairs for it. Raises ValueError where a side has no vectors.
     """
     if pairs.vectors is None or reference.vectors is None:
         raise ValueError("eigenvectors: expected pairs with vectors on both sides, got values only")
-    scale = float(abs(reference.values).max())
-    result = np.empty(len(pairs.values))
-    for i, value in enumerate(reference.values[: len(result)]):
-        space = reference.vectors[:, abs(reference.values - value) <= cluster * scale]
-        v, dual = pairs.vectors[:, i], space if M is None else M @ space
-        gram = space.T @ dual
-        part = space @ np.linalg.solve(gram, dual.T @ v)
-        rest = v - part
-        # The norm of what is left keeps the digits that 1 - cos^2 would cancel.
-        result[i] = float(rest @ (rest if M is None else M @ rest)) / float(v @ (v if M is None else M @ v))
+    values, result = reference.values, np.empty(len(pairs.values))
+    for i, value in enumerate(values[: len(result)]):
+        same = abs(values - value) <= cluster * float(abs(values).max())
+        mine = np.flatnonzero(same[: len(result)])
+        result[i] = _sine(pairs.vectors[:, mine], reference.vectors[:, same], M) if mine[0] == i else result[mine[0]]
     return result
 
 
-def spectral_error(S: Any, T: Any, relative: bool = False) -> float:
+def _sine(V: Array, W: Array, M: Matrix | None) -> float:
+    """The sine of the largest angle from ``span V`` to ``span W``; 1 where the columns of V are dependent."""
+    V = V / np.sqrt(np.diag(_gram(V, V, M)))
+    sizes, turn = np.linalg.eigh(_gram(V, V, M))
+    if sizes[0] < 1e-12:
+        return 1.0
+    rest, gram = V @ (turn / np.sqrt(sizes)), _gram(W, W, M)
+    # Twice: what rounding leaves of the space in the first remainder would pass for an angle.
+    for _ in range(2):
+        rest = rest - W @ np.linalg.solve(gram, _gram(W, rest, M))
+    return float(min(1.0, np.sqrt(np.linalg.eigvalsh(_gram(rest, rest, M))[-1])))
+
+
+def _gram(V: Array, W: Array, M: Matrix | None) -> Array:
+    return V.T @ (W if M is None else M @ W)
+
+
+def spectral_error(S: Matrix, T: Matrix, relative: bool = False) -> float:
     """Return ``|S - T|_2``, the largest singular value of the difference, or this over ``|T|_2``.
 
     S and T are sparse or dense matrices of one shape. Small ones are decomposed densely, large ones go through ARPACK
@@ -161,14 +180,13 @@ def spectral_error(S: Any, T: Any, relative: bool = False) -> float:
     """
     if S.shape != T.shape:
         raise ValueError(f"S, T: expected matrices of one shape, got {S.shape} and {T.shape}")
-    S, T = csr_matrix(S), csr_matrix(T)
-    error = spectral_norm(S - T)
+    error = spectral_norm(csr_matrix(S) - csr_matrix(T))
     return error / _nonzero(spectral_norm(T)) if relative else error
 
 
-def spectral_norm(S: Any) -> float:
+def spectral_norm(S: Matrix) -> float:
     """Return the largest singular value of a sparse or dense matrix."""
-    matrix = csr_matrix(S) if not issparse(S) else S.tocsr()
+    matrix = csr_matrix(S)
     if not np.isfinite(matrix.data).all():
         raise ValueError("S: expected finite entries, got nan or inf; check the assembly")
     if matrix.nnz == 0 or not matrix.data.any():

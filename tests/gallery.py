@@ -4,9 +4,9 @@ import numpy as np
 from skfem import Basis, BilinearForm, LinearForm, MeshHex, MeshLine, MeshQuad
 from skfem.helpers import dot, grad, mul
 
-from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.coefficients import channels, iid_multilevel
 from skfem_ml.lod import LOD
-from skfem_ml.problems import Diffusion
+from skfem_ml.problems import Diffusion, Sequence
 
 
 @BilinearForm
@@ -179,3 +179,24 @@ def check_figure(figure):
     for axes in bars:
         assert axes.get_ylabel() or axes.get_xlabel()
     figure.canvas.draw()
+
+
+def small_lod(**options):
+    """4 x 4 coarse cells with named sides, 4 x 4 fine cells in each, one layer."""
+    return LOD(**{"coarse": MeshQuad().refined(2).with_defaults(), "refine": 4, "ell": 1, **options})
+
+
+KINDS_OF_MESH = (lambda: MeshLine(np.linspace(0, 1, 7) ** 1.2), graded, l_shaped, lambda: MeshHex().refined(1))
+
+
+def crossing_channels(mesh, contrast, seed=0):
+    """Twelve channels of width 1/64 along both axes: S loses definiteness from a contrast of about 100 on."""
+    rng = np.random.default_rng(seed)
+    return np.maximum(*(channels(mesh, contrast, 6, 1 / 64, rng, axis=axis) for axis in (0, 1)))
+
+
+def orbit(frames=60, more=10):
+    """Two decaying waves: exactly linear."""
+    t = np.arange(frames + more)
+    z = np.exp((-0.01 + 0.3j) * t), np.exp((-0.005 + 0.7j) * t)
+    return Sequence("linear", np.stack([f(w) for w in z for f in (np.real, np.imag)], axis=1), frames, 1.0)

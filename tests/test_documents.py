@@ -19,11 +19,12 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Blocks of Python run as they are, but for these: trainings of minutes, cut to seconds.
 SHORTER = {"steps=5000": "steps=50", "20_000": "300", "1_333": "40", "6_667": "40", "320,": "80,"}
 STARTED = "is started up to its main guard: it takes minutes to hours"
-HELPED = "is asked for its help: it takes minutes (what it does is tested in tests/cli)"
+HELPED = "is asked for its help: it takes minutes"
 SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 # Commands run as they are written, but for these: (what is run in their place, what that is).
 INSTEAD = {
-    "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --cases 8 --ell 1", "the smallest of its cases"),
+    "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
+    "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
     **{
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)
         for name in ("allen_cahn", "flows", "fmm", "fmm_tables", "pinn", "rte", "sequences", "surrogate")

@@ -19,11 +19,12 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from skfem_ml.compare import best_of
 
 LEAF = {"operator": 36, "network": 18}
 TOL, RANK, BATCH = 1e-6, 8, 4
@@ -51,12 +52,8 @@ def memory() -> float:
 
 def timed(call, repeats: int = REPEATS):
     """The value of a call and the least CPU milliseconds of some repeats."""
-    best = np.inf
-    for _ in range(repeats):
-        start = time.process_time()
-        value = call()
-        best = min(best, time.process_time() - start)
-    return value, 1e3 * best
+    value, spent = best_of(call, repeats)
+    return value, 1e3 * spent.cpu
 
 
 def operator(N: int) -> Row:

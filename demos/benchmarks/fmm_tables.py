@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_h2, solver_h2_ridge, solver_kernel_ridge
-from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet
-from skfem_ml.fmm.networks import solver_conv, solver_mnn
+from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_conv, solver_kernel_ridge, solver_mnn
+from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet, solver_h2, solver_h2_ridge
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
@@ -199,10 +198,9 @@ def visualize(rows: list[Row]):
     return figure
 
 
-def report(rows: list[Row]) -> str:
-    """Return the whole Markdown file."""
-    chosen = {row["settings"] for row in rows if row["name"] == "PCA + kernel ridge"}
-    lines = [
+def heading() -> list[str]:
+    """Return the title, and the lines on how the rows were measured."""
+    return [
         "# FMM-Net, tables 1 and 2, measured again",
         "",
         "Written by `python -m demos.benchmarks.fmm_tables`. Cells are mean relative residuals on training / test",
@@ -214,6 +212,14 @@ def report(rows: list[Row]) -> str:
         "batch, here 128 for all, nor the sizes of conv. DeepFMMNet: SOAP, rate 1e-2 with a cosine, SiLU, rank 4, 24",
         "hidden units a leaf, three H2 products. An empty cell was not measured.",
         "",
+    ]
+
+
+def report(rows: list[Row]) -> str:
+    """Return the whole Markdown file."""
+    chosen = {row["settings"] for row in rows if row["name"] == "PCA + kernel ridge"}
+    lines = [
+        *heading(),
         f"## Table 1: {RTE}",
         "",
         *table(rows, RTE),

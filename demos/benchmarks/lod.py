@@ -23,6 +23,8 @@ import sys
 import time
 from pathlib import Path
 
+from skfem_ml.compare import best_of
+
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 COARSE, CELLS = 5, 8  # 2^5 coarse elements along an edge, 8 x 8 coefficient cells in each
 SAMPLE = {8: 24, 16: 8, 32: 3}  # elements that the reference engine is timed on
@@ -31,12 +33,8 @@ REPEATS = 3
 
 def cpu(work, repeats=1):
     """The smallest CPU time of some runs, and the last result."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = work()
-        seconds.append(time.process_time() - start)
-    return min(seconds), result
+    result, spent = best_of(work, repeats)
+    return spent.cpu, result
 
 
 def set_up(n, ell, engine):

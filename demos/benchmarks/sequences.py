@@ -2,9 +2,9 @@
 
 Run ``python -m demos.benchmarks.sequences`` in the root of the source tree; it writes ``sequences.md`` and
 ``sequences.png`` beside this file. Every row is kept in ``skfem_ml_output/sequences`` and used again, so a run that was
-stopped goes on; remove the folder to measure anew, give ``--table`` to write what is measured so far. Echo state
-networks need the extra ``esn``. Give the number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree
-are CPU seconds on one.
+stopped goes on; remove the folder to measure anew, give ``--table`` to write what is measured so far, ``--picture`` to
+draw the picture alone. Echo state networks need the extra ``esn``. Give the number of threads by ``OMP_NUM_THREADS``;
+the times of the table in the tree are CPU seconds on one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SEEDS = (0, 1, 2)
 BUDGET = 5.0  # CPU seconds of training of a recurrent network: several times what the hierarchy takes
 FOLDER = Path("skfem_ml_output/sequences")
 OUTPUT = Path(__file__).with_suffix(".md")
+PARTS = ("error reproduced", "error continued")
 METHODS = ("HiTS", "LSTM", "ESN", "CW-RNN")
 # Table 1 of Liu, Kutz and Brunton (2022): mean squared errors.
 PUBLISHED = {
@@ -99,7 +100,7 @@ def measured(sequence: Sequence, name: str, method: str, seed: int, solver: Call
         return Row(**json.loads(path.read_text(encoding="utf-8")))
     start = time.perf_counter()
     row = compare(sequence, {method: solver}).rows[0]
-    print(f"{name}, {row.name}, seed {seed}: {row.error_l2}, {row.error_energy}, {row.cpu_seconds}, {row.failure}",
+    print(f"{name}, {row.name}, seed {seed}: {dict(row.errors)}, {row.cpu_seconds}, {row.failure}",
           f"({time.perf_counter() - start:.0f} s)", flush=True)  # fmt: skip
     if not row.failure.startswith("ImportError"):
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -142,7 +143,7 @@ def line(method: str, rows: list[Row], deviation: list[float], published: float 
     good = [row for row in rows if not row.failure]
     cells = ["diverges" if rows else "not measured", "", "", ""]
     if good:
-        errors = [float(np.median([getattr(row, key) for row in good])) ** 2 for key in ("error_l2", "error_energy")]
+        errors = [float(np.median([row[part] for row in good])) ** 2 for part in PARTS]
         cells = [f"{e * d:.1e} ({e:.0e})" for e, d in zip(errors, deviation, strict=True)]
         cells += [str(good[0].unknowns), f"{np.median([row.cpu_seconds for row in good]):.2g}"]
     elif rows and rows[0].failure.startswith("ImportError"):
@@ -152,15 +153,17 @@ def line(method: str, rows: list[Row], deviation: list[float], published: float 
 
 def main() -> None:
     """Measure what is not measured yet, and write table and picture."""
+    picture = OUTPUT.with_suffix(".png")
+    demo.visualize().savefig(picture, dpi=65)
+    Image.open(picture).quantize(64).save(picture, optimize=True)
+    if "--picture" in sys.argv[1:]:
+        return
     seeds = f"Seeds {SEEDS} (median) where a row takes seconds, seed 0 where it takes longer."
     lines = ["# Sequence generation, measured", "", "Written by `python -m demos.benchmarks.sequences`.", seeds, "",
              *NOTES, ""]  # fmt: skip
     for name in demo.SEQUENCES:
         lines += section(name, only_measured="--table" in sys.argv[1:])
     OUTPUT.write_text("\n".join([*lines, "![sequences](sequences.png)", ""]), encoding="utf-8")
-    picture = OUTPUT.with_suffix(".png")
-    demo.visualize().savefig(picture, dpi=65)
-    Image.open(picture).quantize(64).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

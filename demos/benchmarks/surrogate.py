@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -26,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from skfem_ml.coefficients import cracks
 from skfem_ml.coefficients.families import NAMES, UNSEEN, WIDE, paper_field, paper_split, wide_field
+from skfem_ml.compare import best_of
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate
 from skfem_ml.lod.surrogate import fit_as_published, setting
@@ -120,7 +120,7 @@ def experiment(number: int, lod: LOD, seed: int) -> tuple[ndarray, ndarray]:
 
 def errors(lod: LOD, local: ndarray, exact: ndarray, b: ndarray) -> Row:
     """Squared error of a local matrix, ``|S - S^|_2``, and L2 errors of u_h, absolute and relative."""
-    S, R = (lod._coo(matrices).tocsr() for matrices in (local, exact))
+    S, R = (lod.sum(matrices).tocsr() for matrices in (local, exact))
     u, v = (solve(*condense(matrix, b, D=lod.coarse.get_dofs())) for matrix in (S, R))
     return {
         "local": float(np.square(local - exact).sum(axis=(1, 2)).mean()),
@@ -267,7 +267,7 @@ def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
                 "exact": fastest(lambda: lod.local(diffusion, a=fields[8]), 3),
                 "surrogate": fastest(lambda: quietly(lod, model, fields[8]), 7),
                 "batch": fastest(lambda: quietly(lod, model, fields), 2) / 64,
-                "assembly": fastest(lambda: lod._coo(np.zeros((1024, 36, 4))).tocsr(), 5),
+                "assembly": fastest(lambda: lod.sum(np.zeros((1024, 36, 4))).tocsr(), 5),
                 "fine": fastest(lambda: solve(*condense(A, b, D=fine.boundary_nodes())), 1),
             }
             return [row]
@@ -284,12 +284,7 @@ def quietly(lod: LOD, local_map: Any, a: ndarray) -> ndarray:
 
 def fastest(run: Callable[[], Any], repeats: int) -> float:
     """CPU seconds of the fastest run."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
+    return best_of(run, repeats)[1].cpu
 
 
 def train_mlp(folder: str, steps: int) -> Surrogate:

@@ -6,14 +6,21 @@ Research in the Mathematical Sciences 6 (2019). Theirs stands on a banded H2-mat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from skfem_ml.learning.samples import PUBLISHED, Learned, Recipe, learn
+from skfem_ml.learning.states import parameters_in
+from skfem_ml.learning.stored import Card, StoredNetwork
+from skfem_ml.problems import OperatorSamples
+
 KINDS = ("LC", "Mix")
+Solver = Callable[[OperatorSamples], Learned]
 
 
 class Window(nn.Module):
@@ -39,7 +46,7 @@ class Window(nn.Module):
         return torch.matmul(self.weight, x) + self.bias
 
 
-class MNNH2(nn.Module):
+class MNNH2(StoredNetwork):
     """MNN-H2: restriction to ``channels`` numbers a box, ``depth`` window layers at each level, interpolation, sum.
 
     The ``2 ** levels`` boxes of the finest level hold m points each. Window layers have a ReLU each and reach two boxes
@@ -49,7 +56,13 @@ class MNNH2(nn.Module):
     al.: LC 198,384 / 276,144 / 575,664 and Mix 20,754 / 26,064 / 38,934 at N = 320, 640, 1280.
 
     Raises ValueError for an unknown kind, sizes out of range and an N that the boxes do not divide.
+
+    >>> net = MNNH2(64, "Mix", levels=3, generator=torch.Generator().manual_seed(0))
+    >>> tuple(net(torch.zeros(2, 64)).shape), net
+    ((2, 64), MNNH2(64 points, Mix, 8 boxes, 4,748 parameters))
     """
+
+    LIMITS: ClassVar = {"N": 10**6, "levels": 20, "channels": 1000, "depth": 100}
 
     def __init__(
         self,
@@ -69,6 +82,7 @@ class MNNH2(nn.Module):
         if N % 2**levels or N < 1:
             raise ValueError(f"N: expected a multiple of 2^levels = {2**levels}, got {N}")
         self.N, self.m, self.levels = N, N // 2**levels, range(2, levels + 1)
+        self.kind, self.channels, self.depth = kind, channels, depth
         n, m, r, shared = 2**levels, self.m, channels, kind == "Mix"
 
         def layer(n: int, a: int, b: int, window: int = 1) -> Window:
@@ -81,6 +95,19 @@ class MNNH2(nn.Module):
             nn.ModuleList(layer(2**l, r, r, 5 if l == 2 else 7) for _ in range(depth)) for l in self.levels
         )
         self.near = nn.ModuleList(layer(n, m, m, 3) for _ in range(depth))
+
+    def __repr__(self) -> str:
+        return f"MNNH2({self.N} points, {self.kind}, {self.N // self.m} boxes, {parameters_in(self):,} parameters)"
+
+    def sizes(self) -> Card:
+        """Return what it was made with."""
+        return {"N": self.N, "kind": self.kind, "levels": self.levels[-1], "channels": self.channels,
+                "depth": self.depth}  # fmt: skip
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> MNNH2:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        return cls(**sizes, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``; ValueError for another N."""
@@ -100,22 +127,41 @@ class MNNH2(nn.Module):
         return (self.leave(y) + self.near[-1](near)).reshape(self.N, k).T
 
 
-class ConvNet(nn.Module):
+class ConvNet(StoredNetwork):
     """A plain convolutional network: ``len(channels) + 1`` layers of one window, zeros outside, ReLU between them.
 
     The paper gives no sizes of its "simple convolutional model"; these are ours. Raises ValueError for sizes below one
     and an even window.
+
+    >>> net = ConvNet(generator=torch.Generator().manual_seed(0))
+    >>> tuple(net(torch.zeros(2, 40)).shape), net
+    ((2, 40), ConvNet(channels 8-8, window 11, 897 parameters))
     """
+
+    LIMITS: ClassVar = {"channels": 10_000, "window": 10_001}
 
     def __init__(self, channels: Sequence[int] = (8, 8), window: int = 11, *, generator: torch.Generator):
         super().__init__()
-        widths = (1, *channels, 1)
+        widths, self.channels, self.window = (1, *channels, 1), tuple(channels), window
         if min(widths) < 1 or window < 1 or window % 2 == 0:
             raise ValueError(f"channels, window: expected positive sizes, an odd window, got {channels} and {window}")
         self.layers = nn.ModuleList(nn.Conv1d(b, a, window, padding="same") for b, a in pairwise(widths))
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        channels = "-".join(map(str, self.channels))
+        return f"ConvNet(channels {channels}, window {self.window}, {parameters_in(self):,} parameters)"
+
+    def sizes(self) -> Card:
+        """Return what it was made with."""
+        return {"channels": list(self.channels), "window": self.window}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> ConvNet:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        return cls(**sizes, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``."""
@@ -130,3 +176,23 @@ def _samples(q: Tensor, N: int | None) -> int:
     if q.ndim != 2 or (N is not None and q.shape[1] != N):
         raise ValueError(f"q: expected shape (n, {N or 'N'}), one row per sample, got {tuple(q.shape)}")
     return len(q)
+
+
+def solver_mnn(kind: str = "LC", recipe: Recipe = PUBLISHED, *, seed: int = 0) -> Solver:
+    """Return the training of MNN-H2-LC or MNN-H2-Mix."""
+
+    def solver(problem: OperatorSamples) -> Learned:
+        net = MNNH2(problem.points.shape[1], kind, generator=torch.Generator().manual_seed(seed))
+        return learn(net, problem, recipe, seed=seed, scaled=True)
+
+    return solver
+
+
+def solver_conv(recipe: Recipe = PUBLISHED, *, seed: int = 0) -> Solver:
+    """Return the training of a plain convolutional network."""
+
+    def solver(problem: OperatorSamples) -> Learned:
+        net = ConvNet(generator=torch.Generator().manual_seed(seed))
+        return learn(net, problem, recipe, seed=seed, scaled=True)
+
+    return solver

@@ -6,25 +6,31 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skfem_ml.learning.training import fit
+from skfem_ml.checks import choice
+from skfem_ml.learning.schedules import cosine
+from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
 from skfem_ml.progress import Progress
 from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
-Hidden = Any
+Hidden = tuple[Tensor, Tensor] | None
 KINDS = ("lstm", "cwrnn")
 
 
 class LSTM(nn.Module):
     """One layer of long short-term memory and a linear read-out: states ``(batch, k, n)`` to the next ones.
+
+    >>> net = LSTM(2, 3)
+    >>> predictions, hidden = net(torch.zeros(1, 5, 2))
+    >>> net, tuple(predictions.shape), LSTM.parameter_count(2, 3)
+    (LSTM(2 unknowns, 3 units), (1, 5, 2), 92)
 
     Source: Hochreiter and Schmidhuber, Neural Computation 9 (1997), with forget gates.
     """
@@ -32,6 +38,9 @@ class LSTM(nn.Module):
     def __init__(self, n: int, units: int):
         super().__init__()
         self.cell, self.output = nn.LSTM(n, units, batch_first=True), nn.Linear(units, n)
+
+    def __repr__(self) -> str:
+        return f"LSTM({self.output.out_features} unknowns, {self.output.in_features} units)"
 
     def forward(self, x: Tensor, hidden: Hidden = None, start: int = 0) -> tuple[Tensor, Hidden]:
         """Return predictions ``(batch, k, n)`` and the hidden state after them."""
@@ -50,6 +59,11 @@ class ClockworkRNN(nn.Module):
     Else ``h_i`` stays. ``modules`` modules of equal size have periods ``4^i``, as in the published program; a module
     hears itself and the slower ones. Predictions are linear in h. Source: Koutnik, Greff, Gomez and Schmidhuber, A
     clockwork RNN (ICML 2014), equations (1) to (4). Raises ValueError for units that are no multiple of ``modules``.
+
+    >>> net = ClockworkRNN(2, 10)
+    >>> predictions, hidden = net(torch.zeros(1, 5, 2))
+    >>> net, tuple(predictions.shape), ClockworkRNN.parameter_count(2, 10)
+    (ClockworkRNN(2 unknowns, 10 units, periods 1 to 256), (1, 5, 2), 112)
     """
 
     mask: Tensor
@@ -65,7 +79,11 @@ class ClockworkRNN(nn.Module):
         self.register_buffer("mask", (module[None, :] >= module[:, None]).float())
         self.register_buffer("period", 4**module)
 
-    def forward(self, x: Tensor, hidden: Hidden = None, start: int = 0) -> tuple[Tensor, Hidden]:
+    def __repr__(self) -> str:
+        units, n = self.output.in_features, self.output.out_features
+        return f"ClockworkRNN({n} unknowns, {units} units, periods 1 to {int(self.period.max())})"
+
+    def forward(self, x: Tensor, hidden: Tensor | None = None, start: int = 0) -> tuple[Tensor, Tensor]:
         """Return predictions ``(batch, k, n)`` and the hidden state; ``start`` is the time of the first state."""
         inputs, weights = self.input(x), (self.recurrent * self.mask).T
         h = x.new_zeros(len(x), weights.shape[0]) if hidden is None else hidden
@@ -84,8 +102,7 @@ class ClockworkRNN(nn.Module):
 
 def units_for(kind: str, n: int, parameters: int) -> int:
     """Return the most units with at most ``parameters`` fitted numbers, or the fewest possible."""
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+    choice(kind, KINDS, "kind")
     count, step = (LSTM.parameter_count, 1) if kind == "lstm" else (ClockworkRNN.parameter_count, 5)
     units = step
     while count(n, units + step) <= parameters:
@@ -101,51 +118,56 @@ def solver_recurrent(
     seconds: float = math.inf,
     window: int = 200,
     batch: int = 8,
-    lr: float = 1e-3,
+    rate: float = 1e-3,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Callable[[Sequence], Generated]:
     """Return ``solver(sequence)``: a recurrent network of about ``parameters`` numbers, trained by Adam.
 
     The loss is the mean squared error of the next state given the exact ones before, on ``batch`` windows of at most
-    ``window`` states from times drawn at random (a sequence that fits into one window is taken whole, as published).
-    ``seconds`` of CPU time cut the ``steps``. The reproduction runs free from the first state and
-    an empty memory; the continuation runs free after the exact sequence was read. Raises ValueError for an unknown kind
-    ("lstm", "cwrnn") and numbers below one.
+    ``window`` states from random times (all of a sequence that fits into one window). ``seconds`` of CPU time cut the
+    ``steps``; the rate falls from ``rate`` to zero like a cosine. The reproduction runs free from the first state and
+    an empty memory, the continuation after the exact sequence. Raises ValueError for another kind than "lstm", "cwrnn".
     """
-    if kind not in KINDS or min(parameters, steps, window - 1, batch) < 1 or not seconds > 0:
+    choice(kind, KINDS, "kind")
+    if min(parameters, steps, window - 1, batch) < 1 or not (seconds > 0 and rate > 0):
         raise ValueError(
-            f"kind, parameters, steps, seconds, window, batch: expected one of {KINDS}, >= 1, >= 1, > 0, >= 2, >= 1, "
-            f"got {kind!r}, {parameters}, {steps}, {seconds}, {window}, {batch}"
+            "parameters, steps, window, batch, seconds, rate: expected >= 1, >= 1, >= 2, >= 1, > 0, > 0, got "
+            f"{parameters}, {steps}, {window}, {batch}, {seconds}, {rate}"
         )
 
     def solver(sequence: Sequence) -> Generated:
         learnt = sequence.learnt
-        n = learnt.shape[1]
         center, scale = learnt.mean(axis=0), learnt.std() or 1.0
         data = torch.from_numpy((learnt - center) / scale).float()
-        units = units_for(kind, n, parameters)
-        with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
-            torch.manual_seed(seed)
-            net = LSTM(n, units) if kind == "lstm" else ClockworkRNN(n, units)
-        loss = _Windows(data, min(window, len(data) - 1), batch, seed)
-        done = min(steps, affordable(net, loss, seconds))
-        history = fit(
-            net, loss, optimiser=torch.optim.Adam(net.parameters(), lr=lr), steps=done, every=min(10, done),
-            validate=lambda net: loss.mean, schedule=lambda step: lr * 0.5 * (1 + math.cos(math.pi * step / done)),
-            progress=progress,
-        )  # fmt: skip
+        net, units = _drawn(kind, learnt.shape[1], parameters, seed)
+        history = _train(net, _Windows(data, min(window, len(data) - 1), batch, seed), steps, seconds, rate, progress)
         with torch.no_grad():
             reproduced = run_free(net, data[:1], len(data) - 1)
             continued = run_free(net, data, sequence.held_out)
-        count = type(net).parameter_count(n, units)
-        return Generated(
-            to_states(torch.cat([data[:1], reproduced]), center, scale),
-            to_states(continued, center, scale),
-            Record(count, history=(history,), notes={"units": units}),
-        )
+        made = [to_states(part, center, scale) for part in (torch.cat([data[:1], reproduced]), continued)]
+        count = net.parameter_count(learnt.shape[1], units)
+        return Generated(made[0], made[1], Record(count, history=(history,), notes={"units": units}))
 
     return solver
+
+
+def _drawn(kind: str, n: int, parameters: int, seed: int) -> tuple[LSTM | ClockworkRNN, int]:
+    """An untrained network of n unknowns, and its units."""
+    units = units_for(kind, n, parameters)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
+        torch.manual_seed(seed)
+        return LSTM(n, units) if kind == "lstm" else ClockworkRNN(n, units), units
+
+
+def _train(
+    net: nn.Module, loss: _Windows, steps: int, seconds: float, rate: float, progress: Progress | None
+) -> History:
+    done = min(steps, affordable(net, loss, seconds))
+    return fit(
+        net, loss, optimiser=torch.optim.Adam(net.parameters(), rate), steps=done, every=min(10, done),
+        validate=lambda net: loss.mean, schedule=cosine(rate, done), progress=progress,
+    )  # fmt: skip
 
 
 def run_free(net: nn.Module, read: Tensor, count: int) -> Tensor:
@@ -165,7 +187,7 @@ def to_states(values: Tensor, center: Array, scale: float) -> Array:
     return values.double().numpy() * scale + center
 
 
-def affordable(net: nn.Module, loss: Callable[[nn.Module, Any], Tensor], seconds: float, tried: int = 3) -> int:
+def affordable(net: nn.Module, loss: Callable[[nn.Module, None], Tensor], seconds: float, tried: int = 3) -> int:
     """Return how many steps of training fit into so many CPU seconds, at least one, by timing ``tried`` of them."""
     if math.isinf(seconds):
         return sys.maxsize
@@ -185,7 +207,7 @@ class _Windows:
         self.batch = 1 if window == len(data) - 1 else batch
         self.rng, self.mean = np.random.default_rng(seed), math.nan
 
-    def __call__(self, net: nn.Module, rows: Any) -> Tensor:
+    def __call__(self, net: nn.Module, rows: None) -> Tensor:
         starts = self.rng.integers(0, len(self.data) - self.window, self.batch)
         x = torch.stack([self.data[s : s + self.window] for s in starts])
         y = torch.stack([self.data[s + 1 : s + 1 + self.window] for s in starts])

@@ -1,40 +1,23 @@
-"""Classical regressions of an operator from samples, and H2 operators in their place: the rows a network must beat."""
+"""Classical regressions of an operator from samples: the rows that a network must beat."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 
-from skfem_ml.fmm.building import Kernel, regressions
-from skfem_ml.fmm.operator import H2Operator
-from skfem_ml.fmm.skeleton import H2Skeleton
+from skfem_ml.learning.regression import RIDGES, Regression, affine_ridge, best_of
 from skfem_ml.metrics import mean_residual
 from skfem_ml.problems import OperatorSamples
 
 Array = NDArray[np.float64]
-RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
 COMPONENTS = (8, 16, 24)
 TUNING = 1500  # samples that settings of the kernel ridge are chosen with
-
-
-@dataclass(frozen=True, eq=False)
-class Regression:
-    """A map ``w(q)`` of samples ``(n, N)``, the number of its parameters, and the settings chosen for it in words."""
-
-    apply: Callable[[Array], Array]
-    unknowns: int
-    settings: str = ""
-
-    def __call__(self, q: ArrayLike) -> Array:
-        """Return ``(n, N)`` for ``(n, N)``."""
-        return self.apply(np.asarray(q, dtype=float))
 
 
 Solver = Callable[[OperatorSamples], Regression]
@@ -58,7 +41,7 @@ def solver_affine_ridge(ridges: tuple[float, ...] = RIDGES) -> Solver:
     """
 
     def solver(problem: OperatorSamples) -> Regression:
-        return _affine(problem, ridges, lambda A: ((lambda q: q @ A.T), A.size))
+        return affine_ridge(problem, ridges, lambda A: ((lambda q: q @ A.T), A.size), mean_residual)
 
     return solver
 
@@ -87,58 +70,11 @@ def solver_kernel_ridge(
             (_kernel_ridge(q[:few], w[:few], frame[:, :d], length, ridge), (d, length, ridge))
             for d, length, ridge in product(components, lengths, ridges)
         ]
-        best = _best(problem, [one for one, _ in tried])
+        best = best_of([one for one, _ in tried], problem, mean_residual)
         d, length, ridge = next(settings for one, settings in tried if one is best)
         return _kernel_ridge(q[:centres], w[:centres], frame[:, :d], length, ridge)
 
     return solver
-
-
-def solver_h2(kernel: Kernel, *, leaf: int = 10, rank: int = 6) -> Solver:
-    """Return the H2 operator of a known kernel (`H2Operator.from_kernel`): no samples, no training."""
-
-    def solver(problem: OperatorSamples) -> Regression:
-        op = H2Operator.from_kernel(H2Skeleton(problem.points, leaf), kernel, tol=None, rank=rank)
-        return Regression(lambda q: op.matvec(q.T).T, op.storage().numbers)
-
-    return solver
-
-
-def solver_h2_ridge(ridges: tuple[float, ...] = RIDGES, *, leaf: int = 10, rank: int = 6) -> Solver:
-    """Return the affine ridge regression with its matrix compressed (`H2Operator.from_matrix`), then chosen."""
-
-    def solver(problem: OperatorSamples) -> Regression:
-        skeleton = H2Skeleton(problem.points, leaf)
-
-        def compressed(A: Array) -> tuple[Callable[[Array], Array], int]:
-            op = H2Operator.from_matrix(skeleton, A, tol=None, rank=rank)
-            return lambda q: op.matvec(q.T).T, op.storage().numbers
-
-        return _affine(problem, ridges, compressed)
-
-    return solver
-
-
-def _affine(
-    problem: OperatorSamples,
-    ridges: tuple[float, ...],
-    product: Callable[[Array], tuple[Callable[[Array], Array], int]],
-) -> Regression:
-    """The best ``A (q - centre) + mean`` where ``product(A)`` gives the map of A on samples, and its numbers."""
-    q, w = problem.part("train")
-    centre, mean = q.mean(axis=0), w.mean(axis=0)
-
-    def fitted(A: Array, ridge: float) -> Regression:
-        apply, numbers = product(A)
-        return Regression(lambda q: apply(q - centre) + mean, numbers + mean.size, f"ridge {ridge:g}")
-
-    matrices = regressions(q - centre, w - mean, ridges)
-    return _best(problem, [fitted(A, ridge) for A, ridge in zip(matrices, ridges, strict=True)])
-
-
-def _best(problem: OperatorSamples, tried: list[Regression]) -> Regression:
-    q, w = problem.part("validation")
-    return min(tried, key=lambda one: mean_residual(one(q), w))
 
 
 def _principal(q: Array, count: int) -> Array:

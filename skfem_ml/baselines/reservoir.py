@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,18 @@ from skfem_ml.problems import Sequence
 from skfem_ml.solutions import Generated, Record
 
 Array = NDArray[np.float64]
+
+
+class Node(Protocol):
+    """What is used of a node of reservoirpy: one step, a run over rows ``(k, n)``, a fit, an empty state."""
+
+    def step(self, x: Array, /) -> Array: ...
+
+    def run(self, x: Array, /) -> Array: ...
+
+    def fit(self, x: Array, y: Array, /) -> object: ...
+
+    def reset(self) -> object: ...
 
 
 def solver_esn(
@@ -43,27 +55,27 @@ def solver_esn(
         learnt = sequence.learnt
         n = learnt.shape[1]
         center, scale = learnt.mean(axis=0), learnt.std() or 1.0
-        data = (learnt - center) / scale
         units = max(2, parameters // n - 1)
         reservoir = Reservoir(
             units, sr=radius, lr=leak, input_scaling=scaling, rc_connectivity=min(1.0, connections / units), seed=seed
         )
-        readout = Ridge(ridge=ridge)
-        states = reservoir.run(data)
-        readout.fit(states[:-1], data[1:])
-        continued = _free(reservoir, readout, states[-1], sequence.held_out)
-        reservoir.reset()
-        reproduced = _free(reservoir, readout, reservoir.step(data[0]), len(data) - 1)
-        return Generated(
-            np.reshape([data[0], *reproduced], (-1, n)) * scale + center,
-            np.reshape(continued, (-1, n)) * scale + center,
-            Record((units + 1) * n, notes={"units": units}),
-        )
+        made = _generate(reservoir, Ridge(ridge=ridge), (learnt - center) / scale, sequence.held_out)
+        reproduced, continued = (np.reshape(frames, (-1, n)) * scale + center for frames in made)
+        return Generated(reproduced, continued, Record((units + 1) * n, notes={"units": units}))
 
     return solver
 
 
-def _free(reservoir: Any, readout: Any, state: Array, count: int) -> list[Array]:
+def _generate(reservoir: Node, readout: Node, data: Array, held_out: int) -> tuple[list[Array], list[Array]]:
+    """Fit the read-out to the data ``(k, n)``; return the reproduction from the first frame, and ``held_out`` more."""
+    states = reservoir.run(data)
+    readout.fit(states[:-1], data[1:])
+    continued = _free(reservoir, readout, states[-1], held_out)
+    reservoir.reset()
+    return [data[0], *_free(reservoir, readout, reservoir.step(data[0]), len(data) - 1)], continued
+
+
+def _free(reservoir: Node, readout: Node, state: Array, count: int) -> list[Array]:
     """Return ``count`` states, each fed back; ``state`` is that of the reservoir after the last input."""
     frames: list[Array] = []
     for _ in range(count):
@@ -72,7 +84,7 @@ def _free(reservoir: Any, readout: Any, state: Array, count: int) -> list[Array]
     return frames
 
 
-def load_nodes() -> tuple[Any, Any]:
+def load_nodes() -> tuple[Callable[..., Node], Callable[..., Node]]:
     """Return the classes Reservoir and Ridge of reservoirpy; ImportError with the extra's name without it."""
     try:
         from reservoirpy.nodes import Reservoir, Ridge

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from skfem import Basis, Mesh, MeshQuad
 
 from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
-from skfem_ml.coefficients.files import MESH_SUFFIXES
-from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, RASTER_SUFFIXES, require_file
+from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, MESH_SUFFIXES, RASTER_SUFFIXES, holds_grey_levels, require_file
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
 from skfem_ml.problems import Diffusion
@@ -125,7 +124,9 @@ def _raster(path: Path | None, options: FieldOptions) -> tuple[str, Mesh, NDArra
         values = drawn_field(options.seed)[::-1].astype(float)
     else:
         source = shipped_field() if path is None else path
-        if source.suffix.lower() in IMAGE_SUFFIXES and (low is None or high is None):
+        if source.suffix.lower() in IMAGE_SUFFIXES:
+            require_file(source)
+        if (low is None or high is None) and holds_grey_levels(source):
             raise ValueError(f"{source}: an image holds grey levels; give --low and --high, values of black and white")
         label = f"{SHIPPED} (shipped with the package)" if path is None else str(path)
         values = read_raster(source, options.origin, low, high, options.scale)

@@ -153,7 +153,7 @@ def _write(case: Case, u: FEFunction, title: str, outputs: Outputs) -> None:
 def _figure(case: Case, u: FEFunction, title: str) -> Figure:
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
-    from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
+    from skfem_ml.pictures import colour_bar, plot_cells, plot_nodal, shared_norm
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     figure.suptitle(title)
@@ -161,10 +161,10 @@ def _figure(case: Case, u: FEFunction, title: str) -> Figure:
     a = case.problem.a
     drawn = plot_cells(left, case.problem.mesh, a, norm=shared_norm(a), label="coefficient $a$")
     if case.problem.mesh.dim() > 1:
-        figure.colorbar(drawn, ax=left, label="coefficient $a$")
+        colour_bar(left, drawn, "coefficient $a$", values=a)
     drawn = plot_nodal(right, u.basis, u.y, label="$u$")
     if case.problem.mesh.dim() > 1:
-        figure.colorbar(drawn, ax=right, label="$u$")
+        colour_bar(right, drawn, "$u$")
     return figure
 
 

@@ -1,20 +1,18 @@
-"""Coefficients from files: images, tables, and cell data of mesh files."""
+"""Coefficients from files: images and tables by pixel, cell data and physical groups of mesh files by position."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, RASTER_SUFFIXES, read_raster, require_file
+from skfem_ml.coefficients.cell_data import cell_data
+from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, MESH_SUFFIXES, RASTER_SUFFIXES, read_raster
 from skfem_ml.coefficients.validation import validate
-from skfem_ml.meshes.cells import midpoints, points_finder
 from skfem_ml.meshes.rasters import raster_to_cells
-
-MESH_SUFFIXES = (".vtu", ".vtk", ".xdmf", ".msh")
-CELL_TYPES = {1: ("line",), 2: ("triangle", "quad"), 3: ("tetra", "hexahedron")}
 
 
 def from_image(
@@ -22,114 +20,66 @@ def from_image(
     mesh: Mesh,
     low: float,
     high: float,
-    resample: str = "nearest",
+    resample: str | None = None,
     origin: str = "upper",
     scale: str = "linear",
 ) -> NDArray[np.float64]:
-    """Return a grayscale image (.png, .jpg) stretched over the mesh's bounding box as a coefficient, ``(nelems,)``.
+    """Return a grayscale image (.png, .jpg, .tif) stretched over the mesh's bounding box as a coefficient.
 
     Black becomes ``low`` > 0 and white ``high``, linearly or (``scale="log"``) linearly in the logarithm. The image's
-    first row is the top (``origin="upper"``). ``resample`` is as in `from_file`. Raises ValueError for colour images.
+    first row is the top (``origin="upper"``). ``resample`` is as in `from_file`; the result is ``(nelems,)``. Raises
+    ValueError for colour images and for pixels that are not cells, where ``resample`` is None.
     """
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"{path}: expected an image ({', '.join(IMAGE_SUFFIXES)}); use from_file for other fields")
-    values = raster_to_cells(read_raster(path, origin, low, high, scale), mesh, resample)
-    return validate(values, mesh.t.shape[1], name=str(path))
+    return _on_cells(path, read_raster(path, origin, low, high, scale), mesh, resample)
 
 
 def from_file(
     path: str | Path,
     mesh: Mesh,
-    resample: str = "nearest",
+    resample: str | None = None,
     origin: str = "upper",
     name: str | None = None,
     low: float | None = None,
     high: float | None = None,
     scale: str = "linear",
+    tags: Mapping[int | str, float] | None = None,
 ) -> NDArray[np.float64]:
     """Return the field in a file as a coefficient on ``mesh``, ``(nelems,)``, in the mesh's own cell order.
 
-    Rasters (.png, .jpg, .npy, .csv; see `read_raster` for ``origin``, ``low``, ``high``, ``scale``) are stretched over
-    the mesh's bounding box. ``resample`` is "nearest" (the pixel that holds the cell's midpoint) or the "arithmetic",
-    "harmonic" or "geometric" mean over the cell (see `raster_to_cells`).
+    Rasters (.png, .jpg, .tif, .npy, .csv; see `read_raster` for ``origin``, ``low``, ``high``, ``scale``) are stretched
+    over the mesh's bounding box. Where pixels are cells, or n x n cells, nothing more is needed; else ``resample`` says
+    what a cell takes: "nearest" (the pixel that holds its midpoint) or the "arithmetic", "harmonic" or "geometric" mean
+    over it (see `raster_to_cells`). Nothing is resampled without it.
 
     Mesh files (.vtu, .vtk, .xdmf, .msh) are read by meshio at their own coordinates: a cell takes the cell data called
-    ``name`` (needed where there are several, besides ``gmsh:...`` tags) of the source cell that holds its midpoint.
+    ``name`` (needed where there are several, besides ``gmsh:...`` tags) of the source cell that it lies in, or with
+    ``resample="nearest"`` of the one that holds its midpoint. ``tags`` maps Gmsh's physical groups, by name or number,
+    to values, ``tags={"rock": 1.0, "sand": 100.0}``; with ``name`` it maps the whole numbers of that cell data.
 
     Raises FileNotFoundError, ImportError where meshio lacks a library (h5py for .xdmf), and ValueError for broken
-    files, unknown suffixes, cells without a source cell and values that are not positive and finite.
+    files, pixels that are not cells, tags without a value, cells without a source and values that are not positive.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in RASTER_SUFFIXES:
-        if name is not None:
-            raise ValueError(f"{path}: name={name!r} chooses cell data of a mesh file; a {suffix} file has one field")
-        values = raster_to_cells(read_raster(path, origin, low, high, scale), mesh, resample)
-    elif suffix in MESH_SUFFIXES:
-        if (resample, origin, low, high, scale) != ("nearest", "upper", None, None, "linear"):
-            raise ValueError(f"{path}: resample, origin, low, high and scale are for rasters; leave them out")
-        values = _cell_data(path, mesh, name)
-    else:
+        if name is not None or tags is not None:
+            raise ValueError(f"{path}: name= and tags= are for cell data of a mesh file; a {suffix} file has one field")
+        return _on_cells(path, read_raster(path, origin, low, high, scale), mesh, resample)
+    if suffix not in MESH_SUFFIXES:
         supported = ", ".join(RASTER_SUFFIXES + MESH_SUFFIXES)
         raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {supported}")
-    return validate(values, mesh.t.shape[1], name=str(path))
+    if resample not in (None, "nearest"):
+        raise ValueError(f"{path}: expected resample=None or 'nearest' for a mesh file, got {resample!r}")
+    if (origin, low, high, scale) != ("upper", None, None, "linear"):
+        raise ValueError(f"{path}: origin, low, high and scale are for rasters; leave them out")
+    return validate(cell_data(path, mesh, name, tags, resample), mesh.t.shape[1], name=str(path))
 
 
-def _cell_data(path: Path, mesh: Mesh, name: str | None) -> NDArray[np.float64]:
-    source = _read_mesh(path)
-    dim = mesh.dim()
-    blocks = [k for k, block in enumerate(source.cells) if block.type in CELL_TYPES[dim]]
-    if not blocks:
-        types = sorted({block.type for block in source.cells})
-        raise ValueError(f"{path}: expected cells of type {' or '.join(CELL_TYPES[dim])}, got {', '.join(types)}")
-    name = _choose(path, sorted(source.cell_data), name)
-    points = np.asarray(source.points, dtype=float).T
-    if points.shape[0] > dim and np.ptp(points[dim:], axis=1).max() > 1e-9 * np.ptp(points):
-        raise ValueError(f"{path}: the points do not lie in the first {dim} coordinates; expected a flat mesh")
-    x = midpoints(mesh)
-    values = np.full(x.shape[1], np.nan)
-    found = np.zeros(x.shape[1], dtype=bool)
-    for k in blocks:
-        data = np.asarray(source.cell_data[name][k], dtype=float)
-        data = data[:, 0] if data.ndim == 2 and data.shape[1] == 1 else data
-        if data.ndim != 1:
-            raise ValueError(f"{path}: cell data {name!r} has shape {data.shape}; expected one number per cell")
-        place = points_finder(points[:dim], source.cells[k].data.T)(x)
-        values[place >= 0] = data[place[place >= 0]]
-        found |= place >= 0
-    if not found.all():
-        first = int((~found).argmax())
-        raise ValueError(
-            f"{path}: {int((~found).sum())} of {found.size} cells have no source cell, the first is cell {first} with "
-            f"midpoint {x[:, first].tolist()}; the file covers {points[:dim].min(axis=1).tolist()} to "
-            f"{points[:dim].max(axis=1).tolist()}"
-        )
-    return values
-
-
-def _read_mesh(path: Path):
-    import meshio
-
-    require_file(path)
+def _on_cells(path: str | Path, values: NDArray[np.float64], mesh: Mesh, resample: str | None) -> NDArray[np.float64]:
     try:
-        return meshio.read(path)
-    except ImportError as error:
-        library = error.name
-        raise ImportError(
-            f"{path}: meshio reads {path.suffix} files with {library}, which is not installed; pip install {library}"
-        ) from error
-    except (Exception, SystemExit) as error:  # meshio leaves through sys.exit on some broken files
-        raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
-
-
-def _choose(path: Path, names: list[str], name: str | None) -> str:
-    if name is None:
-        # Every gmsh file carries these tags; they number regions and are never meant as the field.
-        names = [n for n in names if not n.startswith("gmsh:")]
-    if not names:
-        raise ValueError(f"{path}: no cell data found; expected one positive value per cell")
-    if name is None and len(names) > 1:
-        raise ValueError(f"{path}: several fields of cell data, choose one by name=: {', '.join(names)}")
-    if name is not None and name not in names:
-        raise ValueError(f"{path}: no cell data called {name!r}; the file has {', '.join(names)}")
-    return names[0] if name is None else name
+        a = raster_to_cells(values, mesh, resample)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return validate(a, mesh.t.shape[1], name=str(path))

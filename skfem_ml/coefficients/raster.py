@@ -1,17 +1,26 @@
-"""Rasters in files (image, .npy, .csv) and their resampling onto the cells of a mesh."""
+"""Rasters in files: images, .npy, .csv."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skfem_ml import checks
+from skfem_ml.coefficients.messages import short
+from skfem_ml.coefficients.tables import read_csv
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Array = NDArray[np.float64]
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 RASTER_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".csv")
+MESH_SUFFIXES = (".vtu", ".vtk", ".xdmf", ".msh")
 ORIGINS = ("upper", "lower")
 SCALES = ("linear", "log")
 
@@ -26,8 +35,10 @@ def read_raster(
     """Return the positive values of a raster file, ``(ny, nx)``, with row 0 at the bottom (smallest y).
 
     With ``origin="upper"`` the first row of the file is the top, as in an image; with ``"lower"`` it is the bottom.
-    Images (.png, .jpg) need ``low`` and ``high``, the values of black and white; ``scale="log"`` interpolates the
-    logarithm between them. Tables (.npy, .csv) hold the values themselves; .csv lines that start with # are comments.
+    Images (.png, .jpg, .tif) need ``low`` and ``high``, the values of black and white; ``scale="log"`` interpolates the
+    logarithm between them. Tables (.npy, .csv) hold the values themselves, and so does a .tif of 32-bit floats. A .csv
+    is separated by commas or by semicolons (then decimal commas are read); lines that start with # are comments, and a
+    first line without a number is a header.
 
     Raises FileNotFoundError, and ValueError for anything that is not a full table of positive finite numbers; the
     message names row and column, counted from 1 in the order of the file.
@@ -36,16 +47,19 @@ def read_raster(
     checks.choice(origin, ORIGINS, "origin")
     suffix = path.suffix.lower()
     if suffix not in RASTER_SUFFIXES:
-        raise ValueError(f"{path}: unknown suffix {suffix!r}, expected one of {', '.join(RASTER_SUFFIXES)}")
+        raise ValueError(
+            f"{path}: unknown suffix {suffix!r}, expected a raster ({', '.join(RASTER_SUFFIXES)}), or for from_file "
+            f"a mesh ({', '.join(MESH_SUFFIXES)})"
+        )
     require_file(path)
-    if suffix in IMAGE_SUFFIXES:
+    if holds_grey_levels(path):
         if low is None or high is None:
             raise ValueError(f"{path}: an image holds grey levels; pass low= and high=, the values of black and white")
         values = _read_image(path, low, high, scale)
     elif low is not None or high is not None or scale != "linear":
-        raise ValueError(f"{path}: low, high and scale are for images; {suffix} files hold the values themselves")
+        raise ValueError(f"{path}: low, high and scale are for images of grey levels; this file holds values")
     else:
-        values = _read_npy(path) if suffix == ".npy" else _read_csv(path)
+        values = _read_npy(path) if suffix == ".npy" else read_csv(path) if suffix == ".csv" else _read_floats(path)
         _check_entries(path, values)
     return np.ascontiguousarray(values[::-1]) if origin == "upper" else values
 
@@ -58,13 +72,44 @@ def require_file(path: Path) -> None:
         raise ValueError(f"{path}: the file is empty; expected a field")
 
 
+def holds_grey_levels(path: Path) -> bool:
+    """Whether a raster file is an image whose black and white need values; a .tif of floats holds the values."""
+    suffix = path.suffix.lower()
+    if suffix not in (".tif", ".tiff"):
+        return suffix in IMAGE_SUFFIXES
+    with opened(path) as image:
+        return image.mode != "F"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; ValueError for what is none, and for several pages."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise ValueError(f"{path}: expected one picture, got {pages} pages; save the one that is meant")
+            yield image
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(
+            f"{path}: cannot be read as an image ({short(str(error).replace(str(path), path.name))})"
+        ) from error
+
+
+def _read_floats(path: Path) -> Array:
+    with opened(path) as image:
+        return np.asarray(image, dtype=np.float64)
+
+
 def _read_npy(path: Path) -> Array:
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
-            f"{path}: cannot be read as a plain .npy array ({error}); pickled and object arrays are refused because "
-            "they can run code: save numbers with numpy.save(path, values.astype(float))"
+            f"{path}: cannot be read as a plain .npy array ({short(str(error))}); pickled and object arrays are "
+            "refused because they can run code: save numbers with numpy.save(path, values.astype(float))"
         ) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = getattr(values, "dtype", type(values).__name__)
@@ -75,39 +120,6 @@ def _read_npy(path: Path) -> Array:
             "for a line save values[None, :], for a volume use a mesh file with cell data"
         )
     return values.astype(np.float64)
-
-
-def _read_csv(path: Path) -> Array:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error}); expected comma-separated numbers") from error
-    rows: list[list[float]] = []
-    for line in lines:
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        rows.append(_csv_row(path, line, len(rows) + 1))
-        if len(rows[-1]) != len(rows[0]):
-            raise ValueError(
-                f"{path}: row {len(rows)} has {len(rows[-1])} values, expected {len(rows[0])} as in row 1; "
-                "every row needs the same number"
-            )
-    if not rows:
-        raise ValueError(f"{path}: no numbers found; expected comma-separated rows")
-    return np.array(rows)
-
-
-def _csv_row(path: Path, line: str, row: int) -> list[float]:
-    numbers = []
-    for column, text in enumerate(line.split(","), start=1):
-        try:
-            numbers.append(float(text))
-        except ValueError:
-            raise ValueError(
-                f"{path}: row {row}, column {column}: expected a number, got {text.strip()!r}; "
-                "separate by commas and start header lines with #"
-            ) from None
-    return numbers
 
 
 def _check_entries(path: Path, values: Array) -> None:
@@ -121,30 +133,22 @@ def _check_entries(path: Path, values: Array) -> None:
 
 
 def _read_image(path: Path, low: float, high: float, scale: str) -> Array:
-    from PIL import Image, UnidentifiedImageError
-
     checks.interval(low, high)
     checks.choice(scale, SCALES, "scale")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            grey = _grey_levels(path, image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+    with opened(path) as image:
+        grey = _grey_levels(path, image)
     if scale == "log":
         return np.exp(np.log(low) + grey * (np.log(high) - np.log(low)))
     return low + grey * (high - low)
 
 
-def _grey_levels(path: Path, image) -> Array:
+def _grey_levels(path: Path, image: Image.Image) -> Array:
     """Return grey levels between 0 (black) and 1 (white); colours and transparency are refused, not converted."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(float) / 65535
         if levels.max() > 1 or levels.min() < 0:
             raise ValueError(f"{path}: expected at most 16 bits a pixel, got {image.mode!r} with larger values")
         return levels
-    if image.mode == "F":
-        raise ValueError(f"{path}: floating-point images have no black and white level; save the values as .npy")
     pixels = np.asarray(image.convert("RGBA")).astype(float)
     if (pixels[..., 3] != 255).any():
         raise ValueError(f"{path}: the image has transparent pixels; flatten it first")

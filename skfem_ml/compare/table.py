@@ -1,48 +1,79 @@
-"""The table of a comparison: rows, errors, seconds, as text, CSV, Markdown, JSON and picture."""
+"""The table of a comparison: rows, errors, seconds, as text, HTML, CSV, Markdown, JSON and picture."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
-Solution = Callable[[Any], Any]
+Value = str | float | int | None
 COSTS = ("seconds", "CPU seconds", "unknowns")
+MARKERS = "osD^vP*X"
+
+
+def column(heading: str) -> str:
+    """Return a heading as the name of a column in files: ``"error at t_end"`` is ``"error_at_t_end"``."""
+    return re.sub(r"\W+", "_", heading.lower()).strip("_")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One solver: relative errors, wall and CPU seconds, number of unknowns; None where there is no figure.
+    """One solver: its errors by heading, wall and CPU seconds, number of unknowns; None where there is no figure.
 
+    ``row["error L2"]`` is one error, ``row.error`` the first of them, by which the kind of problem is judged.
     ``failure`` is the text of the exception, empty where the solver succeeded.
+
+    >>> row = Row("LOD", {"error L2": 0.0125, "error energy": None}, seconds=0.5)
+    >>> row.error, row["error energy"]
+    (0.0125, None)
     """
 
     name: str
-    error_l2: float | None = None
-    error_energy: float | None = None
+    errors: Mapping[str, float | None] = field(default_factory=dict)
     seconds: float | None = None
     cpu_seconds: float | None = None
     unknowns: int | None = None
     failure: str = ""
 
+    def __getitem__(self, heading: str) -> float | None:
+        """Return one error; KeyError lists the headings."""
+        if heading not in self.errors:
+            why = f"it failed: {self.failure}" if self.failure else f"it has {list(self.errors)}"
+            raise KeyError(f"no error called {heading!r} in row {self.name!r}; {why}")
+        return self.errors[heading]
 
-@dataclass(frozen=True, eq=False)
+    @property
+    def error(self) -> float | None:
+        """The first error, None where there is none."""
+        return next(iter(self.errors.values()), None)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """The result of `compare`: rows, notes (reference, threads, versions), and the solutions by name.
 
-    ``norm_l2`` and ``norm_energy`` are the norms of the reference: an absolute error is the relative one times them.
-    ``headings`` name the two errors, which depend on the kind of problem.
+    ``headings`` name the errors, which depend on the kind of problem. ``norms`` are those of the reference by heading:
+    an absolute error is the relative one times the norm. ``table["LOD"]`` is a row; a table can be counted and walked
+    through, and ``pandas.DataFrame(table.to_dict())`` holds it.
+
+    >>> table = Table((Row("LOD", {"error L2": 0.0125}, 0.5, 0.25, 81),), headings=("error L2",))
+    >>> table["LOD"]["error L2"], len(table), [row.name for row in table]
+    (0.0125, 1, ['LOD'])
+    >>> table
+          error L2  seconds  CPU seconds  unknowns
+    LOD  1.250e-02      0.5         0.25        81
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    norm_l2: float | None = None
-    norm_energy: float | None = None
-    headings: tuple[str, str] = ("error L2", "error energy")
-    solutions: Mapping[str, Solution] = field(default_factory=dict, repr=False)
+    headings: tuple[str, ...] = ("error L2", "error energy")
+    norms: Mapping[str, float | None] = field(default_factory=dict)
+    solutions: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of one solver; KeyError lists the names."""
@@ -51,8 +82,14 @@ class Table:
                 return row
         raise KeyError(f"no row called {name!r}; the table has {[row.name for row in self.rows]}")
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
     def __str__(self) -> str:
-        lines = [["", *self.headings, *COSTS], *(_texts(row) for row in self.rows)]
+        lines = [["", *self.headings, *COSTS], *(self._texts(row) for row in self.rows)]
         widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
         text = []
         for line, row in zip(lines, [None, *self.rows], strict=True):
@@ -60,66 +97,93 @@ class Table:
             text.append("  ".join(cells).rstrip() + (f"  failed: {row.failure}" if row and row.failure else ""))
         return "\n".join([*text, *self.notes])
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table in HTML, notes below: what a notebook shows."""
+        head = "".join(f"<th>{escape(title)}</th>" for title in ("", *self.headings, *COSTS))
+        body = ""
+        for row in self.rows:
+            name, *cells = (escape(text) for text in self._texts(row))
+            name += f"<br>failed: {escape(row.failure)}" if row.failure else ""
+            body += f"<tr><th>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+        notes = "".join(f"<p>{escape(note)}</p>\n" for note in self.notes)
+        return f"<table>\n<tr>{head}</tr>\n{body}</table>\n{notes}"
+
+    def to_dict(self) -> dict[str, list[Value]]:
+        """Return the columns, each a list with one entry a row, named as in `to_csv`."""
+        records = [self._record(row) for row in self.rows]
+        return {name: [record[name] for record in records] for name in self._record(Row(""))}
+
     def to_markdown(self) -> str:
         """Return the table in Markdown, notes below."""
         titles = [*self.headings, *COSTS]
         lines = [["solver", *titles], ["---"] + ["---:"] * len(titles)]
         for row in self.rows:
-            name, *cells = _texts(row)
+            name, *cells = self._texts(row)
             label = f"{name} (failed: {row.failure})" if row.failure else name
             lines.append([label.replace("|", "\\|"), *cells])
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", *self.notes]) + "\n"
 
     def to_json(self) -> str:
-        """Return rows, norms and notes as a JSON object."""
+        """Return rows, norms of the reference, headings by column, and notes as a JSON object."""
         content = {
-            "rows": [asdict(row) for row in self.rows],
-            "norm_l2": self.norm_l2,
-            "norm_energy": self.norm_energy,
+            "rows": [self._record(row) for row in self.rows],
+            "norms": {column(heading): self.norms.get(heading) for heading in self.headings},
+            "headings": {column(heading): heading for heading in self.headings},
             "notes": list(self.notes),
         }
         return json.dumps(content, indent=2, allow_nan=False)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write one line per row under a header line; empty fields where there is no figure."""
+        """Write one line per row under a header line; empty fields where there is no figure.
+
+        The columns of errors are named by their headings (`column`), so that no error passes for another.
+        """
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([f.name for f in fields(Row)])
-            writer.writerows(["" if v is None else v for v in asdict(row).values()] for row in self.rows)
+            writer = csv.DictWriter(file, list(self._record(Row(""))))
+            writer.writeheader()
+            writer.writerows(self._record(row) for row in self.rows)
 
     def plot(self, path: str | Path) -> None:
-        """Write the work-precision picture, relative error over wall seconds, both logarithmic.
+        """Write the work-precision picture: relative errors over CPU seconds, both logarithmic.
 
-        Rows without an error, and the reference itself (error zero), have no place on it. Raises ValueError where no
-        row is left.
+        Where a row has no CPU seconds all are drawn over wall seconds, and the axis says so. Rows without an error, and
+        the reference itself (error zero), have no place on it. Raises ValueError where no row is left.
         """
         from matplotlib.figure import Figure  # not pyplot: no window system, no global state
 
-        panels = list(zip(("error_l2", "error_energy"), (f"relative {h}" for h in self.headings), strict=True))
-        panels = [p for p in panels if any(getattr(row, p[0]) and row.seconds for row in self.rows)]
+        timed = [row for row in self.rows if row.seconds and any(row.errors.values())]
+        panels = [heading for heading in self.headings if any(row.errors.get(heading) for row in timed)]
         if not panels:
             raise ValueError("nothing to plot: expected a row with a positive error and a time, got none")
+        cpu = all(row.cpu_seconds for row in timed)
         figure = Figure(figsize=(4.5 * len(panels) + 2.0, 4.2), layout="constrained")
-        for axes, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for axes, heading in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for k, row in enumerate(self.rows):
-                if getattr(row, key) and row.seconds:
-                    axes.loglog(row.seconds, getattr(row, key), "osD^vP*X"[k % 8], color=f"C{k % 10}", label=row.name)
-            axes.set_xlabel("wall time in seconds")
-            axes.set_ylabel(label)
+                if row in timed and row.errors.get(heading):
+                    seconds = row.cpu_seconds if cpu else row.seconds
+                    style = {"color": f"C{k % 10}", "marker": MARKERS[k % len(MARKERS)], "linestyle": "none"}
+                    axes.loglog(seconds, row.errors[heading], **style, label=row.name)
+            axes.set_xlabel("CPU seconds" if cpu else "wall time in seconds")
+            axes.set_ylabel(f"relative {heading}")
             axes.grid(True, which="both", alpha=0.3)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
+        labels = {
+            label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(labels.values(), labels.keys(), loc="outside right upper")
         figure.savefig(path, dpi=150)
 
+    def _record(self, row: Row) -> dict[str, Value]:
+        errors = {column(heading): row.errors.get(heading) for heading in self.headings}
+        costs = {"seconds": row.seconds, "cpu_seconds": row.cpu_seconds, "unknowns": row.unknowns}
+        return {"name": row.name, **errors, **costs, "failure": row.failure}
 
-def _texts(row: Row) -> list[str]:
-    def number(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
+    def _texts(self, row: Row) -> list[str]:
+        errors = [_number(row.errors.get(heading), ".3e") for heading in self.headings]
+        costs = ((row.seconds, ".3g"), (row.cpu_seconds, ".3g"), (row.unknowns, "d"))
+        return [row.name, *errors, *(_number(value, form) for value, form in costs)]
 
-    return [
-        row.name,
-        number(row.error_l2, ".3e"),
-        number(row.error_energy, ".3e"),
-        number(row.seconds, ".3g"),
-        number(row.cpu_seconds, ".3g"),
-        number(row.unknowns, "d"),
-    ]
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

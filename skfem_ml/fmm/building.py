@@ -1,21 +1,28 @@
-"""What the builders of `H2Operator` share: entries of a kernel, ridge regression, the way to a tolerance."""
+"""What the builders of `H2Operator` share: entries of a kernel, the way to a tolerance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve as dense_solve
 
 from skfem_ml.fmm.nested import Entries
 from skfem_ml.fmm.skeleton import H2Skeleton, Index
 
 Array = NDArray[np.float64]
 Kernel = Callable[[Array, Array], Array]
-M = TypeVar("M", bound=Any)
 ATTEMPTS = 5
+
+
+class Measured(Protocol):
+    """What has an error that was measured."""
+
+    error: float
+
+
+M = TypeVar("M", bound=Measured)
 
 
 def evaluated(skeleton: H2Skeleton, kernel: Kernel) -> Entries:
@@ -41,29 +48,36 @@ def evaluated(skeleton: H2Skeleton, kernel: Kernel) -> Entries:
     return entries
 
 
-def to_tolerance(
-    build: Callable[[int, float], M],
-    measure: Callable[[M], float],
-    tol: float | None,
-    rank: int | None,
-) -> M:
-    """Return ``build(attempt, local tolerance)`` with ``.error = measure(it)``, repeated until that is at most ``tol``.
-
-    With a rank it is built once. Raises ValueError for tol and rank out of range, RuntimeError where ``tol`` is missed.
-    """
+def check_goal(tol: float | None, rank: int | None) -> None:
+    """Raise ValueError for tol and rank out of range, or both None."""
     if rank is not None and (not isinstance(rank, (int, np.integer)) or rank < 1):
         raise ValueError(f"rank: expected None or an integer of at least 1, got {rank!r}")
     if tol is None and rank is None:
         raise ValueError("tol, rank: expected at least one of them, got None twice")
     if tol is not None and not 0 < tol < 1:
         raise ValueError(f"tol: expected a number between 0 and 1, or None, got {tol!r}")
-    local = 0.0 if tol is None else tol / 4  # errors of levels add up: at this one try is enough as a rule
+
+
+def to_tolerance(
+    build: Callable[[int, float], M],
+    measure: Callable[[M], float],
+    tol: float | None,
+    rank: int | None,
+    levels: int,
+) -> M:
+    """Return ``build(attempt, local tolerance)`` with ``.error = measure(it)``, repeated until that is at most ``tol``.
+
+    The errors of the ``levels`` with far blocks add up, so each gets a part of ``tol``: with the same part at every
+    depth of the tree, deep trees would miss ``tol`` by little and be built twice. With a rank it is built once. Raises
+    RuntimeError where ``tol`` is missed.
+    """
+    local = 0.0 if tol is None else tol / max(4, 2 * levels)
     for attempt in range(ATTEMPTS):
         operator = build(attempt, local)
         operator.error = measure(operator)
         if tol is None or rank is not None or operator.error <= tol:
             return operator
-        local /= 4
+        local *= min(0.5, 0.5 * tol / operator.error)
     raise RuntimeError(
         f"tol: asked for a relative error of {tol:g}, got {operator.error:.1e} after {ATTEMPTS} attempts; is the "
         "kernel smooth away from x = y? take a larger eta, or a larger tol"
@@ -74,19 +88,3 @@ def relative(got: Array, exact: Array) -> float:
     """Return ``|got - exact| / |exact|`` (Frobenius); absolute where ``exact`` is zero."""
     size = float(np.linalg.norm(exact))
     return float(np.linalg.norm(got - exact)) / (size or 1.0)
-
-
-def regression(q: Array, w: Array, ridge: float) -> Array:
-    """Return the ridge solution A ``(N, N)``, through the smaller of the two Gram matrices (see `from_data`)."""
-    return next(regressions(q, w, [ridge]))
-
-
-def regressions(q: Array, w: Array, ridges: Iterable[float]) -> Iterator[Array]:
-    """Yield the ridge solution ``(N, N)`` for each of ``ridges``; the Gram matrix is made once."""
-    primal = q.shape[1] <= q.shape[0]
-    gram, right = (q.T @ q, q.T @ w) if primal else (q @ q.T, q)
-    scale = float(np.trace(gram)) / len(gram) or 1.0
-    for ridge in ridges:
-        shifted = gram + ridge * scale * np.eye(len(gram))
-        x = dense_solve(shifted, right, assume_a="pos", overwrite_a=True)
-        yield x.T if primal else w.T @ x

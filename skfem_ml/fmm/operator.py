@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import bsr_matrix
 from scipy.sparse.linalg import LinearOperator
 
-from skfem_ml.fmm.building import Kernel, evaluated, regression, relative, to_tolerance
-from skfem_ml.fmm.columnwise import from_columns, unit_columns
-from skfem_ml.fmm.nested import Entries, Nested, blocks, far_points, nested
-from skfem_ml.fmm.skeleton import H2Skeleton, Index
+from skfem_ml.fmm.builders import checked_data, of_kernel, of_matrix, of_solver, of_symmetric_solver
+from skfem_ml.fmm.building import Kernel
+from skfem_ml.fmm.skeleton import H2Skeleton
+from skfem_ml.learning.regression import ridge_matrix
 
 Array = NDArray[np.float64]
-PROBES = 32  # columns of the matrix that measure the error of an operator made from a kernel
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,12 @@ class Storage:
 
     ``error`` is the relative Frobenius error that was measured: of all entries; of 32 columns for a kernel and a
     symmetric solver.
+
+    >>> kept = Storage(25_000, 10**6, ((6, 6), (6, 5)), 1e-7)
+    >>> print(kept)
+    25,000 numbers (0.2 MiB), 1/40.0 of dense; ranks 6, 6/5; relative error 1.0e-07
+    >>> kept.ratio
+    40.0
     """
 
     numbers: int
@@ -52,6 +57,11 @@ class H2Operator:
     Made by `from_kernel`, `from_matrix`, `from_solver` and `from_data`; source: FMM-Net, equation (18), with one
     upward and one downward pass. ``rows`` and ``columns`` are the nested bases U and V (see `nested.Nested`), ``far``
     the block-sparse M_l from the first level with admissible pairs on, ``close`` the block-sparse C.
+
+    >>> skeleton = H2Skeleton(np.random.default_rng(0).random((2, 500)), leaf=20)
+    >>> op = H2Operator.from_kernel(skeleton, lambda x, y: np.exp(-((x - y) ** 2).sum(axis=0)), tol=1e-4)
+    >>> (op @ np.ones(500)).shape, op.error <= 1e-4
+    ((500,), True)
     """
 
     def __init__(
@@ -66,6 +76,12 @@ class H2Operator:
         self.skeleton, self.rows, self.columns, self.far, self.close = skeleton, rows, columns, far, close
         self.error = error
         self._leaves = skeleton.leaf_index()
+
+    def __repr__(self) -> str:
+        last, N = self.skeleton.levels[-1], self.skeleton.N
+        ranks = f"rank {_ranks(self)}" if self.far else "dense"
+        error = "" if math.isnan(self.error) else f", relative error {self.error:.1e}"
+        return f"H2Operator({N} x {N}, {ranks}, {last.n} leaves of {self.skeleton.width}{error})"
 
     @classmethod
     def from_kernel(
@@ -86,16 +102,7 @@ class H2Operator:
 
         Raises ValueError for values that are not finite or of a wrong shape, RuntimeError where ``tol`` is not reached.
         """
-        entries = evaluated(skeleton, kernel)
-        probes, unit = _probes(skeleton.N)
-        exact = entries(np.arange(skeleton.N)[:, None], probes[None, :])
-        size = max(2 * skeleton.width, 64)
-
-        def build(attempt: int, local: float) -> H2Operator:
-            far = far_points(skeleton, size << attempt)
-            return _compressed(cls, skeleton, entries, far, local, rank, symmetric)
-
-        return to_tolerance(build, lambda op: relative(op.matvec(unit), exact), tol, rank)
+        return of_kernel(cls, skeleton, kernel, tol, rank, symmetric)
 
     @classmethod
     def from_matrix(
@@ -106,20 +113,7 @@ class H2Operator:
         The error is measured on all entries. With ``rank`` no rank exceeds it, and the error is only measured. Takes
         O(N^2) time. Raises ValueError for another shape and entries that are not finite.
         """
-        A = np.asarray(matrix, dtype=float)
-        N = skeleton.N
-        if A.shape != (N, N):
-            raise ValueError(f"matrix: expected shape ({N}, {N}), one row and column per point, got {A.shape}")
-        if not np.isfinite(A).all():
-            i, j = np.argwhere(~np.isfinite(A))[0]
-            raise ValueError(f"matrix: expected finite entries, got {A[i, j]} at row {i}, column {j}")
-        far = far_points(skeleton, None)
-        symmetric = bool(np.array_equal(A, A.T))
-
-        def build(attempt: int, local: float) -> H2Operator:
-            return _compressed(cls, skeleton, lambda i, j: A[i, j], far, local, rank, symmetric)
-
-        return to_tolerance(build, lambda op: _error(op, A), tol, rank)
+        return of_matrix(cls, skeleton, matrix, tol, rank)
 
     @classmethod
     def from_solver(
@@ -143,26 +137,8 @@ class H2Operator:
 
         Raises ValueError as `from_matrix`, and for a solver that is not symmetric where ``symmetric=True``.
         """
-        columns = unit_columns(solve, skeleton.N)
-        if not symmetric:
-            starts = range(0, skeleton.N, chunk)
-            parts = [columns(np.arange(k, min(k + chunk, skeleton.N))) for k in starts]
-            return cls.from_matrix(skeleton, np.concatenate(parts, axis=1), tol=tol, rank=rank)
-        far = far_points(skeleton, None)
-        probes, unit = _probes(skeleton.N)
-        exact = columns(probes)
-        corner = exact[probes]
-        if not np.allclose(corner, corner.T, rtol=0, atol=1e-6 * np.abs(corner).max()):
-            raise ValueError(
-                f"symmetric: expected a symmetric solver, got entries of the inverse that differ by "
-                f"{np.abs(corner - corner.T).max():.1e} from the transposed ones; pass symmetric=False"
-            )
-
-        def build(attempt: int, local: float) -> H2Operator:
-            bases, blocks, close = from_columns(skeleton, columns, far, local, rank, chunk)
-            return cls(skeleton, bases.bases, bases.bases, blocks, close)
-
-        return to_tolerance(build, lambda op: relative(op.matvec(unit), exact), tol, rank)
+        make = of_symmetric_solver if symmetric else of_solver
+        return make(cls, skeleton, solve, tol, rank, chunk)
 
     @classmethod
     def from_data(
@@ -183,20 +159,8 @@ class H2Operator:
 
         Raises ValueError for data of another N or sample count, not finite, and ``ridge <= 0``.
         """
-        q, w = np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)
-        for name, data in (("inputs", q), ("outputs", w)):
-            if data.ndim != 2 or data.shape[1] != skeleton.N or data.shape[0] < 1:
-                raise ValueError(
-                    f"{name}: expected shape (samples, {skeleton.N}), one column per point of the "
-                    f"skeleton, got {data.shape}"
-                )
-            if not np.isfinite(data).all():
-                raise ValueError(f"{name}: expected finite values, got {int((~np.isfinite(data)).sum())} that are not")
-        if len(q) != len(w):
-            raise ValueError(f"inputs, outputs: expected one number of samples, got {len(q)} and {len(w)}")
-        if not ridge > 0:
-            raise ValueError(f"ridge: expected a positive number, got {ridge!r}")
-        return cls.from_matrix(skeleton, regression(q, w, ridge), tol=tol, rank=rank)
+        q, w = checked_data(skeleton, inputs, outputs, ridge)
+        return cls.from_matrix(skeleton, ridge_matrix(q, w, ridge), tol=tol, rank=rank)
 
     @property
     def T(self) -> H2Operator:
@@ -262,39 +226,7 @@ class H2Operator:
         return Storage(int(numbers), self.skeleton.N**2, ranks, self.error)
 
 
-def _compressed(
-    cls: type[H2Operator],
-    skeleton: H2Skeleton,
-    entries: Entries,
-    far: list[list[Index]],
-    tol: float,
-    rank: int | None,
-    symmetric: bool,
-) -> H2Operator:
-    rows = nested(skeleton, entries, far, tol, rank)
-    columns: Nested = rows if symmetric else nested(skeleton, lambda i, j: entries(j, i), far, tol, rank)
-    levels = skeleton.levels[skeleton.first :]
-    interactions = [
-        blocks(entries, level.far, r, c, skeleton.N)
-        for level, r, c in zip(levels, rows.chosen, columns.chosen, strict=True)
-    ]
-    leaves = skeleton.leaf_index()
-    close = blocks(entries, skeleton.close, leaves, leaves, skeleton.N)
-    return cls(skeleton, rows.bases, columns.bases, interactions, close)
-
-
-def _probes(N: int) -> tuple[Index, Array]:
-    """The columns that measure an error, and their unit vectors ``(N, columns)``."""
-    probes = np.unique(np.linspace(0, N - 1, PROBES).astype(int))
-    unit = np.zeros((N, len(probes)))
-    unit[probes, np.arange(len(probes))] = 1.0
-    return probes, unit
-
-
-def _error(operator: H2Operator, A: Array, chunk: int = 256) -> float:
-    total = 0.0
-    for start in range(0, len(A), chunk):
-        unit = np.eye(len(A), min(chunk, len(A) - start), -start)
-        total += float(((operator.matvec(unit) - A[:, start : start + chunk]) ** 2).sum())
-    size = float(np.linalg.norm(A))
-    return math.sqrt(total) / (size or 1.0)
+def _ranks(op: H2Operator) -> str:
+    """The least and the largest rank of the levels."""
+    found = sorted(basis.shape[2] for basis in (*op.rows, *op.columns))
+    return f"{found[0]}" if found[0] == found[-1] else f"{found[0]} to {found[-1]}"

@@ -12,22 +12,34 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+class Nodal(Protocol):
+    """What has the places of degrees of freedom: a scikit-fem basis, ``doflocs`` ``(dim, N)``."""
+
+    doflocs: Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Level:
     """One level of the tree: cluster k holds ``order[starts[k]:starts[k + 1]]`` and interacts by the pairs ``far``.
 
     ``starts`` is ``(n + 1,)``; ``low`` and ``high`` ``(dim, n)`` are the corners of the bounding boxes; ``far``
     ``(2, m)`` holds (row, column) clusters, sorted by row; ``children`` is the number of children of each cluster of
     the level above.
+
+    >>> H2Skeleton((np.arange(80)[None] + 0.5) / 80, leaf=10).levels[2]
+    Level(4 clusters of 20, 6 admissible pairs)
     """
 
     starts: Index
@@ -40,6 +52,10 @@ class Level:
     def n(self) -> int:
         """The number of clusters."""
         return len(self.starts) - 1
+
+    def __repr__(self) -> str:
+        largest = int(np.diff(self.starts).max())
+        return f"Level({self.n} clusters of {largest}, {self.far.shape[1]} admissible pairs)"
 
 
 class H2Skeleton:
@@ -58,6 +74,9 @@ class H2Skeleton:
     given. Where nothing is admissible ``compressible`` is False, and a UserWarning says so: all blocks are dense.
 
     Raises ValueError for points of another shape, not finite or coinciding, leaf outside 1..N and eta <= 0.
+
+    >>> H2Skeleton((np.arange(80)[None] + 0.5) / 80, leaf=10)
+    H2Skeleton(80 points in 1D, 8 leaves of 10, eta=1, 22 close and 24 admissible blocks)
     """
 
     def __init__(self, points: ArrayLike, leaf: int = 32, eta: float | None = None):
@@ -81,8 +100,15 @@ class H2Skeleton:
                 stacklevel=2,
             )
 
+    def __repr__(self) -> str:
+        far = sum(level.far.shape[1] for level in self.levels)
+        return (
+            f"H2Skeleton({self.N} points in {self.dim}D, {self.levels[-1].n} leaves of {self.width}, eta={self.eta:g}, "
+            f"{self.close.shape[1]} close and {far} admissible blocks)"
+        )
+
     @classmethod
-    def from_basis(cls, basis: Any, leaf: int = 32, eta: float | None = None) -> H2Skeleton:
+    def from_basis(cls, basis: Nodal, leaf: int = 32, eta: float | None = None) -> H2Skeleton:
         """Return the skeleton on the degrees of freedom of a scikit-fem basis, ``basis.doflocs`` ``(dim, N)``.
 
         Raises ValueError as the constructor does: vector elements have several degrees of freedom at one point.
@@ -107,7 +133,7 @@ class H2Skeleton:
         inside = at < starts[1:, None]
         return np.where(inside, self.order[np.minimum(at, self.N - 1)], self.N)
 
-    def draw(self, ax: Any = None) -> Any:
+    def draw(self, ax: Axes | None = None) -> Axes:
         """Draw the block picture on matplotlib axes (default: new ones) and return them.
 
         Rows and columns are the points in tree order; close blocks are dark, admissible ones lighter by level.

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from skfem_ml.hits.box import Box
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, find_model, load_model, save_model
+from skfem_ml.stepping.stepper import Stepper
 
 KIND = "hits"
+OWN = ("kind", "maps", "selected", "box")  # entries that this file writes itself
+Card = dict[str, Any]  # what JSON holds
 
 
-def save_maps(path: str | Path, maps: list[Any], card: Mapping[str, Any]) -> None:
-    """Write maps and a card; TypeError for maps other than a `FlowMap` of an `MLP`, else see `storage.save_model`."""
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds: all maps, smallest and largest dt of those that were selected, the box, the user's card."""
+
+    maps: list[FlowMap]
+    selected: tuple[float, float]
+    box: Box | None
+    card: Card
+
+
+def save_maps(
+    path: str | Path,
+    maps: Sequence[Stepper],
+    card: Mapping[str, object],
+    selected: tuple[float, float],
+    box: Box | None,
+) -> None:
+    """Write maps and a card.
+
+    Raises TypeError for maps other than a `FlowMap` of an `MLP`, ValueError for a card with entries of the file's own,
+    else see `storage.save_model`.
+    """
+    taken = [key for key in OWN if key in card]
+    if taken:
+        raise ValueError(f"card: expected other entries than {', '.join(OWN)}, which save writes, got {taken}; rename")
     tensors: dict[str, torch.Tensor] = {}
     described = []
     for k, flow_map in enumerate(maps):
@@ -25,11 +54,14 @@ def save_maps(path: str | Path, maps: list[Any], card: Mapping[str, Any]) -> Non
         net = flow_map.net
         described.append({"dt": flow_map.dt, "widths": list(net.widths), "activation": net.activation})
         tensors |= {f"{k}.{name}": tensor for name, tensor in flow_map.state_dict().items()}
-    save_model(path, tensors, {**card, "kind": KIND, "maps": described})
+    own: dict[str, object] = {"kind": KIND, "maps": described, "selected": list(selected)}
+    if box is not None:
+        own["box"] = {"low": box.low.tolist(), "high": box.high.tolist(), "t": [box.start, box.end]}
+    save_model(path, tensors, {**card, **own})
 
 
-def load_maps(name_or_path: str | Path, wanted: Mapping[str, Any]) -> tuple[list[FlowMap], dict[str, Any]]:
-    """Return maps in double precision, and the card.
+def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:
+    """Return the maps in the precision they were saved in, and what is on the card.
 
     Raises FileNotFoundError with the names there are, CorruptModelError for what `save_maps` did not write, and
     ModelMismatchError where the card has other entries than ``wanted``.
@@ -43,6 +75,13 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, Any]) -> tuple[list
         maps = [_built(k, entry, tensors) for k, entry in enumerate(described)]
         if sum(len(m.state_dict()) for m in maps) != len(tensors):
             raise ValueError("more tensors than the card describes")
+        steps = [m.dt for m in maps]
+        low, high = map(float, card.pop("selected", (min(steps), max(steps))))  # older files have none
+        if not any(low * (1 - 1e-9) <= dt <= high * (1 + 1e-9) for dt in steps):
+            raise ValueError(f"no map selected, from {low} to {high}")
+        box = _box(card.pop("box", None))
+        if box is not None and any(m.size not in (None, len(box.low)) for m in maps):
+            raise ValueError(f"a box of {len(box.low)} unknowns")
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CorruptModelError(
             f"{path}: expected the maps and card of a hierarchy, got something else ({str(error)[:300]}); it is "
@@ -53,7 +92,15 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, Any]) -> tuple[list
         raise ModelMismatchError(
             str(path), {key: wanted[key] for key in differing}, card, "load another model or train one"
         )
-    return maps, card
+    return Saved(maps, (low, high), box, card)
+
+
+def _box(entry: Mapping[str, Sequence[float]] | None) -> Box | None:
+    if entry is None:
+        return None
+    low, high = (np.array(entry[key], dtype=float).reshape(-1) for key in ("low", "high"))
+    start, end = map(float, entry["t"])
+    return Box(low, high, start, end)
 
 
 def _built(k: int, entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> FlowMap:
@@ -67,4 +114,4 @@ def _built(k: int, entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
             raise ValueError(f"{name}: expected one number or {net.widths[-1]}, got shape {tuple(mine[name].shape)}")
         setattr(flow_map, name, mine[name])
     flow_map.load_state_dict(mine, assign=True)
-    return flow_map.double()
+    return flow_map

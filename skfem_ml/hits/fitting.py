@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from skfem_ml.checks import choice
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.optim import SOAP
+from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.progress import Progress
 
+LOG = logging.getLogger("skfem_ml")
 Array = NDArray[np.float64]
-OPTIMISERS = ("soap", "adam")
-SAMPLINGS = ("uniform", "log")
+Loss = Callable[[FlowMap, tuple[Tensor]], Tensor]
+Optimiser = Callable[[Iterable[Tensor], float], torch.optim.Optimizer]
+"""``optimiser(parameters, rate)``: a class such as `SOAP` or ``torch.optim.Adam``, or a function that makes one."""
+SAMPLINGS = ("log", "uniform", "start")
 CHECKED = 4096  # windows of the loss that is recorded
-RESTARTS = 3
+ATTEMPTS = 3
+WARM = 50  # steps over which the rate rises
 
 
 def fit_map(
@@ -30,11 +37,11 @@ def fit_map(
     y: ArrayLike,
     *,
     steps: int = 5000,
-    batch: int = 512,
+    batch: int = 1024,
     window: int = 1,
-    sampling: str = "uniform",
-    optimiser: str = "soap",
-    lr: float = 3e-3,
+    sampling: str = "log",
+    optimiser: Optimiser = SOAP,
+    rate: float = 1e-2,
     seed: int = 0,
     normalise: bool = True,
     validation: tuple[ArrayLike, ArrayLike] | None = None,
@@ -45,46 +52,67 @@ def fit_map(
     """Train one map in place by ``1/(m p) sum_i sum_k |F^k(x_i) - x_i(k dt)|^2 / increment^2``, k = 1, ..., p.
 
     ``t`` ``(k,)`` and ``y`` ``(trajectories, n, k)`` are training trajectories on equal times that divide the map's
-    dt. Windows of ``window`` = p steps start at any of them, "uniform" in time, or with ``sampling="log"`` in its
-    logarithm, which has transients as often as what follows. ``normalise`` sets the map's normalisation from the
+    dt. Windows of ``window`` = p steps start at any of them: "uniform" in time, "log" in its logarithm, which has
+    transients as often as what follows, or at the "start" alone. ``normalise`` sets the map's normalisation from the
     windows' first steps; without it the loss is (2.5) as it stands, if increments are 1.
 
-    ``optimiser`` is "soap" or "adam"; its rate falls from ``lr`` to zero like a cosine. Every ``every`` steps the loss
-    on windows of ``validation`` ``(t, y)`` (default: of the training trajectories) is recorded, and the best weights
-    are kept. SOAP may diverge: where the loss is not finite, or the record is a thousand times the best, training goes
-    on from the best weights at a third of the rate.
-
-    ``checkpoint`` and ``progress`` are those of `training.fit`. Raises ValueError for data that do not fit the map,
-    FloatingPointError where training diverges again and again.
+    ``optimiser(parameters, rate)`` makes the optimiser; its rate rises to ``rate`` over 50 steps, then falls to zero
+    like a cosine. Every ``every`` steps the loss on windows of ``validation`` ``(t, y)`` (default: of the training
+    trajectories) is recorded, and the best weights are kept. Where the loss is not finite, or the record a thousand
+    times the best, training starts again from the best weights at a third of the rate. The defaults are those of the
+    shipped model; ``checkpoint`` and ``progress`` are those of `training.fit`. Raises ValueError for data that do not
+    fit the map, FloatingPointError where training diverges again and again.
     """
-    for name, value, known in (("optimiser", optimiser, OPTIMISERS), ("sampling", sampling, SAMPLINGS)):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-    stride, states = windows(t, y, flow_map, window)
+    choice(sampling, SAMPLINGS, "sampling")
     generator = torch.Generator().manual_seed(seed)
+    loss, starts = _prepare(flow_map, t, y, window, sampling, generator, normalise)
+    seen = (loss, starts) if validation is None else _prepare(flow_map, *validation, window, sampling, generator)
+    guard = _Guard(seen[0], seen[1][torch.randperm(len(seen[1]), generator=generator)[:CHECKED]])
+    data = (starts,)
+    run = partial(fit, flow_map, loss, data, steps=steps, batch=batch, every=every, validate=guard, progress=progress)
+    return _restarting(run, flow_map, optimiser, rate, steps, seed, checkpoint)
+
+
+def _restarting(
+    run: Callable[..., History],
+    flow_map: FlowMap,
+    optimiser: Optimiser,
+    rate: float,
+    steps: int,
+    seed: int,
+    checkpoint: str | Path | None,
+) -> History:
+    """The history of the first run that does not diverge; each one goes on from the best weights, at lower rates."""
+    for attempt in range(ATTEMPTS):
+        top = rate / 3**attempt
+        path = None if checkpoint is None else Path(f"{checkpoint}.{attempt}") if attempt else Path(checkpoint)
+        history = run(
+            optimiser=optimiser(flow_map.parameters(), top), schedule=cosine(top, steps, WARM), seed=seed + attempt,
+            checkpoint=path,
+        )  # fmt: skip
+        if history.status != -1:
+            return history
+        LOG.info("dt = %g: %s; again at a rate of %.4g", flow_map.dt, history.message, top / 3)
+    raise FloatingPointError(f"training of the map for dt = {flow_map.dt} diverged, {history.message}; lower the rate")
+
+
+def _prepare(
+    flow_map: FlowMap,
+    t: ArrayLike,
+    y: ArrayLike,
+    window: int,
+    sampling: str,
+    generator: torch.Generator,
+    normalise: bool = False,
+) -> tuple[Loss, Tensor]:
+    """The loss on windows of trajectories, and the places where they start; the map is normalised where asked."""
+    stride, states = windows(t, y, flow_map, window)
     starts = draw_starts(states, stride * window, sampling, generator)
     if normalise:
         flat = states.reshape(-1, states.shape[-1])
         rows = starts.numpy()  # numpy reads a tensor of one index as a number
         flow_map.normalise(flat[rows], flat[rows + stride])
-    loss = recurrent_loss(states, stride, window, flow_map.center)
-    checked, seen = loss, starts
-    if validation is not None:
-        valid_stride, valid = windows(*validation, flow_map, window)
-        seen = draw_starts(valid, valid_stride * window, sampling, generator)
-        checked = recurrent_loss(valid, valid_stride, window, flow_map.center)
-    guard = _Guard(checked, seen[torch.randperm(len(seen), generator=generator)[:CHECKED]])
-    for attempt in range(RESTARTS):
-        rate = lr / 3**attempt
-        method = (SOAP if optimiser == "soap" else torch.optim.Adam)(flow_map.parameters(), lr=rate)
-        path = None if checkpoint is None else Path(f"{checkpoint}.{attempt}") if attempt else Path(checkpoint)
-        history = fit(
-            flow_map, loss, (starts,), optimiser=method, steps=steps, batch=batch, seed=seed + attempt, every=every,
-            validate=guard, schedule=_cosine(rate, steps), checkpoint=path, progress=progress,
-        )  # fmt: skip
-        if history.status != -1:
-            return history
-    raise FloatingPointError(f"training of the map for dt = {flow_map.dt} diverged, {history.message}; lower lr")
+    return recurrent_loss(states, stride, window, flow_map.center), starts
 
 
 def windows(t: ArrayLike, y: ArrayLike, flow_map: FlowMap, window: int) -> tuple[int, Array]:
@@ -112,9 +140,10 @@ def draw_starts(states: Array, span: int, sampling: str, generator: torch.Genera
     """Return places in the flattened states where windows of ``span`` intervals start, as many as there are.
 
     "uniform": each once. "log": ``floor((m + 1)^u) - 1`` with u uniform in (0, 1), for m places in a trajectory.
+    "start": the first of each trajectory, once.
     """
     count, length, _ = states.shape
-    places = length - span
+    places = 1 if sampling == "start" else length - span
     first = torch.arange(places).expand(count, places)
     if sampling == "log":
         u = torch.rand(count, places, generator=generator, dtype=torch.float64)
@@ -122,14 +151,14 @@ def draw_starts(states: Array, span: int, sampling: str, generator: torch.Genera
     return (torch.arange(count)[:, None] * length + first).reshape(-1)
 
 
-def recurrent_loss(states: Array, stride: int, window: int, like: Tensor) -> Callable[..., Tensor]:
+def recurrent_loss(states: Array, stride: int, window: int, like: Tensor) -> Loss:
     """Return ``loss(map, (starts,))``: (2.5) over the squared increments, for windows from the places ``starts``.
 
     Type and device of the numbers are those of ``like``.
     """
     flat = torch.from_numpy(states.reshape(-1, states.shape[-1])).to(like)
 
-    def loss(flow_map: Any, rows: tuple[Tensor]) -> Tensor:
+    def loss(flow_map: FlowMap, rows: tuple[Tensor]) -> Tensor:
         weight = torch.where(flow_map.increment > 0, flow_map.increment, 1.0)
         x, total = flat[rows[0]], torch.zeros((), dtype=like.dtype, device=like.device)
         for k in range(1, window + 1):
@@ -143,16 +172,11 @@ def recurrent_loss(states: Array, stride: int, window: int, like: Tensor) -> Cal
 class _Guard:
     """The loss on some windows, infinite (which ends a run) where it is far above the best so far."""
 
-    def __init__(self, loss: Callable[..., Tensor], starts: Tensor):
+    def __init__(self, loss: Loss, starts: Tensor):
         self.loss, self.starts, self.best = loss, starts, math.inf
 
-    def __call__(self, net: Any) -> float:
+    def __call__(self, net: FlowMap) -> float:
         with torch.no_grad():
             value = float(self.loss(net, (self.starts,)))
         self.best = min(self.best, value)
         return value if value <= 1e3 * self.best else math.inf
-
-
-def _cosine(lr: float, steps: int) -> Callable[[int], float]:
-    """A rate that rises over the first 50 steps and falls to zero at the last."""
-    return lambda step: lr * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))

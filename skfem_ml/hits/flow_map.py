@@ -7,6 +7,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from skfem_ml.learning.nn import MLP
+
 Array = NDArray[np.float64]
 ROWS = 8192  # states in one pass of the network: what the caches hold
 
@@ -17,6 +19,12 @@ class FlowMap(nn.Module):
     ``net`` maps ``(rows, n)`` to ``(rows, n)``. ``center``, ``scale``, ``drift`` and ``increment`` are numbers or
     ``(n,)``; `normalise` takes them from data, and the defaults are the paper's x + net(x). They are buffers, so they
     are stored with the weights. A stepper: it has ``dt`` and `step`. Raises ValueError for dt not positive.
+
+    >>> import torch
+    >>> from skfem_ml.learning import MLP
+    >>> flow = FlowMap(MLP((2, 16, 2), generator=torch.Generator().manual_seed(0)), 0.1, increment=0.0)
+    >>> flow, flow.step([1.0, 2.0])
+    (FlowMap(2 unknowns, dt 0.1, MLP 2-16-2 tanh, float64), array([1., 2.]))
 
     Source: Liu, Kutz and Brunton, Hierarchical deep learning of multiscale differential equation time-steppers (2022).
     """
@@ -43,6 +51,12 @@ class FlowMap(nn.Module):
         dtype = next((p.dtype for p in net.parameters()), torch.float64)
         for name, value in (("center", center), ("scale", scale), ("drift", drift), ("increment", increment)):
             self.register_buffer(name, torch.as_tensor(np.asarray(value, dtype=float)).to(dtype))
+
+    def __repr__(self) -> str:
+        size = "" if self.size is None else f"{self.size} unknowns, "
+        name = type(self.net).__name__
+        net = f"MLP {'-'.join(map(str, self.net.widths))} {self.net.activation}" if isinstance(self.net, MLP) else name
+        return f"FlowMap({size}dt {self.dt:.4g}, {net}, {str(self.center.dtype).removeprefix('torch.')})"
 
     @property
     def size(self) -> int | None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Several
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skfem_ml.hits.fitting import fit_map
+from skfem_ml.hits.fitting import Optimiser, fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.hierarchy import HiTS
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.optim import SOAP
+from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
 from skfem_ml.solutions import Generated, Record
@@ -30,11 +31,33 @@ Array = NDArray[np.float64]
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
 
 
+@dataclass(frozen=True)
+class StrideFit:
+    """What learning one stride did: pairs of frames, features, residual over the increments' size, the history."""
+
+    pairs: int
+    width: int
+    residual: float
+    history: History | None
+
+
+class Choice(TypedDict, total=False):
+    """Options of `solver_hits` that `solver_chosen` chooses."""
+
+    strides: Several[int]
+    gain: float
+    ridge: float
+
+
 class SkipNet(nn.Module):
     """``net(z) = A z + b + C tanh(W z + d)``: one hidden layer beside a linear map, ``(rows, n)`` to ``(rows, n)``.
 
     W is drawn from the normal distribution with variance ``gain^2 / n``, d with variance ``gain^2 / 4``; A, b and C are
     zero until `solve_outputs`. Raises ValueError for sizes below one and a gain not positive.
+
+    >>> net = SkipNet(2, 8, generator=torch.Generator().manual_seed(0))
+    >>> net, net(torch.ones(1, 2, dtype=torch.float64)).tolist()
+    (SkipNet(2 unknowns, 8 features), [[0.0, 0.0]])
     """
 
     def __init__(self, n: int, width: int, gain: float = 1.0, *, generator: torch.Generator):
@@ -47,6 +70,9 @@ class SkipNet(nn.Module):
         nn.init.normal_(self.hidden.bias, std=gain / 2, generator=generator)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+
+    def __repr__(self) -> str:
+        return f"SkipNet({self.output.out_features} unknowns, {self.hidden.out_features} features)"
 
     def features(self, z: Tensor) -> Tensor:
         """Return hidden layer and input side by side, ``(rows, width + n)``."""
@@ -110,12 +136,11 @@ def fit_stride(
     steps: int = 0,
     ridge: float = 1e-12,
     seed: int = 0,
-) -> tuple[FlowMap, dict[str, Any]]:
+) -> tuple[FlowMap, StrideFit]:
     """Return the map of ``stride`` frames of ``states`` ``(k, n)`` dt apart, learnt from frames 0, stride, ...
 
     ``width`` is cut to the number of pairs. ``steps`` steps of SOAP train the features (0: they stay as drawn), then
-    the outputs are solved for. The second result holds pairs, width, residual (root mean square over that of the
-    increments) and the history. Raises ValueError where no pair is left.
+    the outputs are solved for. Raises ValueError where no pair is left.
     """
     knots = states[::stride]
     if len(knots) < 2:
@@ -132,25 +157,25 @@ def fit_stride(
     if steps:
         history = _train(net, z, values, steps)
         residual = solve_outputs(net, z, values, ridge)
-    return flow_map, {"pairs": len(x), "width": min(width, len(x)), "residual": residual, "history": history}
+    return flow_map, StrideFit(len(x), min(width, len(x)), residual, history)
 
 
 def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
-    def loss(model: SkipNet, rows: Any) -> Tensor:
+    def loss(model: SkipNet, rows: tuple[Tensor, Tensor]) -> Tensor:
         return (model(rows[0]) - rows[1]).square().mean()
 
     rate = 3e-3
     return fit(
-        net, loss, (z, values), optimiser=SOAP(net.parameters(), lr=rate), steps=steps, batch=1024,
-        schedule=lambda step: rate * 0.5 * (1 + np.cos(np.pi * step / steps)),
+        net, loss, (z, values), optimiser=SOAP(net.parameters(), rate), steps=steps, batch=1024,
+        schedule=cosine(rate, steps),
     )  # fmt: skip
 
 
 def fit_strides(
     states: Array, strides: Several[int], dt: float, width: int, gain: float, steps: int, ridge: float, seed: int
-) -> tuple[list[FlowMap], dict[int, dict[str, Any]]]:
+) -> tuple[list[FlowMap], dict[int, StrideFit]]:
     """Return the maps of `fit_stride` and what it says of each stride; the k-th draws from seed + 1000 k."""
-    maps, told = [], {}
+    maps, told = list[FlowMap](), dict[int, StrideFit]()
     for k, stride in enumerate(strides):
         flow_map, told[stride] = fit_stride(
             states, stride, dt, width=width, gain=gain, steps=steps, ridge=ridge, seed=seed + 1000 * k
@@ -178,7 +203,7 @@ def solver_hits(
     def solver(sequence: Sequence) -> Generated:
         ladder = strides_for(sequence.train) if strides is None else strides
         maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, width, gain, steps, ridge, seed)
-        return _generate(HiTS(maps), sequence, maps=told)
+        return _generate(maps, sequence, maps=told)
 
     return solver
 
@@ -200,12 +225,12 @@ def solver_chosen(
         learnt = sequence.learnt
         trial = Sequence(sequence.name, learnt, sequence.train - aside, sequence.dt)
         ladder = strides_for(trial.train)
-        options: dict[str, Any] = {}
+        options: Choice = {}
         best = np.inf
         for gain, ridge in product(gains, ridges):
             maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width, gain, 0, ridge, seed)
             for k in range(len(ladder)):
-                found = _generate(HiTS(maps[: k + 1]), trial).continued
+                found = _generate(maps[: k + 1], trial).continued
                 with np.errstate(over="ignore", invalid="ignore"):
                     error = float(((found - trial.states[trial.train :]) ** 2).mean())
                 if error < best:
@@ -223,7 +248,7 @@ def solver_trained(
     strides: Several[int] | None = None,
     *,
     activation: str = "relu",
-    optimiser: str = "adam",
+    optimiser: Optimiser = torch.optim.Adam,
     steps: int = 1000,
     window: int = 5,
     seed: int = 0,
@@ -235,7 +260,7 @@ def solver_trained(
     """
 
     def solver(sequence: Sequence) -> Generated:
-        learnt, maps, histories = sequence.learnt, [], []
+        learnt, maps, histories = sequence.learnt, list[FlowMap](), list[History]()
         n = learnt.shape[1]
         for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
             knots = learnt[::stride]
@@ -244,19 +269,22 @@ def solver_trained(
             flow_map = FlowMap(net, stride * sequence.dt)
             history = fit_map(
                 flow_map, np.arange(len(knots)) * flow_map.dt, knots.T[None], steps=steps, batch=100,
-                window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, lr=1e-3, seed=seed,
+                window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, rate=1e-3, seed=seed,
+                sampling="uniform",
             )  # fmt: skip
             histories.append(history)
             maps.append(flow_map)
-        return _generate(HiTS(maps), sequence, histories)
+        return _generate(maps, sequence, histories)
 
     return solver
 
 
-def _generate(hits: HiTS, sequence: Sequence, history: Several[History] = (), **notes: object) -> Generated:
-    learnt = sequence.learnt
+def _generate(
+    flow_maps: list[FlowMap], sequence: Sequence, history: Several[History] = (), **notes: object
+) -> Generated:
+    hits, learnt = HiTS(flow_maps), sequence.learnt
     with np.errstate(over="ignore", invalid="ignore"):
         reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
         continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
-    unknowns = sum(p.numel() for m in hits.maps for p in m.parameters())
+    unknowns = sum(p.numel() for m in flow_maps for p in m.parameters())
     return Generated(reproduced, continued, Record(unknowns, history=tuple(history), notes={"hits": hits, **notes}))

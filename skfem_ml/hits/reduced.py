@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.stepping.pod import POD
 from skfem_ml.stepping.semidiscrete import check_rows
+from skfem_ml.stepping.stepper import Stepper
 
 Array = NDArray[np.float64]
 
@@ -19,10 +18,20 @@ class ReducedMap:
 
     ``flow`` is a stepper of coefficients ``(batch, r)``: a `FlowMap`, a `Remainder`, or a classical one. What the modes
     cannot hold is lost at the first step. For many steps encode once, step ``flow``, and decode what is wanted.
+
+    >>> import numpy as np
+    >>> from skfem_ml.stepping import POD, RK4
+    >>> pod = POD(np.eye(3), 1).fit([[1.0, 2.0, 2.0]])
+    >>> stepper = ReducedMap(pod, RK4(lambda c: -c, 0.1))
+    >>> stepper, stepper.step([1.0, 2.0, 2.0]).round(3)
+    (ReducedMap(POD(1 mode of 3 unknowns), RK4(dt 0.1)), array([0.905, 1.81 , 1.81 ]))
     """
 
-    def __init__(self, pod: POD, flow: Any):
+    def __init__(self, pod: POD, flow: Stepper):
         self.pod, self.flow, self.dt, self.size = pod, flow, flow.dt, pod.size
+
+    def __repr__(self) -> str:
+        return f"ReducedMap({self.pod}, {self.flow})"
 
     def step(self, u: ArrayLike) -> Array:
         """Return the state or states one step later."""
@@ -37,9 +46,17 @@ class Remainder:
     what the modes V cannot hold is still carried by L; without, the states are the network's own.
 
     Raises ValueError for steppers of different dt, and for a size that is not the POD's.
+
+    >>> import torch
+    >>> from skfem_ml.learning import MLP
+    >>> from skfem_ml.stepping import RK4
+    >>> flow = FlowMap(MLP((1, 4, 1), generator=torch.Generator().manual_seed(0)), 0.1, increment=0.0)
+    >>> stepper = Remainder(RK4(lambda u: -u, 0.1), flow)
+    >>> stepper, stepper.step([1.0]).round(4)
+    (Remainder(RK4(dt 0.1), FlowMap(1 unknowns, dt 0.1, MLP 1-4-1 tanh, float64)), array([0.9048]))
     """
 
-    def __init__(self, linear: Any, flow: FlowMap, pod: POD | None = None):
+    def __init__(self, linear: Stepper, flow: FlowMap, pod: POD | None = None):
         if abs(linear.dt - flow.dt) > 1e-12 * flow.dt:
             raise ValueError(f"linear: expected a stepper of the network's dt = {flow.dt!r}, got dt = {linear.dt!r}")
         size = getattr(linear, "size", None)
@@ -47,6 +64,9 @@ class Remainder:
             raise ValueError(f"linear: expected a stepper of states ({pod.size},) as the POD has, got ({size},)")
         self.linear, self.flow, self.pod, self.dt = linear, flow, pod, flow.dt
         self.size = size if pod is None else pod.size
+
+    def __repr__(self) -> str:
+        return f"Remainder({self.linear}, {self.flow}{'' if self.pod is None else f', {self.pod}'})"
 
     def step(self, u: ArrayLike) -> Array:
         """Return the state or states one step later."""
@@ -57,7 +77,9 @@ class Remainder:
         return self.linear.step(u) + (self.flow.step(c) - c) @ self.pod.modes.T
 
 
-def remainder_pairs(linear: Any, before: ArrayLike, after: ArrayLike, pod: POD | None = None) -> tuple[Array, Array]:
+def remainder_pairs(
+    linear: Stepper, before: ArrayLike, after: ArrayLike, pod: POD | None = None
+) -> tuple[Array, Array]:
     """Return rows ``(c, c + V' M (after - L(before)))``, ``(batch, r)`` both: what the flow of a `Remainder` learns.
 
     ``before`` and ``after`` are states ``(batch, n)`` a step apart. Raises ValueError for other shapes and values that

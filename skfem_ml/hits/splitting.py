@@ -23,6 +23,11 @@ class SplittingNet(nn.Module):
 
     ``values`` ``(points, r)`` are the modes at the points, ``weights`` ``(points,)`` a quadrature there, ``K``
     ``(r, r)`` the symmetric projected stiffness, without lifted data. Raises ValueError for other shapes, dt, blocks.
+
+    >>> net = SplittingNet([[1.0]], [1.0], [[0.0]], 0.5, 2, allen_cahn_reaction)
+    >>> exact = allen_cahn_reaction(torch.tensor([[0.3]]), 0.5) - 0.3
+    >>> net, bool(torch.allclose(net(torch.tensor([[0.3]])), exact))
+    (SplittingNet(1 coefficients, 1 points, 2 blocks of 0.25), True)
     """
 
     linear: nn.ParameterList
@@ -57,6 +62,10 @@ class SplittingNet(nn.Module):
         for name, matrix in {**start, "bias": np.zeros(points)}.items():
             copies = [nn.Parameter(torch.tensor(matrix, dtype=dtype)) for _ in range(blocks)]
             setattr(self, name, nn.ParameterList(copies))
+
+    def __repr__(self) -> str:
+        points, r = self.inner[0].shape
+        return f"SplittingNet({r} coefficients, {points} points, {len(self.inner)} blocks of {self.h:g})"
 
     def forward(self, c: Tensor) -> Tensor:
         """Return the increment ``(rows, r)`` of a `FlowMap`."""

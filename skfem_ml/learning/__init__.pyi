@@ -1,6 +1,7 @@
 from .checkpoints import CheckpointInUseError as CheckpointInUseError
 from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import save_checkpoint as save_checkpoint
+from .history import History as History
 from .nn import MLP as MLP
 from .nn import mlp_jet as mlp_jet
 from .nn import to_numpy as to_numpy
@@ -8,12 +9,18 @@ from .nn import to_torch as to_torch
 from .optim import SOAP as SOAP
 from .optim import LevenbergMarquardt as LevenbergMarquardt
 from .optim import MuonAdam as MuonAdam
+from .optim import Optimiser as Optimiser
 from .optim import SSBroyden as SSBroyden
+from .regression import Regression as Regression
+from .samples import Learned as Learned
+from .samples import Recipe as Recipe
+from .samples import learn as learn
+from .schedules import cosine as cosine
 from .storage import CorruptModelError as CorruptModelError
 from .storage import ModelMismatchError as ModelMismatchError
 from .storage import find_model as find_model
 from .storage import load_model as load_model
 from .storage import save_model as save_model
 from .storage import shipped as shipped
-from .training import History as History
+from .stored import StoredNetwork as StoredNetwork
 from .training import fit as fit

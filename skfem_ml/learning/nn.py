@@ -6,11 +6,15 @@ Numpy has one column per point, ``(dim, n)``, as scikit-fem has; torch has one r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from skfem_ml.learning.states import parameters_in
+from skfem_ml.learning.stored import Card, StoredNetwork
 
 Array = NDArray[np.float64]
 Pairs = Sequence[tuple[int, int]]
@@ -47,13 +51,22 @@ VALUES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class MLP(nn.Module):
+class MLP(StoredNetwork):
     """A fully connected network ``R^d -> R^k`` with derivatives in its inputs.
 
     ``widths`` is ``(d, hidden, ..., k)``. Weights are drawn from the normal distribution with Glorot's variance
     ``2 / (fan in + fan out)``, biases are zero. Raises ValueError for fewer than two widths, a width below one, and an
     unknown activation ("tanh", "sigmoid", "silu", or "relu", which has no `jet`).
+
+    >>> net = MLP((2, 8, 1), generator=torch.Generator().manual_seed(0))
+    >>> value, first, second = net.jet(torch.zeros(5, 2, dtype=torch.float64), [(0, 0), (0, 1)])
+    >>> tuple(value.shape), tuple(first.shape), tuple(second.shape)
+    ((5, 1), (2, 5, 1), (2, 5, 1))
+    >>> net
+    MLP(2-8-1, tanh, 33 parameters)
     """
+
+    LIMITS: ClassVar = {"widths": 100_000}
 
     def __init__(
         self,
@@ -74,6 +87,18 @@ class MLP(nn.Module):
             nn.init.xavier_normal_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
+
+    def __repr__(self) -> str:
+        return f"MLP({'-'.join(map(str, self.widths))}, {self.activation}, {parameters_in(self):,} parameters)"
+
+    def sizes(self) -> Card:
+        """Return what it was made with."""
+        return {"widths": list(self.widths), "activation": self.activation}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> MLP:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        return cls(**sizes, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values ``(n, k)`` at points ``(n, d)``."""

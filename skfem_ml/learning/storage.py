@@ -135,7 +135,8 @@ def _read(path: Path) -> bytes:
         raise CorruptModelError(f"{path}: expected a regular file, got a folder, a pipe or a device")
     with open(path, "rb") as file:
         data = file.read(MAX_FILE + 1)
-    if data[:1] == b"\x80" or data[:4] == b"PK\x03\x04":
+    # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
+    if (data[:1] == b"\x80" and data[8:9] != b"{") or data[:4] == b"PK\x03\x04":
         raise CorruptModelError(
             f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
             "opened, write the weights with save_model"

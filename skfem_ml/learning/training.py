@@ -1,163 +1,79 @@
-"""The one training loop: ``fit(net, loss, data, optimiser=..., steps=...) -> History``."""
+"""The one training loop: ``fit(net, loss, data, optimiser=..., steps=...) -> History``.
+
+**Data.** None (the loss has its own); tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all), in an
+order drawn from ``seed`` for each pass; or a callable: ``data(step)`` is the batch of a step, and must depend on the
+step alone.
+
+**Records.** Every ``every`` steps ``validate(net)``, default the loss on all data, is recorded, compared with the best,
+told to ``progress(step, steps, text)`` and, if ``checkpoint`` is a path, everything is saved there. A run whose
+checkpoint exists goes on from it, bit for bit as if it had never stopped, provided that the loss draws nothing itself.
+
+**Averages.** With ``average`` d, 0 <= d < 1, what is recorded and left in ``net`` are averaged weights: those after the
+first step, then ``w <- w + (1 - d_k) (net - w)`` after k more, with ``d_k = min(d, (1 + k) / (10 + k))`` to forget the
+start.
+
+**Ends.** The run ends early where the record falls to ``tol``, after ``patience`` records in a row that are no best,
+or where the optimiser says that it is ``stalled``. Where the loss is not finite the run stops, ``net`` gets the best
+parameters, and the history tells the step and the last good checkpoint.
+"""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from skfem_ml.learning.checkpoints import load_checkpoint, locked, save_checkpoint
+from skfem_ml.learning.checkpoints import locked
+from skfem_ml.learning.history import History
+from skfem_ml.learning.run import Run
 from skfem_ml.progress import Progress
 
-Loss = Callable[[Any, Any], Tensor]
-Data = Sequence[Tensor] | Callable[[int], Any] | None
-
-
-@dataclass
-class History:
-    """What happened: ``steps``, ``losses`` and ``seconds`` at the records, the ``best`` loss and its step.
-
-    ``status`` is 0 (all steps done), 1 (``tol`` reached), 2 (the optimiser finds no decrease), 3 (``patience`` at its
-    end) or -1 (the loss was not finite); ``message`` says it in words.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    best: float = math.inf
-    best_step: int = 0
-    status: int = 0
-    message: str = ""
+__all__ = ["Data", "History", "Loss", "fit"]
+Loss = Callable[..., Tensor]
+Data = Sequence[Tensor] | Callable[[int], object] | None
 
 
 def fit(
-    net: nn.Module,
-    loss: Loss,
-    data: Data = None,
-    *,
-    optimiser: torch.optim.Optimizer,
-    steps: int,
-    batch: int | None = None,
-    seed: int = 0,
-    every: int = 10,
-    validate: Callable[[Any], float] | None = None,
-    schedule: Callable[[int], float] | None = None,
-    average: float | None = None,
-    patience: int | None = None,
-    tol: float = -math.inf,
-    checkpoint: str | Path | None = None,
-    progress: Progress | None = None,
-) -> History:
-    """Minimise ``loss(net, batch)`` and leave the best parameters seen in ``net``.
+    net: nn.Module, loss: Loss, data: Data = None, *, optimiser: torch.optim.Optimizer, steps: int,
+    batch: int | None = None, seed: int = 0, every: int = 10, validate: Callable[..., float] | None = None,
+    schedule: Callable[[int], float] | None = None, average: float | None = None, patience: int | None = None,
+    tol: float = -math.inf, checkpoint: str | Path | None = None, progress: Progress | None = None,
+) -> History:  # fmt: skip
+    """Minimise ``loss(net, batch)`` by ``steps`` steps of ``optimiser``, and leave the best parameters seen in ``net``.
 
-    ``data`` is None (the loss has its own), tensors ``(n, ...)``, of which a step takes ``batch`` rows (None: all), in
-    an order drawn from ``seed`` for each pass, or a callable: ``data(step)`` is the batch of a step, and must depend on
-    the step alone. Every ``every`` steps ``validate(net)``, default the loss on all data, is recorded, compared with
-    the best, told to ``progress(step, steps, text)`` and, if ``checkpoint`` is a path, everything is saved there. A
-    run whose checkpoint exists goes on from it, bit for bit as if it had never stopped, provided that the loss draws
-    nothing itself. ``schedule(step)`` is the learning rate of a step.
+    ``data`` (None, tensors or ``data(step)``), ``batch`` and ``seed`` say what a step sees; ``every``, ``validate``,
+    ``average``, ``checkpoint`` and ``progress`` what is recorded and kept; ``tol`` and ``patience`` when to end early:
+    see `learning.training`. ``schedule(step)`` is the learning rate of a step.
 
-    With ``average`` d, 0 <= d < 1, what is recorded and left in ``net`` are averaged weights: those after the first
-    step, then w <- w + (1 - d_k) (net - w) after k more, with d_k = min(d, (1 + k) / (10 + k)) to forget the start. The
-    run ends early where the record falls to ``tol``, after ``patience`` records in a row that are no best, or where
-    the optimiser says that it is ``stalled``.
-
-    Where the loss is not finite the run stops, ``net`` gets the best parameters, and the history tells the step and the
-    last good checkpoint. Raises ValueError for sizes below one, data of different lengths, a callable without
-    ``validate`` and a checkpoint of another network or optimiser, CorruptModelError for a damaged one and
-    CheckpointInUseError for one that another process holds.
+    Raises ValueError for sizes below one, data of different lengths, a callable without ``validate`` and a checkpoint
+    of another network or optimiser, CorruptModelError for a damaged one and CheckpointInUseError for one that another
+    process holds.
     """
     _check(data, steps, every, batch, patience, average, validate)
-    mean = None if average is None else AveragedModel(net, avg_fn=_averaging(average))
-    shown = net if mean is None else mean.module
     measure = validate if validate is not None else lambda net: _whole(loss, net, data)
-    history, best, first = History(), _copy(net), 0
+    run = Run(net, optimiser, measure, steps, every, average, patience, tol, checkpoint, progress)
     with locked(checkpoint):
-        if checkpoint is not None and Path(checkpoint).exists():
-            history, best, first = _resume(Path(checkpoint), net, optimiser, mean)
-            if history.status != 2:  # one that found no decrease would find none now
-                history.status, history.message = 0, ""
-                _finished(history, tol, patience, stalled=False)
-        start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
-        for step, rows in _batches(data, batch, seed, first, steps if history.status == 0 else first):
+        for step, rows in _batches(data, batch, seed, run.start(), steps):
             if schedule is not None:
                 for group in optimiser.param_groups:
                     group["lr"] = schedule(step)
 
-            def closure(rows: Any = rows) -> Tensor:
+            def closure(rows: object = rows) -> Tensor:
                 optimiser.zero_grad()
                 value = loss(net, rows)
                 value.backward()
                 return value
 
-            value = float(torch.as_tensor(optimiser.step(closure)).detach())  # type: ignore[arg-type]
-            if mean is not None:
-                mean.update_parameters(net)
-            stalled = bool(getattr(optimiser, "stalled", False))
-            done = step + 1
-            if math.isfinite(value) and done % every and done < steps and not stalled:
-                continue
-            record = measure(shown) if math.isfinite(value) else value
-            if not math.isfinite(record):
-                history.status, history.message = -1, _diverged(record, done, history, checkpoint)
+            value = optimiser.step(closure)  # type: ignore[arg-type]
+            if run.after(step + 1, float(torch.as_tensor(value).detach())):
                 break
-            history.steps.append(done)
-            history.losses.append(record)
-            history.seconds.append(time.perf_counter() - start)
-            if record < history.best:
-                history.best, history.best_step, best = record, done, _copy(shown)
-            finished = _finished(history, tol, patience, stalled)
-            if checkpoint is not None:
-                parts: dict[str, Any] = {"net": net, "optimiser": optimiser, **({} if mean is None else {"mean": mean})}
-                states = {name: part.state_dict() for name, part in parts.items()}
-                save_checkpoint(checkpoint, {**states, "history": vars(history), "best": best, "step": done})
-            if progress is not None:
-                progress(done, steps, f"loss {record:.3e}")
-            if finished:
-                break
-    net.load_state_dict(best)
-    history.message = history.message or f"{steps} steps done, best {history.best:.3e} at step {history.best_step}"
-    return history
+    return run.end()
 
 
-def _finished(history: History, tol: float, patience: int | None, stalled: bool) -> bool:
-    """Whether the last record ends the run; the history is told why."""
-    if not history.losses:
-        return False
-    done, since = history.steps[-1], sum(step > history.best_step for step in history.steps)
-    if history.losses[-1] <= tol:
-        history.status, history.message = 1, f"tol reached at step {done}"
-    elif stalled:
-        history.status, history.message = 2, f"no decrease found at step {done}"
-    elif patience is not None and since >= patience:
-        history.status = 3
-        history.message = f"no better record after step {history.best_step} ({history.best:.3e}) until step {done}"
-    return history.status > 0
-
-
-def _diverged(record: float, done: int, history: History, checkpoint: str | Path | None) -> str:
-    message = f"the loss is {record} at step {done}; best {history.best:.3e} at step {history.best_step}"
-    if checkpoint is None or not history.steps:
-        return message
-    return f"{message}; the last good checkpoint is {checkpoint}, step {history.steps[-1]}"
-
-
-def _averaging(average: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    def averaged(mean: Tensor, new: Tensor, count: Any) -> Tensor:
-        k = float(count)
-        return torch.lerp(mean, new, 1 - min(average, (1 + k) / (10 + k)))
-
-    return averaged
-
-
-def _batches(data: Data, batch: int | None, seed: int, first: int, steps: int) -> Iterator[tuple[int, Any]]:
+def _batches(data: Data, batch: int | None, seed: int, first: int, steps: int) -> Iterator[tuple[int, object]]:
     """Yield (step, rows); the order depends on seed and pass alone, so a resumed run sees the same rows."""
     if callable(data):
         yield from ((step, data(step)) for step in range(first, steps))
@@ -181,7 +97,7 @@ def _check(
     batch: int | None,
     patience: int | None,
     average: float | None,
-    validate: Callable[[Any], float] | None,
+    validate: Callable[..., float] | None,
 ) -> None:
     if steps < 1 or every < 1 or (batch is not None and batch < 1) or (patience is not None and patience < 1):
         raise ValueError(
@@ -199,28 +115,6 @@ def _check(
         raise ValueError(f"data: expected tensors of one length, got {[len(tensor) for tensor in data]}")
 
 
-def _whole(loss: Loss, net: nn.Module, data: Any) -> float:
+def _whole(loss: Loss, net: nn.Module, data: Data) -> float:
     with torch.no_grad():
         return float(loss(net, data))
-
-
-def _copy(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-
-
-def _resume(
-    path: Path, net: nn.Module, optimiser: torch.optim.Optimizer, mean: nn.Module | None
-) -> tuple[History, dict[str, Tensor], int]:
-    state = load_checkpoint(path)
-    try:
-        if ("mean" in state) != (mean is not None):
-            raise ValueError("averaged weights on one side only")
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        if mean is not None:
-            mean.load_state_dict(state["mean"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: a checkpoint of another network or optimiser ({error}); remove it or rename"
-        ) from error
-    return History(**state["history"]), state["best"], state["step"]

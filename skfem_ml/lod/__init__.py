@@ -1,4 +1,18 @@
-"""Localized orthogonal decomposition on Q1 meshes: the complete public list."""
+"""Localized orthogonal decomposition on Q1 meshes: the complete public list.
+
+A coarse basis whose forms are assembled so that the fine scales of a coefficient are in the matrix:
+
+``method``       `LOD`: the coarse basis with its fine mesh, patches and Dirichlet part
+``system``       `System`: one form with one set of coefficients; how a coefficient becomes a matrix is told there
+``local``        `LocalMap`: what may stand in the place of a form; `Known`, `GeometricMean`
+``coarse``       the coarse system: whether S is definite, and its solution
+``solver``       `solver_lod`, `solver_coarse`: whole problems
+``gradient``     derivatives of exact matrices and of coarse solutions
+``judging``      errors of local maps on given fields
+``mesh``         grids, patches, boundary, interpolation, forms and loads on the fine mesh
+``engine``       who solves for the correctors
+``surrogate``    networks in the place of correctors
+"""
 
 import lazy_loader
 

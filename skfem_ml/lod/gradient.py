@@ -1,4 +1,5 @@
-r"""Derivatives of exact LOD in the coefficient, by one adjoint corrector problem a patch.
+r"""Derivatives: of the coarse solution in the local matrices by one adjoint solve, and of exact local matrices in the
+coefficient by one adjoint corrector problem a patch.
 
 Let w_j = Q_T lambda_j, and for a functional J of the local matrices let G_T[i, j] = dJ/dS_T[i, j] and Lambda_j = sum_i
 G_T[i, j] lambda_i. With the adjoint correctors z_j in W(N^l(T)), a(v, z_j) = a(v, Lambda_j) for all v there, a change
@@ -12,11 +13,14 @@ cell gets the product of two local vectors with the derivative of its element ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.sparse.linalg import SuperLU, splu
 from skfem import BilinearForm
 from torch import Tensor
 
@@ -27,11 +31,11 @@ from skfem_ml.lod.method import LOD
 from skfem_ml.problems import diffusion
 
 
-def exact_matrices(lod: LOD, a: Tensor, form: BilinearForm = diffusion, **coefficients: Any) -> Tensor:
+def exact_matrices(lod: LOD, a: Tensor, form: BilinearForm = diffusion, **coefficients: ArrayLike) -> Tensor:
     """Local matrices ``lod.local(form, a=a)``, ``(nelems, (2 ell + 2)**d, 2**d)``, differentiable once in ``a``.
 
     ``a`` is ``(cells,)``, torch.float64, one positive value a cell of ``lod.coefficient_mesh``. With
-    `adjoint.coarse_solution` any functional of the coarse solution has its gradient. Forward runs the engine of
+    `coarse_solution` any functional of the coarse solution has its gradient. Forward runs the engine of
     ``lod``, backward the reference engine, a patch at a time (`matrix_gradient`). Raises ValueError for another shape
     or type, and what ``lod.local`` raises.
     """
@@ -41,7 +45,7 @@ def exact_matrices(lod: LOD, a: Tensor, form: BilinearForm = diffusion, **coeffi
     return _Local.apply(a, lod, form, coefficients)
 
 
-def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coefficients: Any) -> ndarray:
+def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coefficients: ArrayLike) -> ndarray:
     """The gradient sum_T sum_ij G_T[i, j] dS_T[i, j] / da in every cell of ``lod.coefficient_mesh``, ``(cells,)``.
 
     ``gradients`` G has the shape of the local matrices, ``(nelems, (2 ell + 2)**d, 2**d)``; entries of rows outside the
@@ -67,12 +71,12 @@ def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coeffici
         on_fine[patch.cells] += np.einsum(
             "cij,cjk,cik->c", slopes[patch.cells], trial, (tested - z)[patch.corners], optimize=True
         )
-    return np.bincount(space.coefficient_cell, on_fine, minlength=len(checked["a"]))
+    return np.bincount(space.coefficient_cell, on_fine, minlength=space.coefficient_refinement.cells.size)
 
 
-def _slopes(lod: LOD, form: BilinearForm, coefficients: dict[str, Any]) -> ndarray:
+def _slopes(lod: LOD, form: BilinearForm, coefficients: Mapping[str, float | ndarray]) -> ndarray:
     """The derivative of every fine element matrix in the coefficient of its cell, ``(fine cells, 2**d, 2**d)``."""
-    cells, count = np.arange(lod.space.refinement.cells.size), len(coefficients["a"])
+    cells, count = np.arange(lod.space.refinement.cells.size), np.size(coefficients["a"])
     unit = FineForm(lod.space, form, coefficients).unit_matrix
     if unit is not None:
         return np.broadcast_to(unit, (len(cells), *unit.shape))
@@ -88,7 +92,7 @@ def _slopes(lod: LOD, form: BilinearForm, coefficients: dict[str, Any]) -> ndarr
 
 class _Local(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, lod: LOD, form: BilinearForm, coefficients: dict[str, Any]) -> Tensor:
+    def forward(ctx: Any, a: Tensor, lod: LOD, form: BilinearForm, coefficients: dict[str, ArrayLike]) -> Tensor:
         field = a.detach().cpu().numpy().copy()
         ctx.call = lod, form, {**coefficients, "a": field}
         return torch.from_numpy(lod.local(form, **ctx.call[2])).to(a.device)
@@ -99,3 +103,44 @@ class _Local(torch.autograd.Function):
         lod, form, coefficients = ctx.call
         on_cells = matrix_gradient(lod, form, gradient.cpu().numpy(), **coefficients)
         return torch.from_numpy(on_cells).to(gradient.device), None, None, None
+
+
+def coarse_solution(lod: LOD, local: Tensor, b: ndarray) -> Tensor:
+    """The solution u_h of S u_h = b with zero values on Gamma_D, ``(coarse.N,)``, differentiable in the local matrices.
+
+    ``local`` is ``(nelems, (2 ell + 2)**d, 2**d)``, double precision, and S its sum through the local-to-global maps.
+    For a functional J(u) the adjoint p solves S^T p = dJ/du on the free nodes, and dJ/dS_T[i, j] = -p_i u_j with i and
+    j the global numbers of its row and column. Raises ValueError for another shape or type, and where nothing is fixed.
+    """
+    wanted = (len(lod.space.grid.corners), lod.patches.nodes.shape[1], lod.patches.corners.shape[1])
+    if tuple(local.shape) != wanted or local.dtype != torch.float64:
+        raise ValueError(f"local: expected {wanted} of torch.float64, got {tuple(local.shape)} of {local.dtype}")
+    if np.shape(b) != (lod.coarse.N,):
+        raise ValueError(f"b: expected one value per coarse degree of freedom, ({lod.coarse.N},), got {np.shape(b)}")
+    if not lod.space.dirichlet.nodes.any():
+        raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
+    return _Solve.apply(local, lod, np.asarray(b, dtype=float))
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, lod: LOD, b: ndarray) -> Tensor:
+        S = lod.sum(local.detach().cpu().numpy()).tocsr()
+        ctx.free, ctx.lod, ctx.device = np.flatnonzero(~lod.space.fixed), lod, local.device
+        ctx.factors = splu(S[ctx.free][:, ctx.free].tocsc()) if len(ctx.free) else None
+        ctx.u = np.zeros(lod.coarse.N)
+        ctx.u[ctx.free] = _solve(ctx.factors, b[ctx.free], "N")
+        return torch.from_numpy(ctx.u.copy()).to(local.device)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        p = np.zeros_like(ctx.u)
+        p[ctx.free] = _solve(ctx.factors, gradient.cpu().numpy()[ctx.free], "T")
+        rows, columns = ctx.lod.patches.scatter()
+        # Rows outside the domain point at T's own corners as well: what stands there counts in forward, and here.
+        return torch.from_numpy(-p[rows] * ctx.u[columns]).to(ctx.device), None, None
+
+
+def _solve(factors: SuperLU | None, b: ndarray, transposed: str) -> ndarray:
+    return b if factors is None else factors.solve(b, transposed)

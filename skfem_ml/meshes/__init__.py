@@ -16,6 +16,7 @@ from skfem_ml.meshes.cells import (
     widths,
 )
 from skfem_ml.meshes.lattice import Lattice, lattice, mesh_lattice
+from skfem_ml.meshes.names import carried
 from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
 from skfem_ml.meshes.rasters import raster_to_cells
 
@@ -23,6 +24,7 @@ __all__ = [
     "Lattice",
     "bounding_box",
     "box_lattice",
+    "carried",
     "cell_finder",
     "coarsened",
     "default_refinement",

@@ -21,10 +21,17 @@ class Lattice:
 
     ``lines`` holds the grid lines of each axis; ``index`` of shape ``(dim, nelems)`` says which interval of each axis
     a cell occupies. The cells need not fill the grid (an L-shape does not).
+
+    >>> from skfem import MeshQuad
+    >>> mesh_lattice(MeshQuad().refined(2))
+    Lattice(4 x 4 intervals, 16 cells)
     """
 
     lines: tuple[Array, ...]
     index: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Lattice({' x '.join(map(str, self.shape))} intervals, {self.index.shape[1]} cells)"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from skfem import Mesh, MeshHex, MeshLine, MeshQuad
 
 from skfem_ml import checks
 from skfem_ml.meshes.lattice import Lattice, mesh_lattice
+from skfem_ml.meshes.names import carried
 from skfem_ml.meshes.rasters import raster_to_cells
 
 Array = NDArray[np.float64]
@@ -51,7 +52,8 @@ def named_sides(mesh: Mesh) -> Mesh:
 def coarsened(mesh: Mesh, n: int) -> Mesh:
     """Return the coarse mesh whose every cell holds n x ... x n equal cells of a mesh of boxes, sides named.
 
-    The grid lines behind the mesh are thinned to every n-th; a union of such coarse cells (an L-shape) stays one.
+    The grid lines behind the mesh are thinned to every n-th; a union of such coarse cells (an L-shape) stays one. Names
+    of subdomains and boundaries are carried where they fit: no coarse cell or facet lies partly in one (`carried`).
 
     Raises TypeError for cells that are not boxes of one grid, ValueError for an n that divides not all axes (the
     message lists those that do) or whose coarse cells would be partly empty or cut unequally.
@@ -78,7 +80,7 @@ def coarsened(mesh: Mesh, n: int) -> Mesh:
         place = mesh_lattice(coarse)
         assert place is not None
         coarse = coarse.restrict(np.flatnonzero(filled[tuple(place.index)]))
-    return named_sides(coarse)
+    return carried(mesh, named_sides(coarse))
 
 
 def refinements(shape: Sequence[int]) -> list[int]:

@@ -6,7 +6,8 @@ A distance vanishes on the boundary and is positive inside. Lifts and distances 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,16 @@ from skfem_ml.solutions import Analytic, FEFunction
 Array = NDArray[np.float64]
 QUADRATIC = {"MeshLine1": ElementLineP2, "MeshTri1": ElementTriP2, "MeshQuad1": ElementQuad2, "MeshTet1": ElementTetP2}
 ZERO = Analytic(lambda x: 0 * x[0], lambda x: 0 * x, lambda x: 0 * x[0])
+
+
+class Smooth(Protocol):
+    """A function with its gradient: `solutions.Analytic`, `solutions.FEFunction`, or one's own."""
+
+    def __call__(self, x: Array, /) -> Array:
+        """Return the values ``(...)`` at ``x`` ``(dim, ...)``."""
+
+    def grad(self, x: Array, /) -> Array:
+        """Return the gradient ``(dim, ...)``."""
 
 
 def box_distance(low: Array, high: Array) -> Analytic:
@@ -45,7 +56,7 @@ def box_distance(low: Array, high: Array) -> Analytic:
     return Analytic(lambda x: factors(x)[0].prod(axis=0), gradient, laplacian)
 
 
-def fe_distance(mesh: Mesh, dirichlet: Any = None) -> FEFunction:
+def fe_distance(mesh: Mesh, dirichlet: str | Iterable[str] | None = None) -> FEFunction:
     """Return the quadratic finite element solution of ``-laplace(d) = 1``, zero on the Dirichlet part, scaled to 1.
 
     It is continuous with kinks of the gradient at faces: good for weak forms. ``dirichlet`` names boundaries, None is
@@ -81,7 +92,7 @@ def is_box(mesh: Mesh) -> bool:
     return bool(np.isclose(volume, np.prod(high - low), rtol=1e-9))
 
 
-def distance_of(problem: Heat | Diffusion) -> Any:
+def distance_of(problem: Heat | Diffusion) -> Smooth:
     """Return `box_distance` where the mesh fills a box that is Dirichlet all around, else `fe_distance`."""
     dirichlet = getattr(problem, "dirichlet", None)
     if dirichlet is None and is_box(problem.mesh):
@@ -89,7 +100,7 @@ def distance_of(problem: Heat | Diffusion) -> Any:
     return fe_distance(problem.mesh, dirichlet)
 
 
-def require_laplacian(function: Any, label: str) -> Any:
+def require_laplacian(function: object, label: str) -> Callable[[Array], Array]:
     """Return ``function.laplacian``; ValueError where there is none."""
     laplacian = getattr(function, "laplacian", None)
     if laplacian is None:
@@ -97,4 +108,4 @@ def require_laplacian(function: Any, label: str) -> Any:
             f"{label}: the strong form needs a Laplacian, expected solutions.Analytic(value, gradient, laplacian), got "
             f"{type(function).__name__}; give it, or use the weak form (form='weak')"
         )
-    return laplacian
+    return cast(Callable[[Array], Array], laplacian)

@@ -1,7 +1,7 @@
-"""Eigenpairs of a symmetric matrix by networks: the report's, windowed Levenberg-Marquardt, an orthonormal network.
+"""Eigenpairs of a symmetric matrix by networks: windowed Levenberg-Marquardt, and a network with orthonormal output.
 
 For a small matrix all of this is pointless in practice, `numpy.linalg.eigh` takes microseconds; it is here to show what
-the report's network can do and what it takes to make the idea work.
+it takes to make the idea of a report work, whose own network is `baselines.published.eig_published`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from skfem_ml import checks
 from skfem_ml.learning.nn import MLP, mlp_jet
-from skfem_ml.learning.optim import LevenbergMarquardt
+from skfem_ml.learning.optim import LevenbergMarquardt, lbfgs
+from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs, Record
@@ -33,15 +34,12 @@ def eig_neural(
       Levenberg-Marquardt, the largest eigenvalue first, found pairs projected out.
     - "orthonormal" (`orthonormal_pairs`): a network whose output is made orthonormal, Brockett's cost, L-BFGS; the
       smallest eigenvalues.
-    - "as published" (`published_pairs`): the report's one network on the whole interval, for comparison only. It
-      returns the pairs it happens to find, which may be fewer than ``k``.
 
     Raises ValueError for more pairs than rows, a problem with M, and an unknown method.
     """
     methods: dict[str, Callable[..., Eigenpairs]] = {
         "windowed": windowed_pairs,
         "orthonormal": orthonormal_pairs,
-        "as published": published_pairs,
     }
     checks.choice(method, tuple(methods), "method")
 
@@ -114,7 +112,7 @@ def windowed_pairs(
         windows.append(count)
         found = np.column_stack([found, x])
     values = np.einsum("ij,ij->j", found, A @ found)
-    return Eigenpairs(values, found, Record(sum(p.numel() for p in net.parameters()), notes={"windows": windows}))
+    return Eigenpairs(values, found, Record(parameters_in(net), notes={"windows": windows}))
 
 
 def _one_window(net: MLP, residual: WindowResidual, x: Array, projector: Array, steps: int = 30) -> Array:
@@ -140,70 +138,12 @@ def orthonormal_pairs(A: Array, k: int, seed: int = 0, width: int = 20, steps: i
     net = MLP((n, width, k), generator=torch.Generator().manual_seed(seed))
     unit, weights = torch.eye(n, dtype=torch.float64), torch.arange(k, 0, -1, dtype=torch.float64)
 
-    def loss(net: MLP, _: Any) -> Tensor:
+    def loss(net: MLP, _: object) -> Tensor:
         Q = torch.linalg.qr(net(unit))[0]
         return (weights * (Q * (matrix @ Q)).sum(0)).sum()
 
-    optimiser = torch.optim.LBFGS(
-        net.parameters(), max_iter=20, history_size=50, tolerance_grad=0, tolerance_change=0,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
-    history = fit(net, loss, optimiser=optimiser, steps=steps, every=1)
+    history = fit(net, loss, optimiser=lbfgs(20, history=50).start(net), steps=steps, every=1)
     with torch.no_grad():
         Q = torch.linalg.qr(net(unit))[0].numpy()
-    record = Record(sum(p.numel() for p in net.parameters()), history=(history,))
+    record = Record(parameters_in(net), history=(history,))
     return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, record)
-
-
-def published_pairs(
-    A: Array,
-    k: int,
-    seed: int = 0,
-    start: Array | None = None,
-    runs: int = 30,
-    epochs: int = 100_000,
-    width: int = 100,
-    t_end: float = 2.0,
-    points: int = 100,
-    lr: float = 1e-3,
-) -> Eigenpairs:
-    """Return the pairs that the report's network finds in ``runs`` trainings: (22)-(23), 1-100-n, sigmoid, Adam.
-
-    ``x(t) = (1 - t) x0 + t N(t)`` on ``points`` times in [0, t_end], the mean of ``|x' + x - f(x)|^2``, ``epochs``
-    steps. The cost is small for any x that is soon constant at an eigenvector, or at zero: which one is chance, so the
-    theorems on the flow do not apply. ``start`` is the first x0 (default: drawn, as all others are). The report does
-    not state the learning rate; ``lr`` is Adam's usual one. Runs that end within 1e-2
-    of no eigenvector, or at one that was found before, add nothing.
-    """
-    rng, n, matrix = np.random.default_rng(seed), len(A), torch.as_tensor(A)
-    t = torch.linspace(0, t_end, points, dtype=torch.float64)[:, None]
-    found: list[Array] = []
-    for run in range(runs):
-        x0 = rng.standard_normal(n) if start is None or run else np.asarray(start, dtype=float)
-        net = MLP((1, width, n), "sigmoid", generator=torch.Generator().manual_seed(seed + run))
-        first = torch.as_tensor(x0)[None]
-
-        def loss(net: MLP, _: Any, first: Tensor = first) -> Tensor:
-            value, slope, _unused = net.jet(t)
-            x = (1 - t) * first + t * value
-            # The trial function's derivative is (24).
-            return (value - first + t * slope[0] - torch_flow(matrix, x)).square().sum(1).mean()
-
-        fit(net, loss, optimiser=torch.optim.Adam(net.parameters(), lr=lr), steps=epochs, every=100)
-        with torch.no_grad():
-            x = (1 - t_end) * x0 + t_end * net(t[-1:])[0].numpy()
-        _keep(A, x, found)
-    vectors = np.array(found).T[:, :k] if found else np.zeros((n, 0))
-    values = np.einsum("ij,ij->j", vectors, A @ vectors)
-    unknowns = width * (n + 2) + n
-    return Eigenpairs(values, vectors, Record(unknowns, notes={"found": len(found), "runs": runs}))
-
-
-def _keep(A: Array, x: Array, found: list[Array]) -> None:
-    length = np.linalg.norm(x)
-    if length < 1e-2:  # the zero vector solves (17) as well
-        return
-    x = x / length
-    residual = np.linalg.norm(A @ x - (x @ A @ x) * x)
-    if residual < 1e-2 * np.linalg.norm(A, 2) and all(abs(x @ y) < 0.9 for y in found):
-        found.append(x)

@@ -9,7 +9,6 @@ integrates it against test functions of scikit-fem.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -116,16 +115,15 @@ class NetworkResidual:
         grid = J.reshape(len(J), psi.shape[1], phi.shape[1], J.shape[2])
         return r, torch.einsum("jt,ktqm,kqi->jim", psi, grid, phi).reshape(len(r), -1)
 
-    def loss(self, net: MLP, _: Any = None) -> Tensor:
+    def loss(self, net: MLP, _: object = None) -> Tensor:
         """Return the sum of squares, the loss that `training.fit` takes."""
         return self(net).square().sum()
 
 
-def strong_heat(problem: Heat, trial: Trial, basis: CellBasis, times: int, mixed: bool = False) -> LinearResidual:
+def strong_heat(problem: Heat, trial: Trial, basis: CellBasis, times: int) -> LinearResidual:
     """Return ``u_t - a laplace(u) - f`` at the quadrature points of ``basis`` and ``times`` Gauss points in time.
 
-    Each row is multiplied by the root of its weight, so ``|r|^2`` approximates the integral of the square. ``mixed``
-    adds the term ``N_xt`` to ``N_xx``: the equation that the report's program solves (`solver_pinn`); segments only.
+    Each row is multiplied by the root of its weight, so ``|r|^2`` approximates the integral of the square.
     """
     x, weight = _points(basis)
     t, weight_t = gauss_times(problem.t_end, panels=1, order=times)
@@ -135,12 +133,12 @@ def strong_heat(problem: Heat, trial: Trial, basis: CellBasis, times: int, mixed
     d, slope = trial.distance(X), trial.distance.grad(X)
     bend = require_laplacian(trial.distance, "distance")(X)
     curve = require_laplacian(trial.lift, "initial")(X)
-    pairs = tuple((i, i) for i in range(dim)) + (((0, 1),) if mixed else ())
+    pairs = tuple((i, i) for i in range(dim))
     alpha = d - a * T * bend
     beta = np.concatenate([-2 * a * T * slope, (T * d)[None]])
     gamma = np.tile(-a * T * d, (len(pairs), 1))
     f = np.concatenate([problem.source(x, moment) for moment in t])
-    rhs = f + trial.decay * trial.lift(X) + a * (1 - trial.decay * T) * curve
+    rhs = f + a * curve
     z = np.concatenate([X, T[None]])
     return LinearResidual(z, (root * alpha)[None], (root * beta)[None], (root * gamma)[None], pairs, root * rhs)
 
@@ -166,7 +164,7 @@ def weak_heat(
     for i in range(dim):
         beta[1 + i, i] = T * d
     f = np.concatenate([problem.source(x, moment) for moment in t])
-    fixed = np.concatenate([(-trial.decay * trial.lift(X) - f)[None], (1 - trial.decay * T) * trial.lift.grad(X)])
+    fixed = np.concatenate([-f[None], trial.lift.grad(X)])
     free = basis.complement_dofs(basis.get_dofs())
     phi = _test_functions(basis, weight, free)
     phi[1:] *= problem.a

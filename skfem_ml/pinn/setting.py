@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from skfem import Basis, CellBasis
 
 from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import is_box, quadratic_basis
 from skfem_ml.pinn.residuals import LinearResidual, one_cell, strong_heat, time_line, weak_diffusion, weak_heat
-from skfem_ml.pinn.trial import Trial, require_gradient
+from skfem_ml.pinn.trial import Trial
 from skfem_ml.problems import Diffusion, Heat
 
 
@@ -21,7 +19,6 @@ def residual_of(
     points: int | CellBasis = 20,
     times: int = 20,
     norm: str = "dual",
-    mixed: bool = False,
 ) -> LinearResidual:
     """Return the residual of a problem in a form.
 
@@ -35,7 +32,6 @@ def residual_of(
     """
     checks.choice(form, ("strong", "weak"), "form")
     checks.choice(norm, ("dual", "l2"), "norm")
-    require_gradient(trial.lift, "initial")
     if not isinstance(points, (int, Basis)) or times < 1 or (isinstance(points, int) and points < 1):
         raise ValueError(f"points, times: expected positive numbers, or a basis for points, got {points}, {times}")
     if isinstance(problem, Diffusion):
@@ -46,14 +42,14 @@ def residual_of(
     if not isinstance(points, int):
         problem.require_mesh(points.mesh)
     if form == "strong":
-        return strong_heat(problem, trial, _gauss(problem, points), times, mixed)
+        return strong_heat(problem, trial, _gauss(problem, points), times)
     basis = quadratic_basis(problem.mesh) if isinstance(points, int) else points
     time_mesh = time_line(problem.t_end, times)
     # The trial function is smooth and far from a polynomial: a few points more than the mass matrix needs.
     return weak_heat(problem, trial, basis, Basis(time_mesh, quadratic_basis(time_mesh).elem, intorder=8), norm)
 
 
-def _gauss(problem: Heat, points: Any) -> CellBasis:
+def _gauss(problem: Heat, points: int | CellBasis) -> CellBasis:
     if not isinstance(points, int):
         return points
     if not is_box(problem.mesh):

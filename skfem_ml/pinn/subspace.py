@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, svd
+from skfem import CellBasis
 
 from skfem_ml.meshes.cells import bounding_box
-from skfem_ml.pinn.distances import box_distance, fe_distance, is_box
+from skfem_ml.pinn.distances import Smooth, box_distance, fe_distance, is_box
 from skfem_ml.pinn.elm import RandomFeatures
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.solutions import Eigenpairs, Record
@@ -24,7 +24,7 @@ def eig_subspace(
     radius: float = 4.0,
     seed: int = 0,
     cutoff: float = 1e-11,
-    distance: Any = None,
+    distance: Smooth | None = None,
 ) -> Callable[[Eigenproblem], Eigenpairs]:
     """Return ``solve(problem) -> Eigenpairs``: the k smallest Ritz values of ``-laplace`` in ``span{d s_j}``.
 
@@ -50,20 +50,30 @@ def eig_subspace(
         d = distance
         if d is None:
             d = box_distance(low, high) if is_box(basis.mesh) else fe_distance(basis.mesh)
-        x = np.asarray(basis.global_coordinates()).reshape(len(low), -1)
-        root = np.sqrt(basis.dx.ravel())[:, None]
-        value, first, _ = drawn.jet(x)
-        size, slope = d(x)[:, None], d.grad(x)
-        # Whitened by singular values: a Gram matrix would square the condition number.
-        _, sigma, Vt = svd(root * size * value, full_matrices=False, lapack_driver="gesdd")
-        kept = sigma > cutoff * sigma[0]
-        if k > kept.sum():
-            raise ValueError(f"k: expected at most {kept.sum()} pairs in a space of {features} features, got {k}")
-        white = Vt[kept].T / sigma[kept]
-        gradients = [root * ((slope[i][:, None] * value + size * first[i]) @ white) for i in range(len(low))]
-        values, y = eigh(sum(g.T @ g for g in gradients), subset_by_index=[0, k - 1])
+        values, y, directions = ritz(basis, drawn, d, k, cutoff)
         nodes = basis.doflocs[:, problem.free]
-        vectors = d(nodes)[:, None] * (drawn.jet(nodes, first=False)[0] @ (white @ y))
-        return Eigenpairs(values, vectors, Record(features, notes={"directions": int(kept.sum())}))
+        vectors = d(nodes)[:, None] * (drawn.jet(nodes, first=False)[0] @ y)
+        return Eigenpairs(values, vectors, Record(features, notes={"directions": directions}))
 
     return solve
+
+
+def ritz(basis: CellBasis, drawn: RandomFeatures, d: Smooth, k: int, cutoff: float) -> tuple[Array, Array, int]:
+    """Return the k least Ritz values of ``-laplace`` in ``span{d s_j}``, coefficients ``(m, k)``, number of directions.
+
+    Raises ValueError where fewer than k directions have a singular value in L2 above ``cutoff`` of the largest.
+    """
+    x = np.asarray(basis.global_coordinates())
+    x = x.reshape(len(x), -1)
+    root = np.sqrt(basis.dx.ravel())[:, None]
+    value, first, _ = drawn.jet(x)
+    size, slope = d(x)[:, None], d.grad(x)
+    # Whitened by singular values: a Gram matrix would square the condition number.
+    _, sigma, Vt = svd(root * size * value, full_matrices=False, lapack_driver="gesdd")
+    kept = sigma > cutoff * sigma[0]
+    if k > kept.sum():
+        raise ValueError(f"k: expected at most {kept.sum()} pairs in a space of {len(drawn.w)} features, got {k}")
+    white = Vt[kept].T / sigma[kept]
+    gradients = [root * ((slope[i][:, None] * value + size * first[i]) @ white) for i in range(len(x))]
+    values, y = eigh(sum(g.T @ g for g in gradients), subset_by_index=[0, k - 1])
+    return values, white @ y, int(kept.sum())

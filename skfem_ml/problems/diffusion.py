@@ -22,7 +22,7 @@ def diffusion(u, v, w):
 
     The trailing axis makes scikit-fem read the array as values per cell, not as nodal degrees of freedom.
     """
-    if w.a.ndim == 4:
+    if np.ndim(w.a) == 4:
         return dot(mul(w.a, grad(u)), grad(v))
     return w.a * dot(grad(u), grad(v))
 
@@ -67,6 +67,12 @@ class Diffusion:
 
     Raises ValueError for an invalid coefficient, an unknown boundary, and for no Dirichlet part at all, where the
     solution is not unique.
+
+    >>> from skfem import Basis, ElementQuad1, MeshQuad
+    >>> mesh = MeshQuad().refined(2).with_defaults()
+    >>> problem = Diffusion(mesh, np.linspace(1, 5, 16), dirichlet="left")
+    >>> problem, len(problem.dirichlet_dofs(Basis(mesh, ElementQuad1())))
+    (Diffusion(16 quads, a from 1 to 5, u given on left), 5)
     """
 
     mesh: Mesh
@@ -78,9 +84,7 @@ class Diffusion:
     name: str = "diffusion"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "a", validate(self.a, self.mesh.t.shape[1]))
-        if self.a.ndim == 3 and self.a.shape[0] != self.mesh.dim():
-            raise ValueError(f"a: expected {self.mesh.dim()} x {self.mesh.dim()} tensors, got shape {self.a.shape}")
+        object.__setattr__(self, "a", validate(self.a, self.mesh.t.shape[1], dim=self.mesh.dim()))
         if self.dirichlet is not None:
             names = (self.dirichlet,) if isinstance(self.dirichlet, str) else tuple(self.dirichlet)
             object.__setattr__(self, "dirichlet", names)
@@ -88,6 +92,12 @@ class Diffusion:
         for value, label in ((self.f, "f"), (self.g, "g")):
             if not callable(value) and not np.isfinite(value):
                 raise ValueError(f"{label}: expected a finite number or a callable of x, got {value}")
+
+    def __repr__(self) -> str:
+        kind = type(self.mesh).__name__.removeprefix("Mesh").rstrip("12").lower()
+        a = f"a from {self.a.min():.4g} to {self.a.max():.4g}" if self.a.ndim == 1 else "tensors a"
+        part = "the whole boundary" if self.dirichlet is None else ", ".join(self.dirichlet)
+        return f"Diffusion({self.mesh.t.shape[1]} {kind}s, {a}, u given on {part})"
 
     def require_boundaries(self, mesh: Mesh) -> None:
         """Raise ValueError unless ``mesh`` has every boundary that the problem names."""

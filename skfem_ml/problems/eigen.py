@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
+from scipy.sparse import issparse, spmatrix
 from skfem import BilinearForm, CellBasis
 from skfem.helpers import dot, grad
 
@@ -15,6 +15,7 @@ from skfem_ml.problems.diffusion import mass
 from skfem_ml.solutions import Eigenpairs
 
 Array = NDArray[np.float64]
+Matrix: TypeAlias = "spmatrix | Array"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +26,15 @@ class Eigenproblem:
     elements ``basis`` is the basis and ``free`` the degrees of freedom of the rows of A.
 
     Raises ValueError for matrices that are not square, finite and symmetric, or of different sizes.
+
+    >>> from skfem_ml.reference import eig_reference
+    >>> problem = Eigenproblem(np.diag([3.0, 1.0, 2.0]))
+    >>> problem, eig_reference(2)(problem).values.round(12).tolist()
+    (Eigenproblem(3 rows, M = 1), [1.0, 2.0])
     """
 
-    A: Any
-    M: Any = None
+    A: Matrix
+    M: Matrix | None = None
     exact: Eigenpairs | None = None
     basis: CellBasis | None = None
     free: NDArray[np.int64] | None = None
@@ -40,6 +46,10 @@ class Eigenproblem:
                 _require_symmetric(matrix, label)
         if self.M is not None and self.M.shape != self.A.shape:
             raise ValueError(f"M: expected the shape of A, {self.A.shape}, got {self.M.shape}")
+
+    def __repr__(self) -> str:
+        where = "" if self.basis is None else f", {type(self.basis.elem).__name__} on {self.basis.nelems} cells"
+        return f"Eigenproblem({self.size} rows, {'M = 1' if self.M is None else 'with M'}{where})"
 
     @property
     def size(self) -> int:
@@ -58,10 +68,10 @@ class Eigenproblem:
             raise ValueError(f"{method}: expected a standard problem A x = lambda x, got one with M; use eig_reference")
         if self.size > 2000:
             raise ValueError(f"{method}: expected at most 2000 rows, works densely, got {self.size}; use eig_reference")
-        return np.asarray(self.A.toarray() if issparse(self.A) else self.A, dtype=float)
+        return np.asarray(self.A if isinstance(self.A, np.ndarray) else self.A.toarray(), dtype=float)
 
 
-def _require_symmetric(matrix: Any, label: str) -> None:
+def _require_symmetric(matrix: Matrix, label: str) -> None:
     shape = np.shape(matrix) if not issparse(matrix) else matrix.shape
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise ValueError(f"{label}: expected a square matrix, got shape {shape}")

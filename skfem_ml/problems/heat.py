@@ -26,6 +26,10 @@ class Heat:
 
     Raises ValueError for a, t_end or f out of range, values that are not finite, and boundary data that contradict the
     initial data at a boundary vertex.
+
+    >>> problem = heat_box()
+    >>> problem, float(problem.exact(np.array([[0.5]]), 0.0)[0])
+    (Heat(100 cells in 1D, a = 1, to t = 1), 1.0)
     """
 
     mesh: Mesh
@@ -46,6 +50,9 @@ class Heat:
         if not callable(self.initial):
             raise ValueError(f"initial: expected a callable u0(x), got {self.initial!r}")
         self._require_compatible()
+
+    def __repr__(self) -> str:
+        return f"Heat({self.mesh.t.shape[1]} cells in {self.mesh.dim()}D, a = {self.a:.4g}, to t = {self.t_end:.4g})"
 
     def _require_compatible(self) -> None:
         x = self.mesh.p[:, self.mesh.boundary_nodes()]

@@ -22,6 +22,10 @@ class OdeSystem:
     "train", and for "val" where it differs; "test" and "accept" are drawn like "val". ``sizes`` are the published
     numbers of starts. ``exact(t, y0)`` is the solution ``(..., n)`` where there is one. Raises ValueError for dt or
     steps out of range.
+
+    >>> system = harmonic()
+    >>> system, system.rhs(0.0, np.array([1.0, 2.0])).tolist()
+    (OdeSystem('harmonic', x, y, dt = 0.001, 5120 steps), [2.0, -1.0])
     """
 
     name: str
@@ -36,6 +40,9 @@ class OdeSystem:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.dt) and self.dt > 0 and self.steps >= 1):
             raise ValueError(f"dt, steps: expected positive, got {self.dt} and {self.steps}")
+
+    def __repr__(self) -> str:
+        return f"OdeSystem({self.name!r}, {', '.join(self.variables)}, dt = {self.dt:.4g}, {self.steps} steps)"
 
     @property
     def n(self) -> int:
@@ -64,6 +71,9 @@ class InitialValueProblem:
 
     A solver of it returns a `stepping.OdeResult` with ``y`` ``(batch, n, k)`` at these times. Raises ValueError for
     other shapes, times that do not increase and values that are not finite.
+
+    >>> InitialValueProblem(harmonic(), np.ones((3, 2)), np.linspace(0, 1, 5))
+    InitialValueProblem('harmonic', 3 starts, 5 times to t = 1)
     """
 
     system: OdeSystem
@@ -75,6 +85,10 @@ class InitialValueProblem:
             raise ValueError(f"y0: expected finite (batch, {self.system.n}), got shape {self.y0.shape}")
         if self.t.ndim != 1 or len(self.t) < 2 or not (np.diff(self.t) > 0).all():
             raise ValueError(f"t: expected at least two increasing times (k,), got shape {self.t.shape}")
+
+    def __repr__(self) -> str:
+        times = f"{len(self.t)} times to t = {self.t[-1]:.4g}"
+        return f"InitialValueProblem({self.system.name!r}, {len(self.y0)} starts, {times})"
 
 
 def harmonic() -> OdeSystem:

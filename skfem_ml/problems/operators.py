@@ -19,6 +19,11 @@ class OperatorSamples:
 
     Raises ValueError for other shapes, values that are not finite, an output that is zero everywhere (it has no
     relative residual), and parts without a sample.
+
+    >>> q = np.random.default_rng(0).uniform(1, 2, (10, 4))
+    >>> samples = OperatorSamples(np.linspace(0, 1, 4)[None], q, 2 * q, validation=2, test=3)
+    >>> samples, samples.part("train")[0].shape
+    (OperatorSamples('operator', 5 + 2 + 3 samples on 4 points), (5, 4))
     """
 
     points: Array
@@ -51,6 +56,11 @@ class OperatorSamples:
                 f"validation, test: expected at least 1 sample in each part, got {self.validation}, {self.test} and "
                 f"{n - self.validation - self.test} for training"
             )
+
+    def __repr__(self) -> str:
+        train = len(self.inputs) - self.validation - self.test
+        parts = f"{train} + {self.validation} + {self.test} samples on {self.points.shape[1]} points"
+        return f"OperatorSamples({self.name!r}, {parts})"
 
     def part(self, name: str) -> tuple[Array, Array]:
         """Return inputs and outputs of "train", "validation" or "test"; KeyError for another name."""

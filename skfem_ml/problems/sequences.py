@@ -35,6 +35,10 @@ class Sequence:
     ``modes`` ``(n, m)`` turn states into what is measured, ``states @ modes``; without modes the states themselves are.
     ``target`` ``(k, m)``: the exact values of that, where the states are only a projection.
     Raises ValueError for shapes that do not fit, values that are not finite, train out of range, dt not positive.
+
+    >>> sequence = Sequence("turn", np.eye(5), 4, 0.5)
+    >>> sequence, sequence.learnt.shape, sequence.held_out
+    (Sequence('turn', 4 of 5 frames to learn, 5 numbers each, dt = 0.5), (4, 5), 1)
     """
 
     name: str
@@ -53,6 +57,10 @@ class Sequence:
             )
         if self.modes is not None and self.modes.shape[0] != self.states.shape[1]:
             raise ValueError(f"modes: expected ({self.states.shape[1]}, m), got {self.modes.shape}")
+
+    def __repr__(self) -> str:
+        frames = f"{self.train} of {len(self.states)} frames to learn, {self.states.shape[1]} numbers each"
+        return f"Sequence({self.name!r}, {frames}, dt = {self.dt:.4g})"
 
     @property
     def learnt(self) -> Array:

@@ -1,10 +1,12 @@
 """Trusted classical answers to compare with: finite elements and differences, eigenpairs, transfer, ODEs, nulls."""
 
+from skfem_ml.reference.cylinder import CylinderFlow, cylinder_mesh
 from skfem_ml.reference.eigen import eig_reference
-from skfem_ml.reference.fd import solver_fd
+from skfem_ml.reference.fd import ForwardEuler, solver_fd
 from skfem_ml.reference.fem import coarse_coefficient, solver_fem
+from skfem_ml.reference.fem_heat import solver_fem_heat
 from skfem_ml.reference.flow import eig_flow
-from skfem_ml.reference.kuramoto import KuramotoSivashinsky
+from skfem_ml.reference.kuramoto import ETDRK4, KuramotoSivashinsky
 from skfem_ml.reference.nlse import nlse_samples, nlse_solve, nlse_spectral
 from skfem_ml.reference.ode import dop853, trajectories
 from skfem_ml.reference.operators import coefficient_samples, load_samples
@@ -19,11 +21,15 @@ from skfem_ml.reference.sequences import (
 )
 
 __all__ = [
+    "ETDRK4",
+    "CylinderFlow",
+    "ForwardEuler",
     "KuramotoSivashinsky",
     "coarse_coefficient",
     "coefficient_samples",
     "custom_kernel",
     "custom_samples",
+    "cylinder_mesh",
     "dop853",
     "eig_flow",
     "eig_reference",
@@ -40,6 +46,7 @@ __all__ = [
     "solver_analogue",
     "solver_fd",
     "solver_fem",
+    "solver_fem_heat",
     "solver_linear",
     "solver_mean",
     "solver_persistence",

@@ -52,11 +52,7 @@ def cylinder_mesh(
             f"around, box, spacing: expected around >= 12, x0 < -2, x1 > 2, h > 2, 0 < spacing <= h, got {around}, "
             f"{box}, {spacing}"
         )
-    rings, radius, gap, turn = [], 0.5, np.pi / around, 0.0
-    while radius < 1.2:
-        angle = 2 * np.pi * (np.arange(around) + turn) / around
-        rings.append(radius * np.array([np.cos(angle), np.sin(angle)]))
-        radius, gap, turn = radius + gap * 0.9, gap * 1.25, 0.5 - turn
+    rings = _rings(around)
     fine = spacing / 4
     wake = _lattice(-1.5, x1, 1.75, fine, fine)
     near = _lattice(x0, x1, 3.0, spacing / 2, spacing / 2)
@@ -81,6 +77,15 @@ def cylinder_mesh(
     )
 
 
+def _rings(around: int) -> list[Array]:
+    rings, radius, gap, turn = [], 0.5, np.pi / around, 0.0
+    while radius < 1.2:
+        angle = 2 * np.pi * (np.arange(around) + turn) / around
+        rings.append(radius * np.array([np.cos(angle), np.sin(angle)]))
+        radius, gap, turn = radius + gap * 0.9, gap * 1.25, 0.5 - turn
+    return rings
+
+
 def _lattice(x0: float, x1: float, h: float, dx: float, dy: float) -> Array:
     x = np.linspace(x0, x1, round((x1 - x0) / dx) + 1)
     y = np.linspace(-h, h, round(2 * h / dy) + 1)
@@ -93,6 +98,11 @@ class CylinderFlow:
     ``(3 u' - 4 u + u_old) / (2 dt) - nu lap u' + grad p' = -2 (u . grad) u + (u_old . grad) u_old``: one factorisation
     for all steps; dt is bound by the convective speed over the smallest cells. A state holds two velocities and the
     last pressure, ``(4 n + m,)``, n and m the unknowns of P2 and P1. Raises ValueError for numbers not positive.
+
+    >>> flow = CylinderFlow(cylinder_mesh(12, (-3.0, 3.0, 3.0)))
+    >>> state = flow.step(flow.start())
+    >>> flow.dt, state.shape == (4 * flow.basis.N + flow.pressure.N,)
+    (0.02, True)
     """
 
     def __init__(self, mesh: MeshTri, reynolds: float = 100.0, dt: float = 0.02):
@@ -116,6 +126,10 @@ class CylinderFlow:
         self._lift = (system @ self._boundary)[self._free]
         self._solve = splu(csc_matrix(system[self._free][:, self._free])).solve
         self._values, self._dx, self._dy, self._weights = _samplers(self.basis)
+
+    def __repr__(self) -> str:
+        triangles = f"{self.mesh.t.shape[1]} triangles"
+        return f"CylinderFlow(Reynolds number {1 / self.nu:.4g}, {triangles}, dt = {self.dt:.4g})"
 
     def start(self, tilt: float = 0.5) -> Array:
         """Return the unit stream with a vortex of strength ``tilt`` behind the cylinder, which starts the shedding."""

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse import csc_matrix, csr_matrix, issparse
+from scipy.sparse import csc_matrix, csr_matrix
 from scipy.sparse.linalg import eigsh, lobpcg
 
 from skfem_ml import checks
 from skfem_ml.problems import Eigenproblem
+from skfem_ml.problems.eigen import Array, Matrix
 from skfem_ml.solutions import Eigenpairs
 from skfem_ml.solvers import preconditioner_pyamg
 
@@ -33,13 +34,16 @@ def eig_reference(
     def solve(problem: Eigenproblem) -> Eigenpairs:
         problem.require_pairs(k)
         if method == "eigh":
-            dense = [m.toarray() if issparse(m) else m for m in (problem.A, problem.M)]
-            return Eigenpairs(*eigh(dense[0], dense[1], subset_by_index=[0, k - 1]))
+            return Eigenpairs(*eigh(_dense(problem.A), _dense(problem.M), subset_by_index=[0, k - 1]))
         if (3 * k if method == "lobpcg" else k) >= problem.size:
             raise ValueError(f"k: {method} finds few pairs of a large matrix, got {k} of {problem.size}; use 'eigh'")
         return _lanczos(problem, k, seed) if method == "eigsh" else _lobpcg(problem, k, seed, tol)
 
     return solve
+
+
+def _dense(matrix: Matrix | None) -> Array | None:
+    return matrix if matrix is None or isinstance(matrix, np.ndarray) else matrix.toarray()
 
 
 def _lanczos(problem: Eigenproblem, k: int, seed: int) -> Eigenpairs:

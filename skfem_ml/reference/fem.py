@@ -68,11 +68,8 @@ def solver_fem(
         chosen = problem.mesh.elem() if element is None else element
         basis = Basis(problem.mesh if mesh is None else mesh, chosen)
         A, b = _system(problem, basis, mesh, chosen, mean)
-        y = solve(
-            *condense(A, b, x=problem.dirichlet_values(basis), D=problem.dirichlet_dofs(basis)),
-            solver=solver_direct() if solver is None else solver,
-        )
-        return FEFunction(basis, y)
+        system = condense(A, b, x=problem.dirichlet_values(basis), D=problem.dirichlet_dofs(basis))
+        return FEFunction(basis, solve(*system, solver=solver or solver_direct()))
 
     return solve_problem
 
@@ -100,7 +97,7 @@ def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
     for an invalid coefficient.
     """
     checks.choice(mean, MEANS[1:], "mean")
-    a = validate(a, fine.t.shape[1])
+    a = validate(a, fine.t.shape[1], dim=fine.dim())
     parent = parents(fine, coarse)
     count = coarse.t.shape[1]
     if a.ndim == 3 and mean == "geometric":

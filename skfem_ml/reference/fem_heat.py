@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from skfem import Basis, BilinearForm, Element, Mesh
 from skfem.helpers import dot, grad
 
@@ -14,6 +15,8 @@ from skfem_ml.solutions import Evolution, FEFunction, Record
 from skfem_ml.stepping.evolution import evolve
 from skfem_ml.stepping.linear import Gauss4, ThetaMethod
 
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 # Slices are interpolated in time by a polynomial of a degree that keeps the order of the scheme.
 DEGREE = {"cn": 3, "gauss4": 7}
 
@@ -49,14 +52,7 @@ def solver_fem_heat(
         start = evaluate(problem.initial, basis.doflocs)
         fixed = np.zeros(basis.N)
         fixed[edge] = evaluate(problem.g, basis.doflocs[:, edge])
-        lifted = (K @ fixed)[free]
-
-        def load(t: float) -> np.ndarray:
-            return problem.load(basis, t)[free] - lifted
-
-        forced = problem.f != 0 if not callable(problem.f) else True
-        constant = None if callable(problem.f) else load(0.0)
-        wanted = None if not forced and not fixed.any() else (load if constant is None else lambda t: constant)
+        wanted = _load(problem, basis, free, (K @ fixed)[free])
         method = Gauss4 if scheme == "gauss4" else ThetaMethod
         stepper = method(M[free][:, free], K[free][:, free], problem.t_end / steps, load=wanted)
         result = evolve(stepper, start[free], problem.t_end)
@@ -66,3 +62,13 @@ def solver_fem_heat(
         return Evolution(lambda y: FEFunction(basis, y), result.t, y, DEGREE[scheme], record)
 
     return solve
+
+
+def _load(problem: Heat, basis: Basis, free: Index, lifted: Array) -> Callable[[float], Array] | None:
+    """The load at the free nodes less what the boundary values give; None where there is neither."""
+    if callable(problem.f):
+        return lambda t: problem.load(basis, t)[free] - lifted
+    if problem.f == 0 and not lifted.any():
+        return None
+    constant = problem.load(basis, 0.0)[free] - lifted
+    return lambda t: constant

@@ -35,38 +35,43 @@ def eig_flow(
 
     ``method`` is "euler", the rule (21) with step ``dt``, or "ivp", scipy's `solve_ivp` (DOP853, tolerances 1e-12). The
     limit from a start orthogonal to the pairs found before is the next pair (theorem B). Rounding leaves that
-    orthogonal complement and the flow amplifies it, so ``deflation="projected"`` takes the right-hand side
-    off the found vectors at every step; "start only" orthogonalises nothing but the start and the result, the recipe
-    as the report states it (30), which loses the later pairs. The first start is ``start`` (default: drawn from
-    ``seed``), the others are drawn. The flow keeps the length, which sets its speed: ``normalise`` scales every start
-    to length 1. The error is about ``exp(-2 |x|^2 t_end gap)`` in the eigenvalue: the end time, not the step, sets it.
-    ``k`` is None for all pairs.
+    orthogonal complement and the flow amplifies it, so ``deflation="projected"`` takes the right-hand side off the
+    found vectors at every step; "start only" orthogonalises nothing but the start and the result, the recipe as the
+    report states it (30), which loses the later pairs. The first start is ``start`` (default: drawn from ``seed``), the
+    others are drawn. The flow keeps the length, which sets its speed: ``normalise`` scales every start to length 1. The
+    error is about ``exp(-2 |x|^2 t_end gap)`` in the eigenvalue: the end time, not the step, sets it. ``k`` is None for
+    all pairs.
 
     Raises ValueError for more pairs than rows, a problem with M, a step or end time that is not positive, and a step
     for which Euler's rule diverges.
     """
+    _checked(method, deflation, t_end, dt)
+
+    def solve(problem: Eigenproblem) -> Eigenpairs:
+        A = problem.require_matrix("eig_flow")
+        count = problem.require_pairs(len(A) if k is None else k)
+        rng, found = np.random.default_rng(seed), np.zeros((len(A), 0))
+        for i in range(count):
+            x = rng.standard_normal(len(A)) if start is None or i else np.asarray(start, dtype=float)
+            x = _project(x, found)
+            x = x / np.linalg.norm(x) if normalise else x
+            off = found if deflation == "projected" else found[:, :0]
+            x = _project(_end(A, x, off, method, t_end, dt), found)
+            found = np.column_stack([found, x / np.linalg.norm(x)])
+        return Eigenpairs(np.einsum("ij,ij->j", found, A @ found), found, Record(found.size, notes={"method": method}))
+
+    return solve
+
+
+def _checked(method: str, deflation: str, t_end: float, dt: float) -> None:
     checks.choice(method, ("euler", "ivp"), "method")
     checks.choice(deflation, ("projected", "start only"), "deflation")
     if not (0 < dt <= t_end < np.inf):
         raise ValueError(f"dt, t_end: expected 0 < dt <= t_end, got {dt} and {t_end}")
 
-    def solve(problem: Eigenproblem) -> Eigenpairs:
-        A = problem.require_matrix("eig_flow")
-        count = problem.require_pairs(len(A) if k is None else k)
-        rng = np.random.default_rng(seed)
-        found = np.zeros((len(A), 0))
-        for i in range(count):
-            x = rng.standard_normal(len(A)) if start is None or i else np.asarray(start, dtype=float)
-            x = _project(x, found)
-            x = x / np.linalg.norm(x) if normalise else x
-            basis = found if deflation == "projected" else found[:, :0]
-            x = _euler(A, x, basis, t_end, dt) if method == "euler" else _ivp(A, x, basis, t_end)
-            x = _project(x, found)
-            found = np.column_stack([found, x / np.linalg.norm(x)])
-        values = np.einsum("ij,ij->j", found, A @ found)
-        return Eigenpairs(values, found, Record(found.size, notes={"method": method}))
 
-    return solve
+def _end(A: Array, x: Array, found: Array, method: str, t_end: float, dt: float) -> Array:
+    return _euler(A, x, found, t_end, dt) if method == "euler" else _ivp(A, x, found, t_end)
 
 
 def _project(x: Array, found: Array) -> Array:

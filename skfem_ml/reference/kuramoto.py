@@ -19,6 +19,10 @@ class ETDRK4:
     phi-functions are means over a circle round ``dt L``, which cancellation at small arguments cannot spoil.
     Source: Cox and Matthews, J. Comput. Phys. 176 (2002), (26) to (29); the contour of Kassam and Trefethen, SIAM J.
     Sci. Comput. 26 (2005), section 3. Raises ValueError for dt not positive.
+
+    >>> scheme = ETDRK4([-1.0], lambda v: 0 * v, 0.5)
+    >>> bool(np.isclose(scheme.step(np.ones(1))[0], np.exp(-0.5)))
+    True
     """
 
     def __init__(self, linear: ArrayLike, nonlinear: Callable[[Spectrum], Spectrum], dt: float):
@@ -50,6 +54,10 @@ class KuramotoSivashinsky:
 
     Fourier collocation in space, `ETDRK4` with ``substeps`` steps in each ``dt``. States are ``(points,)`` or
     ``(..., points)``. Raises ValueError for numbers out of range: points even and at least 8, length and dt positive.
+
+    >>> equation = KuramotoSivashinsky(64, 22.0)
+    >>> equation, bool(equation.step(np.zeros(64)).any())
+    (KuramotoSivashinsky(64 points on (0, 22), dt = 0.25), False)
     """
 
     def __init__(self, points: int = 512, length: float = 32 * np.pi, dt: float = 0.25, substeps: int = 4):
@@ -63,6 +71,9 @@ class KuramotoSivashinsky:
         self._advection = -0.5j * np.append(k[:-1], 0.0)
         self._linear = k**2 - k**4
         self._scheme = ETDRK4(self._linear, self._square, dt / substeps)
+
+    def __repr__(self) -> str:
+        return f"KuramotoSivashinsky({self.points} points on (0, {self.length:.4g}), dt = {self.dt:.4g})"
 
     @property
     def x(self) -> Array:

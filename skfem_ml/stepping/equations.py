@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +11,14 @@ from skfem.helpers import dd, dot, grad
 
 from skfem_ml.coefficients.validation import validate
 from skfem_ml.problems import diffusion, mass
-from skfem_ml.stepping.semidiscrete import Load, Pointwise, SemiDiscrete, Term, periodic_line, reaction, semidiscrete
+from skfem_ml.stepping.linear import Load, Matrix
+from skfem_ml.stepping.semidiscrete import Dofs, Pointwise, SemiDiscrete, Term, periodic_line, reaction, semidiscrete
 
 Array = NDArray[np.float64]
 
 
 def heat(
-    basis: CellBasis, a: ArrayLike = 1.0, *, D: Any = None, x: ArrayLike | None = None, load: Load | None = None
+    basis: CellBasis, a: ArrayLike = 1.0, *, D: Dofs | None = None, x: ArrayLike | None = None, load: Load | None = None
 ) -> SemiDiscrete:
     """Return ``u' = div(a grad u) + f``: M the mass matrix, K the form ``int a grad u . grad v``.
 
@@ -35,7 +35,7 @@ def reaction_diffusion(
     f: Pointwise,
     df: Pointwise,
     *,
-    D: Any = None,
+    D: Dofs | None = None,
     x: ArrayLike | None = None,
     load: Load | None = None,
 ) -> SemiDiscrete:
@@ -47,7 +47,7 @@ def reaction_diffusion(
 
 
 def allen_cahn(
-    basis: CellBasis, eps: float, *, D: Any = None, x: ArrayLike | None = None, load: Load | None = None
+    basis: CellBasis, eps: float, *, D: Dofs | None = None, x: ArrayLike | None = None, load: Load | None = None
 ) -> SemiDiscrete:
     """Return the Allen-Cahn equation ``u' = eps^2 laplace(u) + u - u^3``; interfaces are about ``3 eps`` wide.
 
@@ -91,13 +91,13 @@ def _fourth(u, v, w):
     return dd(u)[0, 0] * dd(v)[0, 0] - dot(grad(u), grad(v))
 
 
-def _stiffness(basis: CellBasis, a: ArrayLike) -> Any:
+def _stiffness(basis: CellBasis, a: ArrayLike) -> Matrix:
     cells = basis.mesh.t.shape[1]
     a = np.asarray(a, dtype=float)
     return diffusion.assemble(basis, a=validate(np.full(cells, a) if a.ndim == 0 else a, cells)[..., None])
 
 
-def _with_data(semi: SemiDiscrete, D: Any, x: ArrayLike | None) -> SemiDiscrete:
+def _with_data(semi: SemiDiscrete, D: Dofs | None, x: ArrayLike | None) -> SemiDiscrete:
     if D is None:
         if x is not None:
             raise ValueError("x: expected D with it, the degrees of freedom that it fixes, got None")

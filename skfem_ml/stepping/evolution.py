@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml.stepping.stepper import EitherStepper, is_timed
+
 Array = NDArray[np.float64]
-Load = Callable[[float], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,9 @@ class OdeResult:
     A batch of starts ``(batch, n)`` has states ``(batch, n, k)``. ``steps`` counts steps one after the other, ``nfev``
     the states that were stepped (or calls of the right-hand side) in all of them; ``sol(t)`` is the dense output, of
     shape ``(n, ...)`` or ``(batch, n, ...)``, where the method has one.
+
+    >>> OdeResult(np.linspace(0, 1, 3), np.zeros((2, 3)), 0, "reached t_end", 2)
+    OdeResult(2 unknowns, 3 times from 0 to 1, 2 steps: reached t_end)
     """
 
     t: Array
@@ -30,23 +33,29 @@ class OdeResult:
     sol: Callable[[ArrayLike], Array] | None = None
     nfev: int = 0
 
+    def __repr__(self) -> str:
+        batch = f"{self.y.shape[0]} starts, " if self.y.ndim == 3 else ""
+        span = f"{len(self.t)} times from {self.t[0]:g} to {self.t[-1]:g}"
+        return f"{type(self).__name__}({batch}{self.y.shape[-2]} unknowns, {span}, {self.steps} steps: {self.message})"
+
     @property
     def success(self) -> bool:
         """Whether the end was reached."""
         return self.status == 0
 
 
-def evolve(stepper: Any, u0: Array, t_end: float, every: int = 1) -> OdeResult:
+def evolve(stepper: EitherStepper, u0: Array, t_end: float, every: int = 1) -> OdeResult:
     """Step from 0 to ``t_end`` and return every ``every``-th state and the last one.
 
-    ``u0`` is ``(n,)`` or, where the stepper takes rows of states, ``(batch, n)``. Stops at the first state that is not
-    finite (status -1). Raises ValueError unless ``t_end`` is a multiple of ``stepper.dt``.
+    ``u0`` is ``(n,)`` or, where the stepper takes rows of states, ``(batch, n)``. A stepper whose equation depends on
+    time is given the time of each step. Stops at the first state that is not finite (status -1). Raises ValueError
+    unless ``t_end`` is a multiple of ``stepper.dt``.
     """
     count = step_count(stepper.dt, t_end)
     u = np.array(u0, dtype=float)
     times, states = [0.0], [u]
     for k in range(1, count + 1):
-        u = stepper.step(u, (k - 1) * stepper.dt) if getattr(stepper, "timed", False) else stepper.step(u)
+        u = stepper.step(u, (k - 1) * stepper.dt) if is_timed(stepper) else stepper.step(u)  # type: ignore[call-arg]
         if k % every == 0 or k == count:
             times.append(k * stepper.dt)
             states.append(u)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import splu
 
-from skfem_ml.stepping.linear import factorised
+from skfem_ml.stepping.linear import Matrix, factorised
 from skfem_ml.stepping.semidiscrete import SemiDiscrete, check_rows
+from skfem_ml.stepping.stepper import start_time
 
 Array = NDArray[np.float64]
 _G = 1 - 1 / np.sqrt(2)
@@ -22,6 +22,10 @@ class Tableau:
     """Lower triangles of an IMEX pair: implicit ``a`` with equal diagonal, explicit ``b``, at times ``c``.
 
     The first stage is the old state, the last one the new state (globally stiffly accurate pairs).
+
+    >>> euler = Tableau(a=((0.0, 1.0),), b=((1.0,),), c=(0.0, 1.0))
+    >>> euler == TABLEAUX["euler"]
+    True
     """
 
     a: tuple[tuple[float, ...], ...]
@@ -49,19 +53,31 @@ class IMEX:
     """K implicit, F explicit: ``(M + dt a_ii K) y_i = M y_0 + dt sum_{j<i} (b_ij F(y_j) - a_ij K y_j)``.
 
     One factorisation for all stages and steps; a batch of states is solved at once. ``scheme`` is "euler" (order 1),
-    "ars222" (2) or "ars443" (3). A stepper. Raises ValueError for dt not positive and an unknown scheme.
+    "ars222" (2), "ars443" (3) or a `Tableau`. A stepper. Raises ValueError for dt not positive and an unknown scheme.
+
+    >>> import numpy as np
+    >>> from skfem import Basis, ElementQuad1, MeshQuad
+    >>> from skfem_ml.stepping import allen_cahn
+    >>> stepper = IMEX(allen_cahn(Basis(MeshQuad().refined(2), ElementQuad1()), 0.1), 0.1)
+    >>> stepper, stepper.step(np.full(25, 0.5)).round(3)[:2]
+    (IMEX(25 unknowns, dt 0.1, ars443), array([0.538, 0.538]))
     """
 
-    def __init__(self, semi: SemiDiscrete, dt: float, scheme: str = "ars443"):
+    def __init__(self, semi: SemiDiscrete, dt: float, scheme: str | Tableau = "ars443"):
         _check_dt(dt)
-        if scheme not in TABLEAUX:
-            raise ValueError(f"scheme: expected one of {sorted(TABLEAUX)}, got {scheme!r}")
+        if isinstance(scheme, str) and scheme not in TABLEAUX:
+            raise ValueError(f"scheme: expected one of {sorted(TABLEAUX)} or a Tableau, got {scheme!r}")
         self.semi, self.dt, self.size, self.timed = semi, float(dt), semi.size, semi.load is not None
-        self._tableau = TABLEAUX[scheme]
+        self.scheme = scheme if isinstance(scheme, str) else "a tableau"
+        self._tableau = TABLEAUX[scheme] if isinstance(scheme, str) else scheme
         self._solve = factorised(semi.M + dt * self._tableau.a[0][-1] * semi.K)
 
-    def step(self, u: ArrayLike, t: float = 0.0) -> Array:
-        """Return the state or states ``(batch, n)`` one step later."""
+    def __repr__(self) -> str:
+        return f"IMEX({self.size} unknowns, dt {self.dt:g}, {self.scheme}{', load in time' if self.timed else ''})"
+
+    def step(self, u: ArrayLike, t: float | None = None) -> Array:
+        """Return the state or states ``(batch, n)`` one step later; ``t`` is needed with a load in time."""
+        t = start_time(t, self.timed)
         y = check_rows(u, self.size)
         table, semi = self._tableau, self.semi
         start = (semi.M @ y.T).T
@@ -89,6 +105,13 @@ class Newton:
 
     Raises ValueError for dt, theta outside [1/2, 1], tol, and `at` of another size; ``step`` raises RuntimeError where
     ``maxiter`` iterations do not suffice.
+
+    >>> import numpy as np
+    >>> from skfem import Basis, ElementQuad1, MeshQuad
+    >>> from skfem_ml.stepping import allen_cahn
+    >>> stepper = Newton(allen_cahn(Basis(MeshQuad().refined(2), ElementQuad1()), 0.1), 0.1)
+    >>> stepper, stepper.step(np.full(25, 0.5)).round(3)[:2]
+    (Newton(25 unknowns, dt 0.1, theta 0.5), array([0.538, 0.538]))
     """
 
     def __init__(
@@ -109,8 +132,13 @@ class Newton:
         self.iterations = 0  # in all steps so far
         self._frozen = None if at is None else factorised(self._matrix(semi.check(at, "at")))
 
-    def step(self, u: ArrayLike, t: float = 0.0) -> Array:
-        """Return the state or states ``(batch, n)`` one step later."""
+    def __repr__(self) -> str:
+        kind = ", factorised once" if self._frozen is not None else ""
+        return f"Newton({self.size} unknowns, dt {self.dt:g}, theta {self.theta:g}{kind})"
+
+    def step(self, u: ArrayLike, t: float | None = None) -> Array:
+        """Return the state or states ``(batch, n)`` one step later; ``t`` is needed with a load in time."""
+        t = start_time(t, self.timed)
         y = check_rows(u, self.size)
         old = (self.semi.M @ y.T).T - self.dt * (1 - self.theta) * self._slope(y, t)
         new, end = y, t + self.dt
@@ -131,7 +159,7 @@ class Newton:
     def _slope(self, y: Array, t: float) -> Array:
         return (self.semi.K @ y.T).T - self.semi.rhs(y, t)
 
-    def _matrix(self, y: Array) -> Any:
+    def _matrix(self, y: Array) -> Matrix:
         return self.semi.M + self.theta * self.dt * (self.semi.K - self.semi.jacobian(y))
 
     def _correct(self, y: Array, residual: Array) -> Array:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml.stepping.stepper import Rhs, time_dependent
+
 Array = NDArray[np.float64]
-Rhs = Callable[[float, Array], Array]
 KINDS = ("linear", "cubic", "hermite")
 
 
@@ -18,9 +17,16 @@ def interpolate(
     """Return ``(times, ...)``, the values at times ``t`` ``(times,)`` between ``knots`` ``(k, ...)`` at start + i dt.
 
     "linear" is of order 2. "cubic" is the polynomial through the four nearest knots, of order 4 (fewer knots: of lower
-    degree). "hermite" takes values and slopes ``f(t, y)`` at both ends of the interval, of order 4 with a smaller
-    constant. All are local: what is wrong at one knot stays near it. Raises ValueError for an unknown kind, "hermite"
-    without f, and times outside the knots.
+    degree). "hermite" takes values and slopes at both ends of the interval, of order 4 with a smaller constant: those
+    of ``f(y)`` for all knots at once, or of ``f(t, y)`` knot by knot. All are local: what is wrong at one knot stays
+    near it. Raises ValueError for an unknown kind, "hermite" without f, and times outside the knots.
+
+    >>> import numpy as np
+    >>> knots = np.arange(6.0) ** 3
+    >>> interpolate(0.0, 1.0, knots, [0.5, 2.5]).round(9)
+    array([ 0.125, 15.625])
+    >>> interpolate(0.0, 1.0, knots, [0.5, 2.5], "hermite", lambda t, y: 3 * t**2).round(9)
+    array([ 0.125, 15.625])
     """
     if kind not in KINDS or (kind == "hermite" and f is None):
         raise ValueError(f"interpolation: expected one of {KINDS} ('hermite' needs f), got {kind!r}, f = {f}")
@@ -59,7 +65,11 @@ def _lagrange(knots: Array, first: NDArray[np.int_], width: int, s: Array) -> Ar
 def _hermite(start: float, dt: float, knots: Array, left: NDArray[np.int_], s: Array, f: Rhs) -> Array:
     # A knot may serve many times; its slope is computed once.
     used, places = np.unique(np.concatenate([left, left + 1]), return_inverse=True)
-    slopes = dt * f(start, knots[used])
+    slope, timed = time_dependent(f)
+    if timed:
+        slopes = dt * np.stack([np.broadcast_to(slope(start + k * dt, knots[k]), knots[k].shape) for k in used])
+    else:
+        slopes = dt * slope(start, knots[used])
     fa, fb = slopes[places[: len(left)]], slopes[places[len(left) :]]
     a, b = knots[left], knots[left + 1]
     return a + s * (fa + s * (3 * (b - a) - 2 * fa - fb + s * (fa + fb - 2 * (b - a))))

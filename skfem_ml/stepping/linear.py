@@ -1,24 +1,23 @@
-"""Time stepping for ``M u' + K u = b(t)`` and anything else that has ``dt`` and ``step``.
-
-A new stepper is a class with an attribute ``dt`` and a method ``step(u) -> u`` of one step. One whose equation depends
-on time sets ``timed = True`` and takes ``step(u, t)``, t at the start of the step. `evolve` runs either.
-"""
+"""Steppers of linear systems ``M u' + K u = b(t)``, and the classical Runge-Kutta method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_matrix, spmatrix
 from scipy.sparse.linalg import splu
 
+from skfem_ml.stepping.stepper import Rhs, start_time, time_dependent
+
 Array = NDArray[np.float64]
+Matrix: TypeAlias = "spmatrix | NDArray[np.float64]"  # scipy's sparse matrices have no types
 Load = Callable[[float], Array]
 
 
-def factorised(matrix: Any) -> Callable[[Array], Array]:
+def factorised(matrix: Matrix) -> Callable[[Array], Array]:
     """Return ``solve(b)`` with the sparse LU factors of a symmetric (real or complex) matrix, computed once."""
     factors = splu(
         csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
@@ -31,17 +30,27 @@ class ThetaMethod:
 
     theta = 1/2 is Crank-Nicolson (order 2), 1 is backward Euler (order 1). ``load`` is ``b(t)`` or None for zero.
     Raises ValueError for theta outside [1/2, 1], where the method would not be unconditionally stable.
+
+    >>> import numpy as np
+    >>> from scipy.sparse import identity
+    >>> stepper = ThetaMethod(identity(3), identity(3), 0.5, theta=1.0)
+    >>> stepper, stepper.step(np.ones(3)).round(4)
+    (ThetaMethod(3 unknowns, dt 0.5, theta 1), array([0.6667, 0.6667, 0.6667]))
     """
 
-    def __init__(self, M: Any, K: Any, dt: float, theta: float = 0.5, load: Load | None = None):
+    def __init__(self, M: Matrix, K: Matrix, dt: float, theta: float = 0.5, load: Load | None = None):
         if not 0.5 <= theta <= 1:
             raise ValueError(f"theta: expected between 0.5 and 1, got {theta}")
-        self.dt, self.theta, self.load, self.timed = dt, theta, load, load is not None
+        self.dt, self.theta, self.load, self.timed, self.size = dt, theta, load, load is not None, M.shape[0]
         self._solve = factorised(M + theta * dt * K)
         self._right = csc_matrix(M - (1 - theta) * dt * K)
 
-    def step(self, u: Array, t: float = 0.0) -> Array:
-        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``."""
+    def __repr__(self) -> str:
+        return f"ThetaMethod({self.size} unknowns, dt {self.dt:g}, theta {self.theta:g}{_loaded(self.timed)})"
+
+    def step(self, u: Array, t: float | None = None) -> Array:
+        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``; ``t`` is needed with a load."""
+        t = start_time(t, self.timed)
         right = (self._right @ u.T).T
         if self.load is not None:
             right = right + self.dt * self.load(t + self.theta * self.dt)
@@ -54,10 +63,16 @@ class Gauss4:
     The Butcher matrix ``[[1/4, 1/4 - r], [1/4 + r, 1/4]]``, ``r = sqrt(3) / 6``, has conjugate eigenvalues
     ``l = 1/4 +- i sqrt(3) / 12``. In its eigenbasis the stages part, ``(M + dt l K) w = (V^-1 (b - K u))``, and the
     second stage is the conjugate of the first. ``load`` is ``b(t)`` or None for zero.
+
+    >>> import numpy as np
+    >>> from scipy.sparse import identity
+    >>> stepper = Gauss4(identity(3), identity(3), 0.5)
+    >>> stepper, bool(abs(stepper.step(np.ones(3)) - np.exp(-0.5)).max() < 1e-4)
+    (Gauss4(3 unknowns, dt 0.5), True)
     """
 
-    def __init__(self, M: Any, K: Any, dt: float, load: Load | None = None):
-        self.dt, self.load, self.timed = dt, load, load is not None
+    def __init__(self, M: Matrix, K: Matrix, dt: float, load: Load | None = None):
+        self.dt, self.load, self.timed, self.size = dt, load, load is not None, M.shape[0]
         self.K = csc_matrix(K)
         r = np.sqrt(3) / 6
         self._nodes = np.array([0.5 - r, 0.5 + r])
@@ -67,8 +82,12 @@ class Gauss4:
         self._weight = dt * vectors[:, 0].sum()
         self._solve = factorised(M + dt * eigenvalues[0] * self.K)
 
-    def step(self, u: Array, t: float = 0.0) -> Array:
-        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``."""
+    def __repr__(self) -> str:
+        return f"Gauss4({self.size} unknowns, dt {self.dt:g}{_loaded(self.timed)})"
+
+    def step(self, u: Array, t: float | None = None) -> Array:
+        """Return the state one step later, ``(n,)``, or the states, ``(batch, n)``; ``t`` is needed with a load."""
+        t = start_time(t, self.timed)
         right = self._inverse.sum() * -(self.K @ u.T).T
         if self.load is not None:
             for weight, node in zip(self._inverse, self._nodes, strict=True):
@@ -79,17 +98,33 @@ class Gauss4:
 class RK4:
     """The classical Runge-Kutta method of order 4 for ``y' = f(t, y)``, ``substeps`` equal ones in a step of ``dt``.
 
-    ``f`` takes states ``(n,)`` or ``(batch, n)`` as `step` does. ``timed=True`` where f depends on time. Raises
-    ValueError for dt not positive and substeps below one.
+    ``f`` takes states ``(n,)`` or ``(batch, n)`` as `step` does, as ``f(y)`` where it does not depend on time, else as
+    ``f(t, y)``. `evolve` then gives the time; where steps are taken out of order (a hierarchy, parareal) it is refused,
+    unless ``timed=False`` says that f does not look at t. Raises ValueError for dt not positive and substeps below one,
+    TypeError for an f whose signature does not tell.
+
+    >>> import numpy as np
+    >>> from skfem_ml.stepping import evolve
+    >>> forced = RK4(lambda t, y: np.cos(t) - 0 * y, 0.1)
+    >>> forced, bool(abs(evolve(forced, np.zeros(1), 1.0).y[0, -1] - np.sin(1)) < 1e-7)
+    (RK4(dt 0.1, depends on time), True)
+    >>> RK4(lambda y: -y, 0.1, substeps=2)
+    RK4(dt 0.1, 2 substeps)
     """
 
-    def __init__(self, f: Callable[[float, Array], Array], dt: float, substeps: int = 1, timed: bool = False):
+    def __init__(self, f: Rhs, dt: float, substeps: int = 1, timed: bool | None = None):
         if not (dt > 0 and substeps >= 1):
             raise ValueError(f"dt, substeps: expected dt > 0 and substeps >= 1, got {dt}, {substeps}")
-        self.f, self.dt, self.substeps, self.timed = f, dt, substeps, timed
+        self.f, self.timed = time_dependent(f, timed)
+        self.dt, self.substeps = dt, substeps
 
-    def step(self, u: Array, t: float = 0.0) -> Array:
-        """Return the state or states one step later."""
+    def __repr__(self) -> str:
+        substeps = f", {self.substeps} substeps" if self.substeps > 1 else ""
+        return f"RK4(dt {self.dt:g}{substeps}{', depends on time' if self.timed else ''})"
+
+    def step(self, u: Array, t: float | None = None) -> Array:
+        """Return the state or states one step later; ``t``, the time at its start, is needed where f depends on it."""
+        t = start_time(t, self.timed)
         h = self.dt / self.substeps
         for k in range(self.substeps):
             s = t + k * h
@@ -99,3 +134,7 @@ class RK4:
             k4 = self.f(s + h, u + h * k3)
             u = u + h / 6 * (k1 + 2 * (k2 + k3) + k4)
         return u
+
+
+def _loaded(timed: bool) -> str:
+    return ", load in time" if timed else ""

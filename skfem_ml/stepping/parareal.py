@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.stepping.evolution import OdeResult, check_states
+from skfem_ml.stepping.stepper import Stepper, check_autonomous
 
 Array = NDArray[np.float64]
+Propagator = Callable[[Array], Array]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PararealResult(OdeResult):
     """States at the ends of slices, with what the iteration did.
 
@@ -22,6 +23,12 @@ class PararealResult(OdeResult):
     iteration, the coarse start first, each shaped as ``y``. ``fine_per_slice``, ``coarse_per_slice``: steps of the two
     propagators in a slice. ``steps`` are the fine steps one after the other, ``iterations * fine_per_slice``, and
     ``nfev`` the fine steps of states in all slices together.
+
+    >>> from skfem_ml.stepping import RK4
+    >>> coarse, fine = (RK4(lambda y: -y, dt) for dt in (0.5, 0.05))
+    >>> result = parareal(coarse, fine, (0, 2), [1.0], slices=4, iterations=2)
+    >>> result, result.ideal_speedup()
+    (PararealResult(1 unknowns, 5 times from 0 to 2, 20 steps: 2 iterations, correction 1.3e-07), 2.0)
     """
 
     corrections: Array = None  # type: ignore[assignment]
@@ -46,8 +53,8 @@ class PararealResult(OdeResult):
 
 
 def parareal(
-    coarse: Any,
-    fine: Any,
+    coarse: Stepper,
+    fine: Stepper,
     t_span: Sequence[float],
     y0: ArrayLike,
     slices: int,
@@ -61,8 +68,8 @@ def parareal(
     the largest change of a state falls to ``tol``, or after ``iterations``. ``y0`` is ``(n,)`` or ``(batch, n)``; ``y``
     are states at the ends of slices. Status -1: a state is not finite, or a positive ``tol`` was not reached.
 
-    Raises ValueError for slices that the steps do not divide and numbers out of range. Source: Lions, Maday and
-    Turinici (2001), in the form of Gander and Vandewalle (2007), (2.2).
+    Raises ValueError for slices that the steps do not divide and numbers out of range, TypeError for steppers that
+    depend on time. Source: Lions, Maday and Turinici (2001), in the form of Gander and Vandewalle (2007), (2.2).
     """
     y0 = check_states(y0, getattr(coarse, "size", None))
     limit = slices if iterations is None else min(iterations, slices)
@@ -72,40 +79,47 @@ def parareal(
     length = (end - start) / slices
     G, m_G = _propagator(coarse, length, "coarse")
     F, m_F = _propagator(fine, length, "fine")
-    U = np.empty((slices + 1, *y0.shape))
-    U[0] = y0
     with np.errstate(over="ignore", invalid="ignore"):
-        for n in range(slices):
-            U[n + 1] = G(U[n])
-        guesses = U[1:].copy()
-        iterates, corrections, work = [U.copy()], [], 0
-        for k in range(limit):
-            exact = F(U[k:-1])  # slices before k are the fine solution already
-            work += exact.size // y0.shape[-1] * m_F
-            # Where a coarse start was so far off that F or G blew up there, the next guess goes uncorrected.
-            jumps = np.nan_to_num(exact - guesses[k:], nan=0.0, posinf=0.0, neginf=0.0)
-            new = U.copy()
-            new[k + 1] = exact[0]
-            for n in range(k + 1, slices):
-                guesses[n] = G(new[n])
-                new[n + 1] = guesses[n] + jumps[n - k]
-            corrections.append(float(np.nan_to_num(abs(new - U), nan=np.inf).max()))
-            U = new
-            iterates.append(U.copy())
-            if corrections[-1] <= tol:
-                break
-    status, message = _outcome(U, corrections, tol, slices)
-    grid = np.linspace(start, end, slices + 1)
+        iterates, corrections, states = _iterate(G, F, y0, slices, limit, tol)
+    status, message = _outcome(iterates[-1], corrections, tol, slices)
+    y = [np.moveaxis(u, 0, -1) for u in iterates]
     return PararealResult(
-        grid, np.moveaxis(U, 0, -1), status, message, len(corrections) * m_F, None, work,
-        np.array(corrections), tuple(np.moveaxis(u, 0, -1) for u in iterates), m_F, m_G,
+        np.linspace(start, end, slices + 1), y[-1], status, message, len(corrections) * m_F, None, states * m_F,
+        np.array(corrections), tuple(y), m_F, m_G,
     )  # fmt: skip
 
 
-def _propagator(stepper: Any, length: float, name: str) -> tuple[Any, int]:
+def _iterate(
+    G: Propagator, F: Propagator, y0: Array, slices: int, limit: int, tol: float
+) -> tuple[list[Array], list[float], int]:
+    """The iterates ``(slices + 1, ..., n)``, the correction of each, and how many states F was given in all."""
+    U = np.empty((slices + 1, *y0.shape))
+    U[0] = y0
+    for n in range(slices):
+        U[n + 1] = G(U[n])
+    guesses = U[1:].copy()
+    iterates, corrections, states = [U.copy()], list[float](), 0
+    for k in range(limit):
+        exact = F(U[k:-1])  # slices before k are the fine solution already
+        states += exact.size // y0.shape[-1]
+        # Where a coarse start was so far off that F or G blew up there, the next guess goes uncorrected.
+        jumps = np.nan_to_num(exact - guesses[k:], nan=0.0, posinf=0.0, neginf=0.0)
+        new = U.copy()
+        new[k + 1] = exact[0]
+        for n in range(k + 1, slices):
+            guesses[n] = G(new[n])
+            new[n + 1] = guesses[n] + jumps[n - k]
+        corrections.append(float(np.nan_to_num(abs(new - U), nan=np.inf).max()))
+        U = new
+        iterates.append(U.copy())
+        if corrections[-1] <= tol:
+            break
+    return iterates, corrections, states
+
+
+def _propagator(stepper: Stepper, length: float, name: str) -> tuple[Propagator, int]:
     """Return the map over a slice for states ``(..., n)``, and its number of steps."""
-    if getattr(stepper, "timed", False):
-        raise TypeError(f"{name}: expected a stepper of an autonomous equation, got {stepper} with timed = True")
+    check_autonomous(stepper, name)
     count = round(length / stepper.dt)
     if count < 1 or abs(count * stepper.dt - length) > 1e-9 * abs(length):
         raise ValueError(
@@ -122,7 +136,7 @@ def _propagator(stepper: Any, length: float, name: str) -> tuple[Any, int]:
 
 
 def _outcome(U: Array, corrections: list[float], tol: float, slices: int) -> tuple[int, str]:
-    done = f"correction {corrections[-1]:.3g} in iteration {len(corrections)}"
+    done = f"{len(corrections)} iteration{'s' if len(corrections) > 1 else ''}, correction {corrections[-1]:.2g}"
     if not np.isfinite(U).all():
         bad = int((~np.isfinite(U)).reshape(len(U), -1).any(axis=1).argmax())
         return -1, f"{done}; not finite from slice {bad} on"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import splu
 
+from skfem_ml.stepping.linear import Matrix
 from skfem_ml.stepping.semidiscrete import check_rows
 
 Array = NDArray[np.float64]
@@ -23,12 +24,17 @@ class POD:
     where the data are given.
 
     Raises ValueError for r < 1, a matrix that is not square and symmetric, and a lift of another size.
+
+    >>> import numpy as np
+    >>> pod = POD(np.eye(3), 1).fit([[1.0, 2.0, 2.0], [2.0, 4.0, 4.0]])
+    >>> pod, bool(pod.tail < 1e-12), pod.decode(pod.encode([2.0, 4.0, 4.0])).round(9)
+    (POD(1 mode of 3 unknowns), True, array([2., 4., 4.]))
     """
 
     modes: Array
     singular_values: Array
 
-    def __init__(self, M: Any, r: int, lift: ArrayLike | None = None):
+    def __init__(self, M: Matrix, r: int, lift: ArrayLike | None = None):
         if M.shape[0] != M.shape[1] or abs(M - M.T).max() > 1e-10 * abs(M).max():
             raise ValueError(
                 f"M: expected a symmetric matrix (n, n), got shape {M.shape}, or one that is not symmetric"
@@ -39,6 +45,10 @@ class POD:
         self.lift = np.zeros(self.size) if lift is None else np.asarray(lift, dtype=float)
         if self.lift.shape != (self.size,) or not np.isfinite(self.lift).all():
             raise ValueError(f"lift: expected finite values ({self.size},), got shape {self.lift.shape}, or NaN in it")
+
+    def __repr__(self) -> str:
+        fitted = "" if hasattr(self, "modes") else ", not fitted"
+        return f"POD({self.r} mode{'s' if self.r > 1 else ''} of {self.size} unknowns{fitted})"
 
     def fit(self, snapshots: ArrayLike) -> POD:
         """Take the modes of snapshots ``(k, n)`` and return self.
@@ -99,7 +109,7 @@ class POD:
             raise ValueError("modes: expected fit(snapshots) before, got none")
 
 
-def _cholesky(M: Any) -> tuple[Any, Any]:
+def _cholesky(M: Matrix) -> tuple[Matrix, Callable[[Array], Array]]:
     """A sparse factor F of ``M = F F'`` in the order of M, and the solver of M."""
     options = {"SymmetricMode": True}
     lu = splu(csc_matrix(M), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_matrix, csr_matrix, diags, identity, issparse
-from skfem import CellBasis
+from skfem import CellBasis, DofsView
+
+from skfem_ml.stepping.linear import Load, Matrix
 
 Array = NDArray[np.float64]
-Load = Callable[[float], Array]
+Dofs: TypeAlias = "ArrayLike | DofsView"
 Pointwise = Callable[[Array], Array]
 
 
@@ -26,19 +28,27 @@ class Term:
 
     ``trial`` ``(points, n)`` takes unknowns to values at quadrature points, ``test`` ``(n, points)`` has the weights in
     it, ``offset`` ``(points,)``.
+
+    >>> import numpy as np
+    >>> term = Term(np.eye(2), np.eye(2), np.zeros(2), f=lambda u: u**2, df=lambda u: 2 * u)
+    >>> term, term(np.array([1.0, 3.0])).tolist(), term.jacobian(np.array([1.0, 3.0])).tolist()
+    (Term(2 unknowns, 2 points), [1.0, 9.0], [[2.0, 0.0], [0.0, 6.0]])
     """
 
-    trial: Any
-    test: Any
+    trial: Matrix
+    test: Matrix
     offset: Array
     f: Pointwise
     df: Pointwise
+
+    def __repr__(self) -> str:
+        return f"Term({self.trial.shape[1]} unknowns, {self.trial.shape[0]} points)"
 
     def __call__(self, y: Array) -> Array:
         """Return F ``(n,)`` or ``(batch, n)``."""
         return (self.test @ self.f((self.trial @ y.T).T + self.offset).T).T
 
-    def jacobian(self, y: Array) -> Any:
+    def jacobian(self, y: Array) -> Matrix:
         """Return the matrix ``F'(y)`` ``(n, n)`` for one state ``(n,)``."""
         slope = self.df(self.trial @ y + self.offset)
         return self.test @ (diags(slope) @ self.trial if issparse(self.trial) else slope[:, None] * self.trial)
@@ -50,15 +60,26 @@ class SemiDiscrete:
 
     ``u`` has the degrees of freedom ``(N,)`` of a basis. ``terms`` are the parts of F, ``load`` is ``b(t)`` ``(N,)``
     or None. States of a batch are rows, ``(batch, n)``.
+
+    >>> from skfem import Basis, ElementQuad1, MeshQuad
+    >>> from skfem_ml.stepping import heat
+    >>> basis = Basis(MeshQuad().refined(2), ElementQuad1())
+    >>> heat(basis, D=basis.get_dofs())
+    SemiDiscrete(9 unknowns of 25 degrees of freedom, 0 nonlinear terms)
     """
 
-    M: Any
-    K: Any
+    M: Matrix
+    K: Matrix
     terms: tuple[Term, ...]
-    E: Any
+    E: Matrix
     lift: Array
     constant: Array
     load: Load | None = None
+
+    def __repr__(self) -> str:
+        unknowns = f"{self.size} unknowns of {len(self.lift)} degrees of freedom"
+        loaded = "" if self.load is None else ", load in time"
+        return f"SemiDiscrete({unknowns}, {len(self.terms)} nonlinear terms{loaded})"
 
     @property
     def size(self) -> int:
@@ -72,7 +93,7 @@ class SemiDiscrete:
             total = total + term(y)
         return np.broadcast_to(total, y.shape)
 
-    def jacobian(self, y: Array) -> Any:
+    def jacobian(self, y: Array) -> Matrix:
         """Return ``F'(y)`` for one state ``(n,)``, sparse or dense as K is."""
         total = 0 * self.K
         for term in self.terms:
@@ -87,7 +108,7 @@ class SemiDiscrete:
         """Return states in double; ValueError unless they are ``(n,)`` or ``(batch, n)``."""
         return check_rows(y, self.size, name)
 
-    def restrict(self, E: Any, g: ArrayLike = 0.0) -> SemiDiscrete:
+    def restrict(self, E: Matrix, g: ArrayLike = 0.0) -> SemiDiscrete:
         """Return the equation for z with ``y = E z + g``, tested with the columns of E ``(n, m)``.
 
         E is sparse (Dirichlet data, periodicity) or dense (modes). Raises ValueError for another number of rows.
@@ -106,7 +127,7 @@ class SemiDiscrete:
             self.load,
         )  # fmt: skip
 
-    def lifted(self, D: Any, x: ArrayLike | None = None) -> SemiDiscrete:
+    def lifted(self, D: Dofs, x: ArrayLike | None = None) -> SemiDiscrete:
         """Return the equation with ``u = x`` at the degrees of freedom D, as in ``skfem.condense(D=..., x=...)``.
 
         ``x`` is ``(N,)``, default zero; the data do not change in time. The free unknowns keep their order. Raises
@@ -125,7 +146,7 @@ class SemiDiscrete:
         return self.restrict(identity(self.size, format="csr")[:, free], g)
 
 
-def semidiscrete(M: Any, K: Any, terms: tuple[Term, ...] = (), load: Load | None = None) -> SemiDiscrete:
+def semidiscrete(M: Matrix, K: Matrix, terms: tuple[Term, ...] = (), load: Load | None = None) -> SemiDiscrete:
     """Return ``M u' + K u = F(u) + b(t)`` with all degrees of freedom as unknowns; ``restrict`` and ``lifted`` follow.
 
     Raises ValueError for matrices of different shapes or with entries that are not finite.
@@ -147,7 +168,7 @@ def reaction(basis: CellBasis, f: Pointwise, df: Pointwise, derivative: bool = F
     return Term(trial, csr_matrix(test), np.zeros(trial.shape[0]), f, df)
 
 
-def periodic_line(basis: CellBasis) -> Any:
+def periodic_line(basis: CellBasis) -> Matrix:
     """Return E ``(N, n)`` that identifies the degrees of freedom at both ends of a basis in one dimension.
 
     It works for elements whose unknowns sit at nodes and inside cells: Lagrange, and Hermite with its derivatives.
@@ -172,11 +193,11 @@ def check_rows(u: ArrayLike, size: int, name: str = "u") -> Array:
     return u
 
 
-def _rows(matrix: Any) -> Any:
+def _rows(matrix: Matrix) -> Matrix:
     return csr_matrix(matrix) if issparse(matrix) else np.asarray(matrix)
 
 
-def _at_points(basis: CellBasis, derivative: bool) -> Any:
+def _at_points(basis: CellBasis, derivative: bool) -> Matrix:
     """The sparse matrix ``(nelems * nqp, N)`` of values, or first derivatives in 1D, at quadrature points."""
     shape = basis.dx.shape
     points = np.arange(shape[0] * shape[1]).reshape(shape)

@@ -23,7 +23,7 @@ def test_compare_eigen(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "error eigenvalue" in result.stdout and str(tmp_path / "eigen.png") in result.stdout
     table = rows(json.loads((tmp_path / "eigen.json").read_text()))
-    assert all(row["error_l2"] < 1e-9 for row in table.values()) and len(table) == 4
+    assert all(row["error_eigenvalue"] < 1e-9 for row in table.values()) and len(table) == 4
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
@@ -50,8 +50,8 @@ def test_compare_sequences(tmp_path):
     result = skfem_ml("compare", "sequences", "--seconds", 0.05, "--output", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr
     table = rows(json.loads(result.stdout))
-    assert table["HiTS"]["error_l2"] < 2e-3 < 0.1 < table["linear (DMD)"]["error_l2"]
-    assert table["table / analogue"]["error_l2"] == 0 and table["HiTS, chosen"]["error_energy"] < 0.02
+    assert table["HiTS"]["error_reproduced"] < 2e-3 < 0.1 < table["linear (DMD)"]["error_reproduced"]
+    assert table["table / analogue"]["error_reproduced"] == 0 and table["HiTS, chosen"]["error_continued"] < 0.02
     assert {path.name for path in tmp_path.iterdir()} == {f"sequences.{s}" for s in ("png", "csv", "md", "json")}
 
 

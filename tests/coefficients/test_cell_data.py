@@ -85,6 +85,84 @@ def test_cell_data_is_chosen_by_name(tmp_path):
         from_file(tmp_path / "bad.vtu", mesh)
 
 
+GMSH = """$MeshFormat
+2.2 0 8
+$EndMeshFormat
+$PhysicalNames
+3
+1 1 "inlet"
+2 7 "sand"
+2 9 "rock"
+$EndPhysicalNames
+$Nodes
+6
+1 0 0 0
+2 1 0 0
+3 2 0 0
+4 0 1 0
+5 1 1 0
+6 2 1 0
+$EndNodes
+$Elements
+3
+1 1 2 1 1 1 4
+2 3 2 9 1 2 3 6 5
+3 3 2 7 1 1 2 5 4
+$EndElements
+"""
+
+
+def test_physical_groups_get_values_by_a_map(tmp_path):
+    """Finding C: a map from Gmsh's physical groups, by name or number, to values."""
+    path = tmp_path / "m.msh"
+    path.write_text(GMSH)
+    mesh = MeshQuad.init_tensor(np.linspace(0, 2, 5), np.linspace(0, 1, 3))
+    expected = np.where(midpoints(mesh)[0] < 1, 10.0, 3.0)
+    for tags in ({"sand": 10, "rock": 3}, {7: 10, 9: 3}, {np.int64(7): 10, "rock": 3}):
+        np.testing.assert_array_equal(from_file(path, mesh, tags=tags), expected)
+    there = r"the file has 7 \('sand'\), 9 \('rock'\)"
+    for tags, message in [
+        ({"sand": 10}, rf"tags: no value for 9 \('rock'\); {there}"),
+        ({"sand": 10, "rock": 3, "clay": 1}, f"tags: no cell has 'clay'; {there}"),
+        ({7: 10, 9: 3, 8: 1}, f"tags: no cell has 8; {there}"),
+        ({"sand": 10, "rock": -3}, "4 of 8 values are not positive"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            from_file(path, mesh, tags=tags)
+    with pytest.raises(ValueError, match=r"no cell data found.*groups are 7 \('sand'\), 9 \('rock'\): give.*tags="):
+        from_file(path, mesh)
+
+
+def test_whole_numbers_of_cell_data_are_mapped_too(tmp_path):
+    mesh = MeshQuad().refined(1)
+    write_cells(tmp_path / "m.vtu", mesh, material=np.array([1, 2, 1, 2]), perm=np.array([1.5, 1, 1, 1]))
+    a = from_file(tmp_path / "m.vtu", mesh, name="material", tags={1: 0.5, 2: 8})
+    np.testing.assert_array_equal(a, [0.5, 8, 0.5, 8])
+    with pytest.raises(ValueError, match="'perm' holds numbers that are not whole"):
+        from_file(tmp_path / "m.vtu", mesh, name="perm", tags={1: 0.5})
+    with pytest.raises(ValueError, match=r"physical groups, the file has none; .*name=: material, perm"):
+        from_file(tmp_path / "m.vtu", mesh, tags={1: 0.5})
+
+
+@pytest.mark.parametrize(
+    "target", [MeshQuad().refined(1), MeshTri().refined(2), MeshQuad.init_tensor(*[np.linspace(0, 1, 4)] * 2)]
+)
+def test_no_cell_data_is_resampled_silently(tmp_path, target):
+    """Finding A10, for mesh files: a cell over several source cells is refused unless the midpoint is asked for."""
+    source = MeshQuad().refined(3)
+    write_cells(tmp_path / "m.vtu", source, perm=np.arange(1.0, 65))
+    with pytest.raises(ValueError, match=r"cells reach over several of the file's 64 cells; .* resample='nearest'"):
+        from_file(tmp_path / "m.vtu", target)
+    assert from_file(tmp_path / "m.vtu", target, resample="nearest").shape == (target.nelements,)
+
+
+def test_a_msh_that_makes_meshio_read_for_ever(tmp_path):
+    """Finding G1: read as ANSYS, which shares the suffix, ten bytes never end."""
+    (tmp_path / "m.msh").write_text('(1 "meshio')
+    with pytest.raises(ValueError, match="cannot be read as a mesh"):
+        from_file(tmp_path / "m.msh", MeshQuad())
+
+
 def test_cells_without_a_source_are_named(tmp_path):
     write_cells(tmp_path / "l.vtu", l_shape(1), perm=np.ones(12))
     square = MeshQuad.init_tensor(np.linspace(0, 2, 5), np.linspace(0, 2, 5))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skfem import MeshLine, MeshQuad, MeshTri
+from skfem import Basis, ElementQuad0, ElementQuad1, MeshLine, MeshQuad, MeshTri
 
 from skfem_ml.coefficients import channels, checkerboard, cracks, iid_multilevel, inclusions, log_normal, validate
 from skfem_ml.meshes import locate, mesh_lattice, midpoints, widths
+from skfem_ml.metrics import energy_norm
+from skfem_ml.problems import Diffusion
 from tests.gallery import all_kinds, l_shape, shuffled
 
 KINDS = all_kinds()
@@ -165,7 +167,7 @@ BAD_CALLS = {
     "thin crack": (lambda m, r: cracks(m, 1, 0.01, 0.3, r), "width: expected at least 0.0625"),
     "small disc": (lambda m, r: inclusions(m, 10, 1, 0.03, r), "2 . radius: expected at least"),
     "contrast": (lambda m, r: inclusions(m, -10, 1, 0.3, r), "contrast: expected a positive"),
-    "number": (lambda m, r: inclusions(m, 10, 1.5, 0.3, r), "number: expected an integer"),
+    "number": (lambda m, r: inclusions(m, 10, 1.5, 0.3, r), "number: expected a whole number >= 0, got 1.5"),
 }
 
 
@@ -207,10 +209,13 @@ def test_validate_warns_of_extreme_contrast_only():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert validate([1, 10**10], 2).dtype == np.float64
-    with pytest.warns(UserWarning, match="contrast 1.1e.10 / 1"):
+    with pytest.warns(UserWarning, match=r"a: contrast 1\.100e\+10 \(from 1\.000e\+00 to"):
         validate([1, 1.1e10], 2)
-    with pytest.warns(UserWarning, match="contrast"):
+    with pytest.warns(UserWarning, match="contrast inf"):
         validate([1e-300, 1e300], 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        validate([-1e-300, 1e300], 2, positive=False)
 
 
 def test_validate_checks_tensors():
@@ -230,6 +235,56 @@ def test_validate_checks_tensors():
     wide[:, :, 0] = np.diag([1, 1e11])
     with pytest.warns(UserWarning, match="contrast"):
         validate(wide, 6)
+
+
+MESH = MeshQuad().refined(2)
+P0 = Basis(MESH, ElementQuad0())
+
+
+def test_the_idioms_of_the_host_are_cellwise():
+    """Finding C: ``a[:, None]`` and a piecewise constant ``basis0.interpolate(a)`` are one value per cell."""
+    a = np.linspace(1, 2, 16)
+    np.testing.assert_array_equal(validate(a[:, None], 16), a)
+    np.testing.assert_array_equal(validate(P0.interpolate(a), 16), a)
+    assert type(validate(P0.interpolate(a), 16)) is np.ndarray
+    tensor = np.eye(2)[:, :, None] * a
+    np.testing.assert_array_equal(validate(tensor[..., None], 16, dim=2), tensor)
+    np.testing.assert_array_equal(Diffusion(MESH, P0.interpolate(a)).a, a)
+    with pytest.raises(ValueError, match=r"constant in every cell, got one that varies in 8 of 16 cells.*ElementQuad0"):
+        nodal = Basis(MESH, ElementQuad1(), quadrature=P0.quadrature)
+        validate(nodal.interpolate(np.maximum(nodal.doflocs[0], 0.5)), 16)
+    with pytest.raises(ValueError, match=r"1 of 16 values are not positive, the first is -1.0 in cell 3"):
+        validate(P0.interpolate(np.where(np.arange(16) == 3, -1.0, 1.0)), 16)
+
+
+def test_a_callable_is_refused_with_the_remedy():
+    """Finding C: a callable coefficient is told what to do, not "dtype object"."""
+    with pytest.raises(TypeError, match=r"kappa: .*got a callable.*kappa\(mesh.p\[:, mesh.t\].mean\(axis=1\)\)"):
+        validate(lambda x: 1 + x[0], 16, "kappa")
+
+
+def test_tensors_have_the_dimension_of_the_mesh():
+    """Finding G8: tensors of another dimension than the mesh are refused, (1, 1, N) on quads too."""
+    for d in (1, 3):
+        tensor = np.eye(d)[:, :, None] * np.ones(16)
+        assert validate(tensor, 16).shape == (d, d, 16)
+        with pytest.raises(ValueError, match=rf"got shape \({d}, {d}, 16\); tensor coefficients are \(2, 2, 16\)"):
+            validate(tensor, 16, dim=2)
+        with pytest.raises(ValueError, match="tensor coefficients are"):
+            Diffusion(MESH, tensor)
+        with pytest.raises(ValueError, match="tensor coefficients are"):
+            energy_norm(np.ones((2, 16, 1)), P0, tensor)
+
+
+def test_terms_that_allow_any_sign():
+    b = np.array([-1.0, 0.0, 2.0])
+    np.testing.assert_array_equal(validate(b, 3, "b", positive=False), b)
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])[:, :, None] * np.ones(3)
+    np.testing.assert_array_equal(validate(turn, 3, "b", positive=False), turn)
+    with pytest.raises(ValueError, match=r"b: 1 of 3 values are not finite.*give every cell a finite value"):
+        validate([1, np.inf, 2], 3, "b", positive=False)
+    with pytest.raises(ValueError, match=r"b: 3 of 3 tensors are not finite.*a finite tensor"):
+        validate(turn * np.nan, 3, "b", positive=False)
 
 
 @settings(max_examples=50, deadline=None)

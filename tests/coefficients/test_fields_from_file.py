@@ -90,7 +90,8 @@ def test_means_are_ordered_bounded_and_conserve_the_integral(seed, ny, nx, contr
 def test_means_need_boxes_and_a_fitting_dimension():
     with pytest.raises(ValueError, match=r"axis-aligned boxes of one grid, got MeshTri1.*use resample='nearest'"):
         raster_to_cells(RASTER, MeshTri().refined(2), "harmonic")
-    assert raster_to_cells(RASTER, MeshTri().refined(2)).shape == (32,)
+    assert raster_to_cells(RASTER, MeshTri().refined(2), "nearest").shape == (32,)
+    assert set(raster_to_cells(RASTER[:2, :2], MeshTri().refined(2))) == set(RASTER[:2, :2].ravel())
     with pytest.raises(ValueError, match="dimension 3"):
         raster_to_cells(RASTER, MeshHex())
     with pytest.raises(ValueError, match="dimension 1"):
@@ -162,11 +163,16 @@ BAD_TABLES = {
     "comment.csv": ("# nothing\n", "no numbers found"),
     "ragged.csv": ("1,2\n3\n", "row 2 has 1 values, expected 2"),
     "words.csv": ("1,2\n3,four\n", "row 2, column 2: expected a number, got 'four'"),
-    "header.csv": ("x,y\n1,2\n", "row 1, column 1: expected a number, got 'x'.*#"),
+    "points.csv": ("X; y; perm\n1;2;3\n", "the header names coordinates, x and y; expected a raster"),
+    "half.csv": ("x,2\n1,2\n", "row 1, column 1: expected a number, got 'x'.*#"),
+    "comma.csv": (",,\n1,2,3\n", "row 1, column 1: expected a number, got ''"),
+    "marks.csv": ("1.234;2,5\n", "decimal commas and points in one file"),
+    "words only.csv": ("a,b\nc,d\n", "row 1, column 1: expected a number, got 'c'"),
     "gap.csv": ("1,2,\n", "row 1, column 3: expected a number, got ''"),
     "nan.csv": ("1,2\n3,nan\n", "1 of 4 values are not finite, the first is nan in row 2, column 2"),
     "zero.csv": ("1,2\n0,3\n", "1 of 4 values are not positive, the first is 0.0 in row 2, column 1"),
-    "field.tif": ("x", "unknown suffix '.tif', expected one of .*csv.*vtu"),
+    "field.xyz": ("x", "unknown suffix '.xyz', expected one of .*tif.*csv.*vtu"),
+    "noise.tif": ("x", r"cannot be read as an image \(cannot identify image file 'noise.tif'\)"),
     "noise.png": ("not an image", "cannot be read as an image"),
     "noise.npy": ("not an array", "cannot be read as a plain .npy"),
     "noise.vtu": ("<VTKFile", "cannot be read as a mesh"),
@@ -211,13 +217,86 @@ def test_arguments_that_would_be_ignored_are_refused(raster_files):
     mesh = boxes(2, 2)
     with pytest.raises(ValueError, match="low, high and scale are for images"):
         from_file(raster_files / "field.csv", mesh, low=1)
-    with pytest.raises(ValueError, match="name='perm' chooses cell data"):
+    with pytest.raises(ValueError, match=r"name= and tags= are for cell data of a mesh file; a \.csv file has one"):
         from_file(raster_files / "field.csv", mesh, name="perm")
     with pytest.raises(ValueError, match="origin: expected one of 'upper'"):
         from_file(raster_files / "field.csv", mesh, origin="top")
     (raster_files / "m.vtu").write_text("x")
-    with pytest.raises(ValueError, match="are for rasters"):
+    with pytest.raises(ValueError, match="expected resample=None or 'nearest' for a mesh file, got 'harmonic'"):
         from_file(raster_files / "m.vtu", mesh, resample="harmonic")
+    with pytest.raises(ValueError, match="are for rasters"):
+        from_file(raster_files / "m.vtu", mesh, origin="lower")
+    with pytest.raises(ValueError, match="name= and tags= are for cell data"):
+        from_file(raster_files / "field.csv", mesh, tags={1: 2.0})
+
+
+@pytest.mark.parametrize(("nx", "ny"), [(2, 3), (6, 3), (4, 4), (5, 5), (1, 1)])
+def test_nothing_is_resampled_silently(raster_files, nx, ny):
+    """Finding A10: a raster whose pixels are not cells or n x n cells is refused unless it is said how to resample."""
+    message = rf"field.npy: resample: .* got 4 x 3 pixels on a grid of {nx} x {ny} cells.*pixel_mesh"
+    with pytest.raises(ValueError, match=message):
+        from_file(raster_files / "field.npy", boxes(nx, ny))
+    for rule in ("nearest", "arithmetic", "harmonic", "geometric"):
+        assert from_file(raster_files / "field.npy", boxes(nx, ny), resample=rule).shape == (nx * ny,)
+    assert from_file(raster_files / "field.npy", boxes(8, 9)).shape == (72,)  # integer, if not equal, along the axes
+
+
+def test_coordinates_in_single_precision_are_no_resampling():
+    mesh = boxes(300, 200)
+    rounded = MeshQuad((10 + mesh.p).astype(np.float32).astype(float), mesh.t)
+    values = np.random.default_rng(0).uniform(1, 2, (200, 300))
+    np.testing.assert_array_equal(raster_to_cells(values, rounded), raster_to_cells(values, mesh))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.5,2,3\n4,5,6e3\n",
+        "a, b, c\n1.5,2,3\n4,5,6e3\n",
+        "# units: mD\nleft;middle;right\n1,5;2;3\n\n4;5;6e3\n",
+        "1.5; 2; 3\n4; 5; 6e3",
+        "\ufeffleft;middle;right\r\n1,5;2;3\r\n4;5;6e3\r\n",
+    ],
+)
+def test_tables_of_all_kinds(tmp_path, text):
+    """Finding C: a header line, semicolons and decimal commas."""
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    np.testing.assert_array_equal(read_raster(tmp_path / "t.csv", "lower"), [[1.5, 2, 3], [4, 5, 6e3]])
+
+
+def test_errors_quote_no_long_line(tmp_path):
+    """Finding C: at most 60 characters of a file are quoted."""
+    for text in ("1," + "x" * 2000 + "\n", "1 2 3 " * 400 + "\n1 2\n", "1\n" + "2;" * 300 + "long\n"):
+        (tmp_path / "t.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"t\.csv") as caught:
+            read_raster(tmp_path / "t.csv")
+        assert len(str(caught.value)) - len(str(tmp_path)) < 240
+
+
+def test_tif(tmp_path):
+    """Finding C: .tif of 8 and 16 bits between black and white, of 32-bit floats as they are."""
+    levels = np.array([[0, 1], [2, 4]])
+    for kind, white in ((np.uint8, 255), (np.uint16, 65535)):
+        Image.fromarray((levels * (white // 4)).astype(kind)).save(tmp_path / "t.tif")
+        white_is = (white // 4) * 4 / white
+        expected = 1 + 7 * white_is * levels[::-1] / 4
+        np.testing.assert_allclose(read_raster(tmp_path / "t.tif", low=1, high=8), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="pass low= and high="):
+        from_file(tmp_path / "t.tif", boxes(2, 2))
+    values = np.float32([[0.1, 1e5], [2, 3]])
+    Image.fromarray(values).save(tmp_path / "f.tiff")
+    np.testing.assert_array_equal(read_raster(tmp_path / "f.tiff"), values[::-1])
+    with pytest.raises(ValueError, match="this file holds values"):
+        from_file(tmp_path / "f.tiff", boxes(2, 2), low=1, high=2)
+    Image.fromarray(-values).save(tmp_path / "n.tif")
+    with pytest.raises(ValueError, match=r"4 of 4 values are not positive, the first is -0\.1"):
+        from_file(tmp_path / "n.tif", boxes(2, 2))
+    Image.fromarray(values).save(tmp_path / "p.tif", save_all=True, append_images=[Image.fromarray(values)])
+    with pytest.raises(ValueError, match="expected one picture, got 2 pages"):
+        from_file(tmp_path / "p.tif", boxes(2, 2))
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "f.tiff").read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        from_file(tmp_path / "cut.tif", boxes(2, 2))
 
 
 def test_a_field_survives_a_round_trip_through_csv(tmp_path):

@@ -9,7 +9,7 @@ from tests.gallery import check_figure
 
 def test_the_shipped_hierarchy_solves_van_der_pol():
     hits = HiTS.load("van-der-pol", system="van-der-pol")
-    assert hits.size == 2 and [round(m.dt, 9) for m in hits.maps] == [1.28, 0.64, 0.32, 0.16, 0.08]
+    assert hits.size == 2 and [round(m.dt, 9) for m in hits.all_maps] == [1.28, 0.64, 0.32, 0.16, 0.08]
     assert max(hits.card["mean squared error"].values()) < 2e-6
 
 

@@ -1,13 +1,11 @@
 """DeepFMMNet: a product of matrices where it is linear, parameters, determinism, files, bad input."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import block_diag
 
-from skfem_ml.fmm import DeepFMMNet, H2Skeleton
+from skfem_ml.fmm import DeepFMMNet, FMMNet, H2Skeleton
 from skfem_ml.fmm.networks import load_network, save_network
 from skfem_ml.fmm.networks.deep import MomentProduct
 from skfem_ml.learning import SOAP, CorruptModelError, ModelMismatchError, load_model, save_model
@@ -174,13 +172,26 @@ def test_file(tmp_path):
         load_network(path)
 
 
+def test_a_network_with_another_activation_is_not_written(tmp_path):
+    for net in (
+        DeepFMMNet(line(80), activation=identity, generator=generator()),
+        FMMNet(line(80), 3, activation=identity, generator=generator()),
+    ):
+        with pytest.raises(ValueError, match="expected its own activation, got another"):
+            save_network(tmp_path / "net.safetensors", net)
+        assert "80 points" in repr(net)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet', got 'other'"),
+        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet or FMMNet', got 'other'"),
         ({"rank": 4}, CorruptModelError, "tensors do not fit the card"),
         ({"rank": 10**9}, CorruptModelError, "out of range"),
         ({"leaf": "9"}, CorruptModelError, "out of range"),
+        ({"eta": "1"}, CorruptModelError, "leaf, eta: expected"),
+        ({"sort": 1}, CorruptModelError, "unexpected keyword"),
         ({"hidden": None}, CorruptModelError, "out of range"),
     ],
 )
@@ -188,6 +199,7 @@ def test_a_sound_file_with_a_wrong_card(tmp_path, change, error, message):
     path = tmp_path / "net.safetensors"
     save_network(path, DeepFMMNet(line(80), 3, generator=generator()))
     tensors, card = load_model(path)
-    save_model(path, tensors, json.loads(json.dumps({**card, **change})))
+    changed = {**card, **change} if "kind" in change else {**card, "sizes": {**card["sizes"], **change}}
+    save_model(path, tensors, changed)
     with pytest.raises(error, match=message):
         load_network(path)

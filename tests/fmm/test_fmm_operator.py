@@ -8,7 +8,7 @@ from scipy.sparse.linalg import cg
 from skfem import Basis, ElementTriP1, MeshTri, condense
 from skfem.models.poisson import laplace
 
-from skfem_ml.fmm import H2Operator, H2Skeleton
+from skfem_ml.fmm import H2Operator, H2Skeleton, builders
 from skfem_ml.solvers import solver_direct
 
 
@@ -197,6 +197,31 @@ def test_data_of_another_size():
 
 def test_missed_tolerance_is_an_error(monkeypatch):
     monkeypatch.setattr("skfem_ml.fmm.building.ATTEMPTS", 1)
-    monkeypatch.setattr("skfem_ml.fmm.operator.relative", lambda got, exact: 1.0)
+    monkeypatch.setattr("skfem_ml.fmm.builders.relative", lambda got, exact: 1.0)
     with pytest.raises(RuntimeError, match=r"asked for a relative error of 1e-06, got 1\.0e"):
         H2Operator.from_kernel(skeleton_of(1, N=100), logarithm)
+
+
+@pytest.mark.parametrize("N", [3000, 14_000])
+def test_trees_of_any_depth_are_built_once(N, monkeypatch):
+    """Finding A13: deep trees missed the tolerance by little, and everything was built again."""
+    calls = []
+    original = builders.nested
+    monkeypatch.setattr(builders, "nested", lambda *arguments: calls.append(1) or original(*arguments))
+    skeleton = H2Skeleton(np.random.default_rng(0).random((2, N)))
+    op = H2Operator.from_kernel(skeleton, logarithm, tol=1e-6, symmetric=True)
+    assert len(calls) == 1 and op.error <= 1e-6
+
+
+def test_close_blocks_are_kept_when_the_rest_is_built_again(monkeypatch):
+    """Finding A13: a second attempt has other bases, and the same close blocks."""
+    skeleton, asked = skeleton_of(2, N=1000), []
+    errors = iter((1.0, 0.0))
+    monkeypatch.setattr(builders, "relative", lambda got, exact: next(errors))
+    original = builders.blocks
+    monkeypatch.setattr(
+        builders, "blocks", lambda e, pairs, *more: asked.append(pairs is skeleton.close) or original(e, pairs, *more)
+    )
+    op = H2Operator.from_kernel(skeleton, logarithm, tol=1e-3)
+    depth = len(skeleton.levels) - skeleton.first
+    assert sum(asked) == 1 and len(asked) == 1 + 2 * depth and op.error == 0.0

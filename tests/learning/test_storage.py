@@ -230,3 +230,14 @@ def test_kill_9_with_half_of_the_bytes_written(saved):
     assert process.wait(timeout=60) == -signal.SIGKILL
     assert len(list(saved.parent.iterdir())) == 2
     assert load_model(saved)[1] == CARD
+
+
+def test_headers_of_every_length_load_again(tmp_path):
+    """One header length in 32 begins with the byte 0x80, as a pickle does."""
+    first = set()
+    for length in range(0, 256, 8):
+        path = tmp_path / f"{length}.safetensors"
+        save_model(path, {"w": torch.ones(2)}, {"text": "x" * length})
+        first.add(path.read_bytes()[0])
+        assert load_model(path)[1] == {"text": "x" * length}
+    assert 0x80 in first and len(first) == 32

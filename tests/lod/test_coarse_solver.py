@@ -5,7 +5,7 @@ import pytest
 from skfem import MeshLine, MeshQuad
 
 from skfem_ml.lod import LOD, GeometricMean, solver_coarse, solver_lod
-from skfem_ml.lod.coarse_solver import refined
+from skfem_ml.lod.solver import refined
 from skfem_ml.problems import Diffusion
 from skfem_ml.reference import solver_fem
 from tests.gallery import diffusion, random_field

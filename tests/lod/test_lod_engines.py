@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skfem import BilinearForm, MeshLine, MeshQuad, condense, solve
 from skfem.helpers import dot, grad
 
-from skfem_ml.lod import LOD, Interpolation
+from skfem_ml.lod import LOD, Interpolation, System
 from skfem_ml.lod.engine import condensation, stacks
 from skfem_ml.lod.engine import reference as correctors
 from skfem_ml.lod.mesh.interpolation import hat_moments, tensor
@@ -74,7 +74,7 @@ def test_correctors_reconstruction_and_corrected_loads(case):
     assert relative(on_fine[1], on_fine[0]) < 1e-10
     without_load = fast.prolong(u, diffusion, a=a)
     assert relative(without_load, (fast.space.prolongation - Q[1]) @ u) < 1e-10  # summed and explicit correctors
-    loads = [lod.load(sloped_load, corrected=True) for lod in (reference, fast)]
+    loads = [lod.load(sloped_load, corrected=True, bilinear=diffusion, a=a) for lod in (reference, fast)]
     assert relative(loads[1], loads[0]) < 1e-10
 
 
@@ -153,18 +153,25 @@ def test_update_solves_changed_patches_only(corner, monkeypatch):
     x = lod.coefficient_mesh.p[:, lod.coefficient_mesh.t].mean(axis=1)
     new[(np.floor(8 * x) == np.array(corner)[:, None]).all(axis=0)] *= 50  # one coarse element
     S, coo = lod.assemble(diffusion, a=old), lod.elemental(diffusion, a=old)
+    before = lod.system(diffusion, a=old)
+    before.matrix()
     solved = []
-    local = LOD.local
+    rows = System._rows
     monkeypatch.setattr(
-        LOD, "local", lambda self, form, elements=None, **k: solved.append(elements) or local(self, form, elements, **k)
+        System, "_rows", lambda self, elements, loads: solved.append(elements) or rows(self, elements, loads)
     )
-    updated, replaced = lod.update(S, old, new), lod.update(coo, old, new)
+    updated, replaced = lod.update(S, old, new, diffusion), lod.update(coo, old, new, diffusion)
+    after = before.update(a=new)
+    S_after = after.matrix()
+    again = after.update(a=old)
+    S_again = again.matrix()
     monkeypatch.undo()
     around = abs(lod.space.grid.cells - np.array(corner)[:, None]).max(axis=0) <= 1
-    assert all(np.array_equal(elements, np.flatnonzero(around)) for elements in solved) and len(solved) == 3
+    assert all(np.array_equal(elements, np.flatnonzero(around)) for elements in solved) and len(solved) == 5
     expected = lod.assemble(diffusion, a=new)
     assert relative(updated.toarray(), expected.toarray()) < 1e-12
     assert relative(replaced.tocsr().toarray(), expected.toarray()) < 1e-13
+    assert relative(S_after.toarray(), expected.toarray()) < 1e-13 and relative(S_again.toarray(), S.toarray()) < 1e-13
 
 
 def test_own_interpolation_and_line_meshes():

@@ -221,7 +221,7 @@ def test_no_elements_and_masks(lod):
     mask = np.arange(16) % 3 == 0
     assert np.allclose(lod.local(diffusion, mask, a=a), lod.local(diffusion, a=a)[mask], rtol=0, atol=1e-12)
     S = lod.assemble(diffusion, a=a)
-    assert abs(lod.update(S, a, a) - S).max() == 0
+    assert abs(lod.update(S, a, a, diffusion) - S).max() == 0
 
 
 def test_cells_that_share_a_place_are_refused():

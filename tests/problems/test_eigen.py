@@ -40,11 +40,11 @@ def test_the_flow_keeps_the_length_and_rests_at_eigenvectors():
 @pytest.mark.parametrize(
     ("solver", "vector_error"),
     [
-        (eig_flow(start=report_start()), 1e-12),
-        (eig_flow(method="ivp"), 1e-12),
-        (eig_neural(method="windowed"), 1e-12),
-        (eig_neural(method="orthonormal"), 1e-12),
-        (eig_neural(method="orthonormal", seed=1), 1e-12),
+        (eig_flow(start=report_start()), 1e-11),
+        (eig_flow(method="ivp"), 1e-11),
+        (eig_neural(method="windowed"), 1e-6),
+        (eig_neural(method="orthonormal"), 1e-6),
+        (eig_neural(method="orthonormal", seed=1), 1e-6),
     ],
     ids=["euler", "solve_ivp", "windowed", "orthonormal", "orthonormal, seed 1"],
 )
@@ -65,14 +65,7 @@ def test_euler_as_in_the_report_has_the_errors_of_table_1():
     assert abs(pairs.values[-1] / EXACT.values[-1] - 1) == pytest.approx(6.24e-8, rel=0.05)
     assert abs(pairs.values[-1] / EXACT.values[-1] - 1) > 1e-8
     largest = Eigenpairs(EXACT.values[-1:], EXACT.vectors[:, -1:])
-    assert eigenvector_errors(pairs, largest).max() == pytest.approx(2.66e-7, rel=0.05)
-
-
-def test_the_published_network_ends_at_some_eigenvector_or_none():
-    pairs = eig_neural(method="as published", runs=2, epochs=300, lr=1e-2, start=report_start())(MATRIX)
-    assert len(pairs.values) == pairs.record["found"] <= 2
-    residual = report_matrix() @ pairs.vectors - pairs.vectors * pairs.values
-    assert (np.linalg.norm(residual, axis=0) < 0.03).all()
+    assert eigenvector_errors(pairs, largest).max() == pytest.approx(2.66e-7**0.5, rel=0.03)
 
 
 def test_subspace_on_the_square():
@@ -104,20 +97,34 @@ def test_fe_references_agree():
 
 def test_compare_has_columns_for_pairs():
     table = compare(MATRIX, {"eigh": eig_reference(6), "flow": eig_flow(), "function": lambda p: lambda x: x})
-    assert table.headings == ("error eigenvalue", "error vector")
-    assert table["flow"].error_l2 < 1e-12 and table["flow"].error_energy < 1e-12
+    assert table.headings == ("error eigenvalue", "eigenvector angle")
+    assert table["flow"].error < 1e-12 and table["flow"]["eigenvector angle"] < 1e-12
     assert "expected Eigenpairs, got function" in table["function"].failure
-    assert "error eigenvalue" in str(table) and "error vector" in table.to_markdown()
+    assert "error eigenvalue" in str(table) and "eigenvector angle" in table.to_markdown()
 
 
 def test_vector_errors_see_spaces_not_vectors():
     reference = Eigenpairs(np.array([1.0, 1.0, 2.0]), np.eye(3))
     turned = Eigenpairs(np.array([1.0, 1.0, 2.0]), np.array([[0.6, 0.8, 0], [0.8, -0.6, 0], [0, 0, -3.0]]))
     assert eigenvector_errors(turned, reference) == pytest.approx(0, abs=1e-15)
-    mixed = Eigenpairs(np.array([1.0, 2.0]), np.array([[0.6, 0.0], [0.0, 0.6], [0.8, 0.8]]))
-    assert eigenvector_errors(mixed, Eigenpairs(np.array([1.0, 2.0, 3.0]), np.eye(3)[:, [0, 2, 1]]))[
-        0
-    ] == pytest.approx(0.64)
+    twice = Eigenpairs(np.array([1.0, 1.0]), np.array([[1.0, 1.0], [0, 0], [0, 0]]))
+    assert eigenvector_errors(twice, reference) == pytest.approx([1, 1])  # one vector twice is not the space
+
+
+def test_an_angle_is_no_square():
+    """Finding A8: the error of an eigenvector is the sine of its angle, not its square, in the inner product of M."""
+    simple = Eigenpairs(np.array([1.0, 2.0, 3.0]), np.eye(3)[:, [0, 2, 1]])
+    for angle in (1e-9, 1e-3, 0.5, np.pi / 2):
+        off = np.array([np.cos(angle), 0.0, -np.sin(angle)])
+        assert eigenvector_errors(Eigenpairs(np.array([1.0]), off[:, None]), simple) == pytest.approx(np.sin(angle))
+    M = np.diag([1.0, 1.0, 4.0])
+    off = np.array([np.cos(0.1), 0.0, np.sin(0.1) / 2])[:, None]
+    assert eigenvector_errors(Eigenpairs(np.array([1.0]), off), simple, M) == pytest.approx(np.sin(0.1))
+    # In a double space each vector alone has the angle 1e-3, their difference more: the spaces are what counts.
+    double = Eigenpairs(np.array([1.0, 1.0, 2.0]), np.eye(3))
+    near = np.array([[1.0, 1.0], [0.0, 0.1], [0.0, 1e-3]])
+    errors = eigenvector_errors(Eigenpairs(np.array([1.0, 1.0]), near), double)
+    assert errors == pytest.approx(np.sin(np.arctan(1e-2)), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_problems_refuse_what_they_cannot_honour():
         Diffusion(mesh, -a)
     with pytest.raises(ValueError, match=r"expected shape \(16,\), one value per cell, got 25 values"):
         Diffusion(mesh, np.ones(25))
-    with pytest.raises(ValueError, match=r"expected 2 x 2 tensors, got shape \(3, 3, 16\)"):
+    with pytest.raises(ValueError, match=r"got shape \(3, 3, 16\); tensor coefficients are \(2, 2, 16\)"):
         Diffusion(mesh, np.tile(np.eye(3)[:, :, None], 16))
     with pytest.raises(ValueError, match=r"got \['left'\]; the mesh has none"):
         Diffusion(mesh, a, dirichlet="left")

@@ -37,7 +37,7 @@ def custom_operator(
         return custom_samples(samples, cells, np.random.default_rng(seed), **parts(samples))
 
     def solvers(progress: Progress) -> Solvers:
-        from skfem_ml.baselines.regression import solver_h2
+        from skfem_ml.fmm import solver_h2
         from skfem_ml.reference import custom_kernel
 
         return {**operator_solvers(steps, seed, progress), "H2 from the kernel": solver_h2(custom_kernel(cells))}

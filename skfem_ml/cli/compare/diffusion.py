@@ -159,7 +159,7 @@ def _on_fine(table: Table) -> dict[str, FEFunction]:
     """All solutions on the fine basis."""
     from skfem_ml.solutions import FEFunction
 
-    solutions: dict[str, FEFunction] = dict(table.solutions)  # type: ignore[arg-type]
+    solutions: dict[str, FEFunction] = dict(table.solutions)
     basis = solutions[REFERENCE].basis
     return {
         name: u if u.basis.mesh is basis.mesh else FEFunction(basis, u(basis.doflocs), u.record)
@@ -172,10 +172,10 @@ def _draw(case: Case, table: Table, path: Path) -> None:
     from skfem_ml.pictures import comparison_figure
 
     on_fine = _on_fine(table)
-    measured = [row for row in table.rows if row.error_l2 is not None]
+    measured = [row for row in table.rows if row.error is not None]
     null = [row for row in measured if row.name.endswith(" mean")]
     groups = null, [row for row in measured if row.name.startswith("LOD")]
-    best = [min(group, key=lambda row: row.error_l2 or 0.0).name for group in groups if group]
+    best = [min(group, key=lambda row: row.error or 0.0).name for group in groups if group]
     shown = {name: on_fine[name] for name in ("coarse FEM", *best) if name in on_fine}
     figure = comparison_figure(case.problem, (REFERENCE, on_fine[REFERENCE]), shown, title=case.title)
     figure.savefig(path, dpi=130)

@@ -71,15 +71,15 @@ def flow_solvers(system: OdeSystem, hits: HiTS) -> Solvers:
     from skfem_ml.reference import dop853, trajectories
     from skfem_ml.stepping import RK4
 
-    found = trajectories(system, "val", count=50, every=round(hits.maps[-1].dt / system.dt))
+    found = trajectories(system, "val", count=50, every=round(hits.all_maps[-1].dt / system.dt))
     chosen = hits.select(found.t, found.y)
     unit = 4 * system.dt
-    coarse = HiTS([m for m in hits.maps if m.dt >= 4 * unit] or hits.maps[:1])
+    coarse = HiTS([m for m in hits.all_maps if m.dt >= 4 * unit] or hits.all_maps[:1])
     steppers = {
-        **{f"network, dt = {m.dt:g}": HiTS([m]) for m in hits.maps[::-1]},
+        **{f"network, dt = {m.dt:g}": HiTS([m]) for m in hits.all_maps[::-1]},
         f"hierarchy, {chosen.maps[-1].dt:g} to {chosen.dt:g}": chosen,
-        f"hybrid, RK4 {unit:g} below": hybrid(coarse.select(found.t, found.y), RK4(system.rhs, unit)),
-        **{f"RK4, dt = {k * unit:g}": HiTS([RK4(system.rhs, k * unit)]) for k in (1, 2, 4)},
+        f"hybrid, RK4 {unit:g} below": hybrid(coarse.select(found.t, found.y), RK4(system.rhs, unit, timed=False)),
+        **{f"RK4, dt = {k * unit:g}": HiTS([RK4(system.rhs, k * unit, timed=False)]) for k in (1, 2, 4)},
     }
 
     def rolled(hits: HiTS, name: str) -> Callable:

@@ -18,8 +18,9 @@ Steps = Annotated[int, typer.Option("--steps", help="Training steps of each netw
 
 def operator_solvers(steps: int, seed: int, progress: Progress | None = None, offset: float = 0.0) -> Solvers:
     """Return the rows that both comparisons have; ``offset`` is added to the inputs of the paper's network."""
-    from skfem_ml.baselines.regression import solver_affine_ridge, solver_constant, solver_h2_ridge, solver_kernel_ridge
-    from skfem_ml.fmm.networks import Recipe, solver_deep, solver_fmmnet, solver_mnn
+    from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_kernel_ridge, solver_mnn
+    from skfem_ml.fmm import solver_deep, solver_fmmnet, solver_h2_ridge
+    from skfem_ml.learning import Recipe
 
     published = Recipe(steps, optimiser="adam", progress=progress)
     return {

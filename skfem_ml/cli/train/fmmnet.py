@@ -16,7 +16,8 @@ from skfem_ml.cli.train.best import restore_best
 
 if TYPE_CHECKING:
     from skfem_ml.cli.outputs import Outputs
-    from skfem_ml.fmm.networks import DeepFMMNet, Learned
+    from skfem_ml.fmm.networks import DeepFMMNet
+    from skfem_ml.learning import Learned
     from skfem_ml.problems import OperatorSamples
     from skfem_ml.progress import Progress
 
@@ -60,7 +61,7 @@ def fmmnet(
         f"{learned.unknowns:,} parameters, {learned.history.message}\n"
         f"mean relative residual: {card['residual_train']:.2e} (training), {card['residual_test']:.2e} (test)\n\n"
         f"files: {', '.join(outputs.files().values())}\n"
-        f'load it by: net, card = skfem_ml.fmm.networks.load_network("{output / NAMES[0]}")'
+        f'load it by: skfem_ml.fmm.load_learned("{output / NAMES[0]}")'
     )
     screen.tell(text, content)
 
@@ -90,7 +91,7 @@ class Training:
         """Draw samples, train, and return the map with its card."""
         import numpy as np
 
-        from skfem_ml.fmm.networks import Recipe, learn
+        from skfem_ml.learning import Recipe, learn
         from skfem_ml.metrics import mean_residual
         from skfem_ml.reference import transfer_samples
 
@@ -124,14 +125,12 @@ class Training:
         """Write the best network of a run that was stopped; its card has no residuals."""
         if self.net is None or not restore_best(self.net, self.checkpoint):
             return None
-        return self._save({**self._card("radiative transfer"), "stopped": True})
+        from skfem_ml.learning import Learned
 
-    def _save(self, card: dict[str, object]) -> Path:
-        from skfem_ml.fmm.networks import save_network
+        return self._save(Learned(self.net), {**self._card("radiative transfer"), "stopped": True})
 
-        net = self.net
-        assert net is not None
-        return self.outputs.write(NAMES[0], lambda path: save_network(path, net, card))
+    def _save(self, learned: Learned, card: dict[str, object]) -> Path:
+        return self.outputs.write(NAMES[0], lambda path: learned.save(path, card))
 
     def write(self, learned: Learned, card: dict[str, object]) -> dict[str, object]:
         """Write weights and loss curve; return what to tell."""
@@ -139,7 +138,7 @@ class Training:
 
         from skfem_ml import __version__
 
-        self._save(card)
+        self._save(learned, card)
         history = learned.history
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()

@@ -67,7 +67,7 @@ def hits(
 
 @dataclass
 class Training:
-    """The training of a hierarchy, map by map; ``maps`` and ``losses`` hold what is there so far."""
+    """The training of a hierarchy; ``maps`` are its networks, from the moment when they are there."""
 
     name: str
     source: Source
@@ -77,57 +77,39 @@ class Training:
     seed: int
     folder: Path
     maps: list[FlowMap] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
 
     def start(self) -> str:
         """What begins."""
         return f"{self.name}: networks of {len(self.scales)} time steps, {self.steps} training steps each"
 
     def train(self, report: Progress) -> tuple[HiTS, dict[str, object]]:
-        """Train, select and test; return the hierarchy of all scales, and what to tell."""
-        from skfem_ml.hits.recipe import new_maps, train_map
+        """Train, select and test; return the hierarchy, and what to tell."""
+        from skfem_ml.hits.recipe import RECIPES, train_hits
 
         report(0, self.steps * len(self.scales), f"{self.name}: trajectories")
         dt, data = self.source()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        n = data["train"][1].shape[1]
-        self.maps = new_maps(n, [dt * 2**k for k in self.scales], self.variant, self.seed)
-        for j, flow_map in enumerate(self.maps):
-            history = train_map(
-                flow_map, data["train"], data["val"], self.variant, steps=self.steps, seed=self.seed + j,
-                checkpoint=self.checkpoint(flow_map), progress=self.told(report, j),
-            )  # fmt: skip
-            self.losses.append(history.best)
-        return self.tested(data)
+        recipe, kind = RECIPES[self.variant], "linear" if self.variant == "published" else "cubic"
+        self.maps = recipe.maps(data["train"][1].shape[1], [dt * 2**k for k in self.scales], self.seed)
+        hits, histories = train_hits(
+            self.maps, *data["train"], steps=self.steps, validation=data["val"], interpolation=kind, recipe=recipe,
+            seed=self.seed, folder=self.folder,
+            progress=lambda done, total, text: report(done, total, f"{self.name}: {text}"),
+        )  # fmt: skip
+        losses = [histories[m.dt].best for m in self.maps]
+        hits.card = {**self.about(), "losses": losses, **self.tested(hits, data, kind)}
+        return hits, {**hits.card, "selected": [hits.maps[-1].dt, hits.dt]}
 
-    def checkpoint(self, flow_map: FlowMap) -> Path:
-        """Where a map is kept as it goes."""
-        return self.folder / f"dt-{flow_map.dt:g}.pt"
-
-    def told(self, report: Progress, j: int) -> Progress:
-        """The progress of map number j within that of all."""
-        label, total = f"{self.name}: step {self.maps[j].dt:g}", self.steps * len(self.maps)
-        return lambda done, _, text: report(j * self.steps + done, total, f"{label}, {text}")
-
-    def tested(self, data: Data) -> tuple[HiTS, dict[str, object]]:
-        """The hierarchy, its scales chosen on validation trajectories, and its error on unseen ones."""
+    def tested(self, hits: HiTS, data: Data, kind: str) -> dict[str, float]:
+        """Errors on unseen trajectories: of the hierarchy, and of the start unchanged."""
         import numpy as np
 
-        from skfem_ml.hits import HiTS, mean_squared_error
+        from skfem_ml.stepping import mean_squared_error
 
-        whole, kind = HiTS(self.maps), "linear" if self.variant == "published" else "cubic"
-        t, y = data["val"]
-        chosen = whole.select(t, y, kind)
         t, y = data["test"]
-        error = mean_squared_error(chosen, t, y, kind)
+        error = mean_squared_error(hits, t, y, kind)
         if not np.isfinite(error):
             raise FloatingPointError(f"{self.name}: the roll-out on unseen starts is not finite; train longer")
-        content = {
-            **self.about(), "losses": self.losses, "selected": [chosen.maps[-1].dt, chosen.dt], "test error": error,
-            "null error": float(np.mean((y - y[..., :1]) ** 2)),
-        }  # fmt: skip
-        whole.card = dict(content)
-        return whole, content
+        return {"test error": error, "null error": float(np.mean((y - y[..., :1]) ** 2))}
 
     def about(self) -> dict[str, object]:
         """What was asked for."""
@@ -135,13 +117,10 @@ class Training:
         return {**asked, "dt": [m.dt for m in self.maps]}
 
     def keep(self, outputs: Outputs) -> Path | None:
-        """Write the maps so far of a run that was stopped: the trained ones, and the best of the one at work."""
+        """Write the best so far of a run that was stopped: of every map with a checkpoint."""
         from skfem_ml.hits import HiTS
 
-        done = self.maps[: len(self.losses)]
-        for flow_map in self.maps[len(self.losses) :][:1]:
-            if restore_best(flow_map, self.checkpoint(flow_map)):
-                done.append(flow_map)
+        done = [m for m in self.maps if restore_best(m, self.folder / f"dt-{m.dt:g}.pt")]
         if not done:
             return None
         whole = HiTS(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.functional import silu
 from skfem_ml.fmm.networks.layers import Activation, BlockSparse, Pattern
 from skfem_ml.fmm.networks.leaves import LeafModule
 from skfem_ml.fmm.skeleton import H2Skeleton
+from skfem_ml.learning.stored import Card
 
 
 class MomentProduct(nn.Module):
@@ -93,7 +94,16 @@ class DeepFMMNet(LeafModule):
 
     parameters: 33,760 / 69,824 / 142,240 at N = 320, 640, 1280 with leaves of 10, where FMMNet of the paper has
     52,920 / 110,256 / 225,576. Work and memory are O(N). Raises ValueError for rank, hidden or products below one.
+
+    >>> skeleton = H2Skeleton(torch.linspace(0, 1, 80)[None].numpy(), leaf=10)
+    >>> net = DeepFMMNet(skeleton, rank=3, generator=torch.Generator().manual_seed(0))
+    >>> net
+    DeepFMMNet(80 points, rank 3, hidden 24, products 3, 4,842 parameters)
+    >>> tuple(net(torch.zeros(2, 80)).shape)
+    (2, 80)
     """
+
+    LIMITS: ClassVar = {"leaf": 1000, "rank": 1000, "hidden": 10_000, "products": 100}
 
     def __init__(
         self,
@@ -108,14 +118,27 @@ class DeepFMMNet(LeafModule):
     ):
         if min(rank, hidden, products) < 1:
             raise ValueError(f"rank, hidden, products: expected at least 1 each, got {rank}, {hidden} and {products}")
-        super().__init__(skeleton, dtype)
+        super().__init__(skeleton, dtype, activation is silu)
         self.rank, self.hidden, self.products = rank, hidden, products
         n, width = skeleton.levels[-1].n, skeleton.width
         self.enter = nn.Parameter(torch.randn(n, rank, width, generator=generator, dtype=dtype) * width**-0.5)
         self.leave = nn.Parameter(torch.randn(n, width, rank, generator=generator, dtype=dtype) * rank**-0.5)
-        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
-        self.mixers = nn.ModuleList(MomentProduct(skeleton, rank, **options) for _ in range(products))
-        self.networks = nn.ModuleList(LeafNetwork(n, rank, hidden, activation, **options) for _ in range(products - 1))
+        self.mixers = nn.ModuleList(
+            MomentProduct(skeleton, rank, generator=generator, dtype=dtype) for _ in range(products)
+        )
+        self.networks = nn.ModuleList(
+            LeafNetwork(n, rank, hidden, activation, generator=generator, dtype=dtype) for _ in range(products - 1)
+        )
+
+    def own_sizes(self) -> Card:
+        """Return rank, hidden and products."""
+        return {"rank": self.rank, "hidden": self.hidden, "products": self.products}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> DeepFMMNet:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        skeleton = cls.skeleton_of(sizes, tensors)
+        return cls(skeleton, **sizes, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
 
     def forward(self, q: Tensor) -> Tensor:
         """Return ``(n, N)`` for ``q`` ``(n, N)``; ValueError for another N."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch.nn.functional import relu, silu
 from skfem_ml.fmm.networks.layers import Block, Pattern
 from skfem_ml.fmm.networks.leaves import LeafModule
 from skfem_ml.fmm.operator import H2Operator
-from skfem_ml.fmm.skeleton import H2Skeleton
+from skfem_ml.fmm.skeleton import H2Skeleton, Index
+from skfem_ml.learning.stored import Card
 
 VARIANTS = ("paper", "linear")
 
@@ -33,14 +34,24 @@ class FMMNet(LeafModule):
 
         depth ((3 n_L - 2) B^2 + sum_{l>=2} (3 n_l - 6) r^2) + 2 (n_L B r + sum_{l>=3} n_l r^2)
 
-    parameters. ``activation`` replaces f. Raises ValueError for an unknown variant, rank or depth out of range, and
-    a linear operator on another skeleton.
+    parameters. ``rank`` is one number, or a (row, column) pair for each level from the first with admissible pairs;
+    ``activation`` replaces f. Raises ValueError for an unknown variant, rank or depth out of range, and a linear
+    operator on another skeleton.
+
+    >>> skeleton = H2Skeleton(torch.linspace(0, 1, 80)[None].numpy(), leaf=10)
+    >>> net = FMMNet(skeleton, 4, depth=1, generator=torch.Generator().manual_seed(0))
+    >>> net
+    FMMNet(80 points, ranks [[4, 4], [4, 4]], depth 1, variant paper, 3,480 parameters)
+    >>> tuple(net(torch.zeros(2, 80)).shape)
+    (2, 80)
     """
+
+    LIMITS: ClassVar = {"leaf": 1000, "ranks": 1000, "depth": 100}
 
     def __init__(
         self,
         skeleton: H2Skeleton,
-        rank: int | None = None,
+        rank: int | list[tuple[int, int]] | None = None,
         depth: int = 3,
         *,
         variant: str = "paper",
@@ -49,29 +60,41 @@ class FMMNet(LeafModule):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float32,
     ):
-        super().__init__(skeleton, dtype)
+        super().__init__(skeleton, dtype, activation is None)
         count = len(skeleton.levels) - skeleton.first
         ranks = _ranks(skeleton, rank, depth, variant, linear, count)
         f = activation or (relu if variant == "paper" else silu)
         self.variant, self.depth, self.ranks = variant, depth, ranks
-        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
-        mixed = (depth, f, variant == "linear")
         width = skeleton.width
-        self.close = Block(Pattern(skeleton.close, skeleton.levels[-1].n), width, width, *mixed, **options)
+
+        def block(pairs: Index, n: int, a: int, b: int) -> Block:
+            return Block(Pattern(pairs, n), a, b, depth, f, variant == "linear", generator=generator, dtype=dtype)
+
+        self.close = block(skeleton.close, skeleton.levels[-1].n, width, width)
         levels = skeleton.levels[skeleton.first :]
-        self.far = nn.ModuleList(
-            Block(Pattern(level.far, level.n), a, b, *mixed, **options)
-            for level, (a, b) in zip(levels, ranks, strict=True)
-        )
+        self.far = nn.ModuleList(block(level.far, level.n, a, b) for level, (a, b) in zip(levels, ranks, strict=True))
         self.up, self.down = nn.ParameterList(), nn.ParameterList()
         for k, (level, (a, b)) in enumerate(zip(levels, ranks, strict=True)):
             last = k == count - 1
             for bases, r, below in ((self.down, a, 0), (self.up, b, 1)):
                 size = width if last else levels[k + 1].children * ranks[k + 1][below]
                 std = (2.0 / (size + r)) ** 0.5
-                bases.append(nn.Parameter(std * torch.randn(level.n, size, r, **options)))
+                drawn = torch.randn(level.n, size, r, generator=generator, dtype=dtype)
+                bases.append(nn.Parameter(std * drawn))
         if linear is not None:
             self._load(linear)
+
+    def own_sizes(self) -> Card:
+        """Return ranks, depth and variant."""
+        return {"ranks": [list(pair) for pair in self.ranks], "depth": self.depth, "variant": self.variant}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> FMMNet:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        skeleton = cls.skeleton_of(sizes, tensors)
+        ranks = [(a, b) for a, b in sizes.pop("ranks")]  # type: ignore[attr-defined]
+        generator = torch.Generator().manual_seed(0)
+        return cls(skeleton, ranks, **sizes, generator=generator)  # type: ignore[arg-type]
 
     @classmethod
     def from_data(
@@ -131,7 +154,12 @@ class FMMNet(LeafModule):
 
 
 def _ranks(
-    skeleton: H2Skeleton, rank: int | None, depth: int, variant: str, linear: H2Operator | None, count: int
+    skeleton: H2Skeleton,
+    rank: int | list[tuple[int, int]] | None,
+    depth: int,
+    variant: str,
+    linear: H2Operator | None,
+    count: int,
 ) -> list[tuple[int, int]]:
     """The (row, column) ranks of the levels, from the first with admissible pairs."""
     if variant not in VARIANTS:
@@ -139,9 +167,14 @@ def _ranks(
     if depth < (variant == "paper"):
         raise ValueError(f"depth: expected at least {int(variant == 'paper')}, got {depth}")
     if linear is None:
-        if rank is None or rank < 1:
-            raise ValueError(f"rank: expected at least 1, or a linear operator to take the ranks from, got {rank}")
-        return [(rank, rank)] * count
+        pairs = rank if isinstance(rank, list) else [(rank or 0, rank or 0)] * count
+        least = min([r for pair in pairs for r in pair] if isinstance(rank, list) else [rank or 0], default=1)
+        if least < 1 or len(pairs) != count:
+            raise ValueError(
+                f"rank: expected at least 1, or {count} pairs of such ranks, or a linear operator to take the ranks "
+                f"from, got {rank}"
+            )
+        return pairs
     if variant != "linear":
         raise ValueError(f"linear: expected None for variant={variant!r}, which has no linear part; use 'linear'")
     if rank is not None:

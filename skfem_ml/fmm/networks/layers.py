@@ -139,14 +139,17 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, pattern: Pattern, a: int, b: int, depth: int, activation: Activation, linear: bool, **options: Any
-    ):
+        self, pattern: Pattern, a: int, b: int, depth: int, activation: Activation, linear: bool, *,
+        generator: torch.Generator, dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
         super().__init__()
         self.activation = activation
-        self.linear = BlockSparse(pattern, a, b, bias=False, **options) if linear else None
-        self.layers = nn.ModuleList(
-            BlockSparse(pattern, a, a if k else b, bias=linear and k < depth - 1, **options) for k in range(depth)
-        )
+
+        def layer(b: int, bias: bool) -> BlockSparse:
+            return BlockSparse(pattern, a, b, bias=bias, generator=generator, dtype=dtype)
+
+        self.linear = layer(b, False) if linear else None
+        self.layers = nn.ModuleList(layer(a if k else b, linear and k < depth - 1) for k in range(depth))
         if linear and depth:
             nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
 

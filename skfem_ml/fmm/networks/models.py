@@ -1,56 +1,40 @@
-"""A DeepFMMNet in a file: weights and a card from which skeleton and network are made again (needs torch)."""
+"""Networks on skeletons in files: weights and a card from which skeleton and network are made again (needs torch)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
+from torch import nn
 
 from skfem_ml.fmm.networks.deep import DeepFMMNet
-from skfem_ml.fmm.skeleton import H2Skeleton
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.fmm.networks.fmmnet import FMMNet
+from skfem_ml.fmm.networks.leaves import LeafModule
+from skfem_ml.learning import stored
+from skfem_ml.learning.samples import Learned
+from skfem_ml.learning.storage import ModelMismatchError
+from skfem_ml.learning.stored import Card, save_network
 
-KIND = "DeepFMMNet"
-LIMITS = {"leaf": 1000, "rank": 1000, "hidden": 10_000, "products": 100}  # of a file that is not ours
-
-
-def save_network(path: str | Path, net: DeepFMMNet, card: Mapping[str, Any] | None = None) -> None:
-    """Write a network and a card of JSON values (who trained it on what, errors); the old file stays until it is whole.
-
-    The file holds points, leaf size and sizes of the network as well. Raises as `storage.save_model`.
-    """
-    sizes = {"rank": net.rank, "hidden": net.hidden, "products": net.products}
-    skeleton = {"leaf": net.skeleton.leaf, "eta": net.skeleton.eta}
-    held = {**net.state_dict(), "points": torch.as_tensor(net.skeleton.points)}
-    save_model(path, held, {**(card or {}), "kind": KIND, **sizes, **skeleton})
+__all__ = ["KINDS", "load_learned", "load_network", "save_network"]
+KINDS = (DeepFMMNet, FMMNet)
 
 
-def load_network(path: str | Path, *, N: int | None = None) -> tuple[DeepFMMNet, dict[str, Any]]:
-    """Return the network of a file of `save_network`, and its card.
+def load_network(path: str | Path, *, N: int | None = None) -> tuple[nn.Module, Card]:
+    """Return the `DeepFMMNet` or `FMMNet` of a file of `save_network` or `Learned.save`, and its card.
 
     Raises FileNotFoundError, CorruptModelError for a file that is damaged or holds other tensors than its card says,
     ModelMismatchError for another kind of model or, where ``N`` is given, another number of points.
     """
-    tensors, card = load_model(path)
-    if card.get("kind") != KIND:
-        raise ModelMismatchError(
-            str(path), {"kind": KIND}, {"kind": card.get("kind")}, "train one with `skfem-ml train fmmnet`"
-        )
-    try:
-        points = tensors.pop("points")
-        if N is not None and points.shape[1] != N:
-            raise ModelMismatchError(str(path), {"N": N}, {"N": points.shape[1]}, "train one for this N")
-        if any(not isinstance(card[name], int) or card[name] > most for name, most in LIMITS.items()):
-            raise ValueError(f"sizes {[card[name] for name in LIMITS]} in the card are out of range")
-        sizes = {name: card[name] for name in ("rank", "hidden", "products")}
-        skeleton = H2Skeleton(points.numpy(), card["leaf"], card["eta"])
-        dtype = tensors["enter"].dtype
-        net = DeepFMMNet(skeleton, **sizes, generator=torch.Generator().manual_seed(0), dtype=dtype)
-        net.load_state_dict(tensors)
-    except ModelMismatchError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise CorruptModelError(f"{path}: the tensors do not fit the card ({type(error).__name__}: {error})") from error
+    net, card = stored.load_network(path, KINDS)
+    assert isinstance(net, LeafModule)
+    if N is not None and net.skeleton.N != N:
+        raise ModelMismatchError(str(path), {"N": N}, {"N": net.skeleton.N}, "train one for this N")
     return net, card
+
+
+def load_learned(path: str | Path, *, N: int | None = None) -> Learned:
+    """Return the map of samples in a file of ``skfem-ml train fmmnet``, or of `Learned.save`; raises as `load_network`.
+
+    ``w = load_learned("skfem_ml_output/fmmnet.safetensors")(q)`` with samples q, w ``(n, N)``; ``.card`` is its card.
+    """
+    net, card = load_network(path, N=N)
+    return Learned.of(net, card, path)

@@ -11,22 +11,23 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Optimizer
 
 Closure = Callable[[], Tensor]
+State = dict[str, Any]  # what torch keeps by name: options of a group, the state of a parameter
 
 
 class FlatOptimizer(Optimizer):
-    """One vector of all parameters, with the state of the method under the first of them.
+    """One vector of all parameters, with the state of the method under the first of them; abstract.
 
     A method writes ``step``; it has `vector`, `assign`, `memory` and `gradient` to work with.
     """
 
-    def __init__(self, params: Iterable[Tensor], defaults: dict[str, Any]):
+    def __init__(self, params: Iterable[Tensor], defaults: State):
         super().__init__(params, defaults)
         if len(self.param_groups) != 1:
             raise ValueError(f"{type(self).__name__}: expected one parameter group, got {len(self.param_groups)}")
         self.params: list[Tensor] = self.param_groups[0]["params"]
 
     @property
-    def memory(self) -> dict[str, Any]:
+    def memory(self) -> State:
         """The state of the method, part of ``state_dict()``."""
         return self.state[self.params[0]]
 

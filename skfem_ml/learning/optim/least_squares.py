@@ -17,6 +17,11 @@ class LevenbergMarquardt(FlatOptimizer):
     ``(rows,)`` and ``jacobian()`` the pair r, J ``(rows, n)``, both at the current parameters. mu shrinks by ``down``
     where the step gives at least a quarter of the predicted decrease, and grows by ``up`` where it fails; a step of the
     optimiser ends with the first decrease, or after ``tries`` failures with no change (``.stalled``).
+
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> optimiser = LevenbergMarquardt([x], lambda: x - 1, lambda: ((x - 1).detach(), torch.eye(2).double()), mu=1e-3)
+    >>> bool(min(optimiser.step() for _ in range(5)) < 1e-12)
+    True
     """
 
     def __init__(

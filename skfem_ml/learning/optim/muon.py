@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from skfem_ml.learning.optim.flat import Closure
+from skfem_ml.learning.optim.flat import Closure, State
 
 
 class MuonAdam(Optimizer):
     """torch's Muon (Jordan et al. 2024) for ``matrices``, its steps of the root mean square of Adam's; Adam for others.
 
     ``others`` may hold groups with a ``"scale"``: their rate is the rate times it. Parameters that want no gradient are
-    left out. Raises ValueError for matrices that are none.
+    left out. Raises ValueError for matrices that are none, ImportError where torch is older than 2.9.
+
+    >>> net = torch.nn.Linear(3, 2)
+    >>> optimiser = MuonAdam([net.weight], [net.bias], lr=0.1)
+    >>> loss = optimiser.step(lambda: net(torch.ones(1, 3)).square().sum())
+    >>> [type(part).__name__ for part in optimiser.parts]
+    ['Muon', 'Adam']
     """
 
-    def __init__(self, matrices: Iterable[Tensor], others: Iterable[Any], lr: float = 3e-3):
+    def __init__(self, matrices: Iterable[Tensor], others: Iterable[Tensor] | Iterable[State], lr: float = 3e-3):
+        if not hasattr(torch.optim, "Muon"):
+            raise ImportError(
+                f"MuonAdam: expected torch.optim.Muon, which torch has from 2.9 on, got torch {torch.__version__}; "
+                "pip install 'torch>=2.9', or take another optimiser"
+            )
         wanted = [p for p in matrices if p.requires_grad]
         if any(p.dim() != 2 for p in wanted):
             raise ValueError(
@@ -32,7 +42,7 @@ class MuonAdam(Optimizer):
         self.defaults = {"lr": lr}
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+    def param_groups(self) -> list[State]:  # type: ignore[override]
         """The groups of both, Muon's first."""
         return [group for part in self.parts for group in part.param_groups]
 
@@ -53,11 +63,11 @@ class MuonAdam(Optimizer):
         for part in self.parts:
             part.zero_grad(set_to_none)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The states of both."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Take the states of both."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)

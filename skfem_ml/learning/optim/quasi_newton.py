@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from skfem_ml.learning.optim.flat import Closure, FlatOptimizer
+from skfem_ml.learning.optim.flat import Closure, FlatOptimizer, State
 
 
 class SSBroyden(FlatOptimizer):
@@ -20,6 +19,16 @@ class SSBroyden(FlatOptimizer):
     section 3). H becomes the identity again where ``y's`` is not positive, and where no step is found along a
     direction (twice in a row: the run is over, ``.stalled`` is True). For a loss
     that is the same function in every step (no mini-batches): value and gradient are kept. Memory: n^2 numbers.
+
+    >>> x = torch.nn.Parameter(torch.tensor([3.0, -2.0], dtype=torch.float64))
+    >>> optimiser = SSBroyden([x])
+    >>> def loss():
+    ...     optimiser.zero_grad()
+    ...     value = (x - 1).square().sum()
+    ...     value.backward()
+    ...     return value
+    >>> bool(min(optimiser.step(loss) for _ in range(9)) < 1e-12)
+    True
     """
 
     def __init__(self, params: Iterable[Tensor], c1: float = 1e-4, c2: float = 0.9, max_evaluations: int = 25):
@@ -65,7 +74,7 @@ class SSBroyden(FlatOptimizer):
         return memory["value"]
 
 
-def _wolfe(options: dict[str, Any]) -> dict[str, Any]:
+def _wolfe(options: State) -> State:
     return {key: options[key] for key in ("c1", "c2", "max_evaluations")}
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from skfem_ml.learning.optim.flat import Closure
+from skfem_ml.learning.optim.flat import Closure, State
 
 
 class SOAP(Optimizer):
@@ -18,7 +17,18 @@ class SOAP(Optimizer):
     Adam's second moment is kept of the rotated gradient ``Q_L' G Q_R``, the first moment is rotated, and the step is
     rotated back. The bases are refreshed every ``frequency`` steps by one QR step of orthogonal iteration. A tensor
     ``(n, a, b)`` is a batch of n matrices, each with bases of its own. Vectors (biases, also ``(n, a, 1)``) and tensors
-    of other dimensions take plain Adam.
+    of other dimensions take plain Adam. The first step sets the bases alone. Raises ValueError for options out of range
+    and complex parameters.
+
+    >>> net = torch.nn.Linear(3, 2)
+    >>> optimiser = SOAP(net.parameters(), lr=0.1)
+    >>> def loss():
+    ...     optimiser.zero_grad()
+    ...     value = net(torch.eye(3)).square().mean()
+    ...     value.backward()
+    ...     return value
+    >>> bool(min(optimiser.step(loss) for _ in range(40)) < 1e-2)
+    True
     """
 
     def __init__(
@@ -32,6 +42,8 @@ class SOAP(Optimizer):
         if not (lr > 0 and all(0 <= b < 1 for b in betas) and frequency >= 1):
             raise ValueError(f"expected lr > 0, betas in [0, 1), frequency >= 1, got {lr}, {betas}, {frequency}")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "frequency": frequency})
+        if any(p.is_complex() for group in self.param_groups for p in group["params"]):
+            raise ValueError("params: expected real parameters, got complex ones (of an FNO); take Adam")
 
     def step(self, closure: Closure) -> Tensor:  # type: ignore[override]
         """Do one step and return the loss before it."""
@@ -45,7 +57,7 @@ class SOAP(Optimizer):
         return value.detach()
 
 
-def _update(p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+def _update(p: Tensor, g: Tensor, state: State, group: State) -> None:
     b1, b2 = group["betas"]
     if not state:
         state.update(step=0, mean=torch.zeros_like(g), square=torch.zeros_like(g))
@@ -71,13 +83,13 @@ def _has_bases(p: Tensor) -> bool:
     return p.dim() == 2 or (p.dim() == 3 and min(p.shape[1:]) > 1)
 
 
-def _start_bases(g: Tensor, state: dict[str, Any]) -> None:
+def _start_bases(g: Tensor, state: State) -> None:
     state.update(L=g @ g.mT, R=g.mT @ g)
     for basis, moment in (("QL", "L"), ("QR", "R")):
         state[basis] = torch.linalg.eigh(state[moment])[1].flip(-1)
 
 
-def _rotate(g: Tensor, state: dict[str, Any], back: bool = False) -> Tensor:
+def _rotate(g: Tensor, state: State, back: bool = False) -> Tensor:
     if "QL" not in state:
         return g
     left, right = state["QL"], state["QR"]

@@ -177,7 +177,8 @@ def scatter_add(target: Tensor, index: Tensor, source: Tensor) -> None:
     two.
     """
     lead = target.shape[:-2].numel()
-    target.view(lead, -1).index_add_(1, index, source.reshape(lead, -1))
+    sizes = target.shape[-2:].numel(), source.shape[-2:].numel()
+    target.view(lead, sizes[0]).index_add_(1, index, source.reshape(lead, sizes[1]))
 
 
 def flat_index(rows: Tensor, cols: Tensor, width: int) -> Tensor:

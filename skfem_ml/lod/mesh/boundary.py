@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy import ndarray
+from skfem import Mesh
 from skfem.assembly import Basis
+from skfem.assembly.dofs import DofsView
 
 from skfem_ml.lod.mesh.grid import BoxGrid, lexicographic
+
+Dirichlet: TypeAlias = (
+    "str | Iterable[str] | Callable[[ndarray], ndarray] | ndarray | Sequence[int] | DofsView"
+    " | Mapping[str, DofsView] | DirichletPart | None"
+)
+"""How Gamma_D may be given; see `DirichletPart`."""
 
 
 class DirichletPart:
@@ -22,24 +31,31 @@ class DirichletPart:
     basis
         The coarse basis whose degrees of freedom ``choice`` speaks of.
     choice
-        ``None`` for the whole boundary; a name or list of names of boundaries of the coarse mesh; or degrees of freedom
-        of the coarse basis (an array, or what ``basis.get_dofs`` returns): Gamma_D is then made of the boundary facets
-        all of whose nodes are among them.
+        ``None`` for the whole boundary; a name, or a list or set of names, of boundaries of the coarse mesh; a function
+        of the midpoints of boundary facets ``x`` ``(dim, k)`` that says which lie on it, as ``mesh.with_boundaries``
+        takes; or degrees of freedom of the coarse basis (an array, or what ``basis.get_dofs`` returns): Gamma_D is then
+        made of the boundary facets all of whose nodes are among them. The part of another LOD on the same coarse grid
+        is taken as it is.
 
     Raises
     ------
     ValueError
-        For unknown names, degrees of freedom off the boundary, and single nodes that fill no facet.
+        For unknown names, functions that hold nowhere, degrees of freedom off the boundary, and single nodes that fill
+        no facet.
     """
 
-    def __init__(self, grid: BoxGrid, basis: Basis, choice: Any = None):
-        outer = grid.mesh.boundary_facets()
-        if choice is None:
-            facets = outer
-        elif isinstance(choice, str) or (isinstance(choice, list | tuple) and choice and isinstance(choice[0], str)):
-            facets = _named_facets(grid.mesh, [choice] if isinstance(choice, str) else list(choice), outer)
+    def __init__(self, grid: BoxGrid, basis: Basis, choice: Dirichlet = None):
+        if isinstance(choice, DirichletPart):
+            facets = choice.facets
+        elif choice is None:
+            facets = grid.mesh.boundary_facets()
+        elif names := _names(choice):
+            facets = _named_facets(grid.mesh, names, grid.mesh.boundary_facets())
+        elif callable(choice) and not hasattr(choice, "flatten"):
+            facets = _facets_where(grid.mesh, choice)
         else:
-            facets = _filled_facets(grid.mesh, basis, choice, outer)
+            facets = _filled_facets(grid.mesh, basis, choice, grid.mesh.boundary_facets())
+        self.facets: ndarray = facets
         self.sides = np.zeros((grid.cells.shape[1], 2 * grid.dim), dtype=bool)
         self.sides[grid.facet_sides(facets)] = True
         self.nodes = np.zeros(grid.mesh.p.shape[1], dtype=bool)
@@ -53,7 +69,26 @@ class DirichletPart:
         return self.sides.astype(np.uint8) @ on_side.astype(np.uint8) > 0
 
 
-def _named_facets(mesh: Any, names: list[str], outer: ndarray) -> ndarray:
+def _names(choice: object) -> list[str]:
+    """Names of boundaries, if these are some."""
+    if isinstance(choice, str):
+        return [choice]
+    if isinstance(choice, list | tuple | set | frozenset) and choice and all(isinstance(x, str) for x in choice):
+        return sorted(choice) if isinstance(choice, set | frozenset) else list(choice)
+    return []
+
+
+def _facets_where(mesh: Mesh, holds: Callable[[ndarray], ndarray]) -> ndarray:
+    facets = mesh.facets_satisfying(holds, boundaries_only=True)
+    if not len(facets):
+        raise ValueError(
+            "dirichlet: expected a function that holds on some boundary facets, got one that holds on none; it is "
+            "given the midpoints of the facets, (dim, k)"
+        )
+    return facets
+
+
+def _named_facets(mesh: Mesh, names: list[str], outer: ndarray) -> ndarray:
     known = mesh.boundaries or {}
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -67,7 +102,7 @@ def _named_facets(mesh: Any, names: list[str], outer: ndarray) -> ndarray:
     return facets
 
 
-def _filled_facets(mesh: Any, basis: Basis, choice: Any, outer: ndarray) -> ndarray:
+def _filled_facets(mesh: Mesh, basis: Basis, choice: object, outer: ndarray) -> ndarray:
     dofs = _flat_dofs(choice)
     if dofs.size and (dofs.min() < 0 or dofs.max() >= basis.N):
         raise ValueError(
@@ -89,7 +124,7 @@ def _filled_facets(mesh: Any, basis: Basis, choice: Any, outer: ndarray) -> ndar
     return facets
 
 
-def _flat_dofs(choice: Any) -> ndarray:
+def _flat_dofs(choice: object) -> ndarray:
     if isinstance(choice, dict):
         return np.unique(np.concatenate([_flat_dofs(view) for view in choice.values()] + [np.zeros(0, int)]))
     if hasattr(choice, "flatten") and not isinstance(choice, ndarray):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_matrix, csr_matrix
 from skfem import Basis, Mesh
 from skfem.assembly import Dofs
 
 from skfem_ml import checks
-from skfem_ml.lod.mesh.boundary import DirichletPart
+from skfem_ml.lod.mesh.boundary import Dirichlet, DirichletPart
 from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
 from skfem_ml.lod.mesh.patches import Patches
-from skfem_ml.lod.mesh.refinement import Refinement, refined_mesh
+from skfem_ml.lod.mesh.refinement import Refinement, grid_in, refined_grid
 from skfem_ml.meshes.cells import widths
 
 
@@ -31,7 +31,7 @@ class Discretisation:
         ell: int,
         *,
         fine: Mesh | Basis | None,
-        dirichlet: Any,
+        dirichlet: Dirichlet,
         interpolation: str | Interpolation,
         device: str,
         workers: int,
@@ -43,47 +43,50 @@ class Discretisation:
                 "refine, fine: expected one of them (refine=n to have the fine mesh built, or fine=mesh), got "
                 + ("neither" if fine is None else "both")
             )
+        self._given = fine if fine is None or isinstance(fine, Mesh) else fine.mesh
         if fine is not None:
-            self.fine_mesh = fine if isinstance(fine, Mesh) else fine.mesh
             self.n = self.refinement.n
         else:
             self.n = checks.whole(refine, "refine", 1)
         self.m = self.n if cells is None else checks.whole(cells, "cells", 1)
         if self.n % self.m:
             raise ValueError(f"cells: expected a divisor of refine = {self.n}, got {self.m}")
-        self.ell = min(checks.whole(ell, "ell", 1), max(max(self.grid.shape) - 1, 1))
+        self.ell = _clipped(checks.whole(ell, "ell", 1), self.grid)
         self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
         self.interpolation = find_interpolation(interpolation)
         self.patches = Patches(self.grid, self.ell)
+        checks.device(device)
         self.device, self.workers = device, checks.whole(workers, "workers", 1)
 
     @cached_property
-    def fine_mesh(self) -> Mesh:
-        return self.coefficient_mesh if self.m == self.n else refined_mesh(self.grid, self.n)
+    def fine_grid(self) -> BoxGrid:
+        if self._given is not None:
+            return grid_in(self.grid, self._given, "fine mesh")
+        return refined_grid(self.grid, self.n)
 
-    @cached_property
-    def coefficient_mesh(self) -> Mesh:
-        if self.m == self.n and "fine_mesh" in self.__dict__:
-            return self.fine_mesh
-        return refined_mesh(self.grid, self.m)
+    @property
+    def fine_mesh(self) -> Mesh:
+        return self.fine_grid.mesh
 
     @cached_property
     def fine_dofs(self) -> Dofs:
         return Dofs(self.fine_mesh, ELEMENTS[self.grid.dim]())
 
     @cached_property
-    def fine_grid(self) -> BoxGrid:
-        return BoxGrid(self.fine_mesh, "fine mesh")
-
-    @cached_property
     def refinement(self) -> Refinement:
         return Refinement(self.grid, self.fine_grid)
 
     @cached_property
+    def coefficient_grid(self) -> BoxGrid:
+        return self.fine_grid if self.m == self.n else refined_grid(self.grid, self.m, "coefficient mesh")
+
+    @property
+    def coefficient_mesh(self) -> Mesh:
+        return self.coefficient_grid.mesh
+
+    @cached_property
     def coefficient_refinement(self) -> Refinement:
-        if self.m == self.n and "refinement" in self.__dict__:
-            return self.refinement
-        return Refinement(self.grid, BoxGrid(self.coefficient_mesh, "coefficient mesh"))
+        return self.refinement if self.m == self.n else Refinement(self.grid, self.coefficient_grid)
 
     @cached_property
     def coefficient_cell(self) -> ndarray:
@@ -110,6 +113,13 @@ class Discretisation:
         """Which fine nodes lie on Gamma_D."""
         out = np.zeros(self.fine_mesh.p.shape[1], dtype=bool)
         out[self.refinement.nodes[self.dirichlet.fine_nodes(self.n)]] = True
+        return out
+
+    @cached_property
+    def fixed(self) -> ndarray:
+        """Which coarse degrees of freedom lie on Gamma_D, ``(coarse.N,)``."""
+        out = np.zeros(self.coarse.N, dtype=bool)
+        out[self.coarse.nodal_dofs[0][self.dirichlet.nodes]] = True
         return out
 
     @cached_property
@@ -159,14 +169,55 @@ class Discretisation:
         """The numbers of all coarse elements."""
         return np.arange(len(self.grid.corners))
 
+    def chosen(self, elements: ArrayLike) -> ndarray:
+        """Numbers of coarse elements, from numbers or a mask. Raises ValueError for what is none."""
+        chosen, count = np.asarray(elements), len(self.grid.corners)
+        if chosen.dtype == bool and chosen.shape == (count,):
+            return np.flatnonzero(chosen)
+        good = chosen.ndim == 1 and chosen.dtype.kind in "iu"
+        if chosen.size and not (good and chosen.min() >= 0 and chosen.max() < count):
+            raise ValueError(
+                f"elements: expected numbers of coarse elements, 0 to {count - 1}, got {chosen.ravel()[:5]}"
+            )
+        return chosen.astype(int).ravel()
+
+    def on_coarse(self, name: str, values: ArrayLike) -> ndarray:
+        """Values of the coarse degrees of freedom as floats ``(coarse.N,)``. Raises ValueError for other shapes."""
+        values = np.asarray(values)
+        if values.shape != (self.coarse.N,) or values.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{name}: expected {self.coarse.N} real values, one per coarse degree of freedom, got shape "
+                f"{values.shape} of {values.dtype}"
+            )
+        return values.astype(float)
+
     def in_rows(self, elements: ndarray) -> ndarray:
         """Elements ordered by their place, x fastest, so that neighbours are treated together."""
         return elements[np.lexsort(self.grid.cells[:, elements])]
+
+    def gathered(self, a: ndarray) -> ndarray:
+        """Values by coefficient cell on every patch ``(nelems, ((2 ell + 1) m)**d)``, x fastest, zero outside."""
+        cells, m, dim, width = self.patches.cells, self.m, self.grid.dim, 2 * self.ell + 1
+        values = np.where(cells[:, :, None] >= 0, a[self.coefficient_refinement.cells[cells]], 0)
+        blocks = values.reshape((len(cells),) + (width,) * dim + (m,) * dim)
+        pairs = zip(range(1, dim + 1), range(dim + 1, 2 * dim + 1), strict=True)
+        order = [0] + [axis for pair in pairs for axis in pair]
+        return blocks.transpose(order).reshape(len(cells), -1)
 
     def dirichlet_of_patches(self) -> ndarray:
         """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``."""
         nodes = self.patches.nodes
         return (nodes >= 0) & self.dirichlet.nodes[nodes]
+
+
+def _clipped(ell: int, grid: BoxGrid) -> int:
+    most = max(max(grid.shape) - 1, 1)
+    if ell > most:
+        checks.warn(
+            f"ell: {ell} layers are more than fit into the domain of {' x '.join(map(str, grid.shape))} coarse cells; "
+            f"ell = {most} is used, which is the same"
+        )
+    return min(ell, most)
 
 
 def _q1_basis(coarse: Basis | Mesh, dim: int) -> Basis:

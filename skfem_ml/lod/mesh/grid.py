@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy import ndarray
 from skfem import ElementHex1, ElementLineP1, ElementQuad1, Mesh, MeshHex1, MeshLine1, MeshQuad1
 
-from skfem_ml.meshes.lattice import mesh_lattice
+from skfem_ml.meshes.lattice import SAME_LINE, mesh_lattice
 
 SUPPORTED = {1: MeshLine1, 2: MeshQuad1, 3: MeshHex1}
 ELEMENTS = {1: ElementLineP1, 2: ElementQuad1, 3: ElementHex1}
@@ -38,6 +39,9 @@ class BoxGrid:
         union of its cells (an L-shape), cells of unequal size, numbered and oriented in any way.
     what
         The name of the mesh in error messages.
+    lines
+        Grid lines to use, where they are known: a union of cells may leave some of them empty. Those of the mesh must
+        be among them, or they are not used.
 
     Attributes
     ----------
@@ -58,7 +62,7 @@ class BoxGrid:
         If two vertices or two cells lie at the same place.
     """
 
-    def __init__(self, mesh: Mesh, what: str = "mesh"):
+    def __init__(self, mesh: Mesh, what: str = "mesh", lines: Sequence[ndarray] | None = None):
         if type(mesh) not in SUPPORTED.values():
             names = ", ".join(cls.__name__ for cls in SUPPORTED.values())
             raise TypeError(
@@ -75,12 +79,27 @@ class BoxGrid:
         self.lines, self.shape, self.cells = lattice.lines, lattice.shape, lattice.index
         used = np.unique(mesh.t)
         self.nodes = np.full(mesh.p.shape, -1)
-        self.nodes[:, used] = [
-            np.searchsorted((line[1:] + line[:-1]) / 2, x[used]) for line, x in zip(self.lines, mesh.p, strict=True)
-        ]
+        self.nodes[:, used] = [_nearest(line, x[used]) for line, x in zip(self.lines, mesh.p, strict=True)]
+        if lines is not None:
+            self._place_on(tuple(lines))
         offset = self.nodes[:, mesh.t] - self.cells[:, None]  # (dim, 2**dim, nelems)
         self.order = np.argsort((offset * 2 ** np.arange(self.dim)[:, None, None]).sum(axis=0), axis=0).T
         self.corners = np.take_along_axis(mesh.t.T, self.order, 1)
+
+    def _place_on(self, lines: tuple[ndarray, ...]) -> None:
+        """Count cells and nodes on more grid lines than the mesh has, if it fits on them."""
+        tolerance = [10 * SAME_LINE * np.diff(line).min() for line in self.lines]
+        number = [_nearest(line, own) for line, own in zip(lines, self.lines, strict=True)]
+        gaps = [np.abs(line[k] - own).max() for line, k, own in zip(lines, number, self.lines, strict=True)]
+        if any(gap > most for gap, most in zip(gaps, tolerance, strict=True)):
+            return
+        upper = np.stack([k[index + 1] for k, index in zip(number, self.cells, strict=True)])
+        cells = np.stack([k[index] for k, index in zip(number, self.cells, strict=True)])
+        if (upper != cells + 1).any():
+            return
+        used = self.nodes[0] >= 0
+        self.nodes[:, used] = [k[index] for k, index in zip(number, self.nodes[:, used], strict=True)]
+        self.lines, self.cells, self.shape = lines, cells, tuple(len(line) - 1 for line in lines)
 
     @cached_property
     def cell_at(self) -> ndarray:
@@ -120,6 +139,11 @@ class BoxGrid:
         flat = (offset == offset[:, :1]).all(axis=1)  # (dim, k): constant along it
         axis = flat.argmax(axis=0)
         return cell, 2 * axis + offset[axis, 0, np.arange(len(cell))]
+
+
+def _nearest(line: ndarray, values: ndarray) -> ndarray:
+    """The number of the grid line nearest to each value."""
+    return np.searchsorted((line[1:] + line[:-1]) / 2, values)
 
 
 def _windows(table: ndarray, origin: ndarray, size: int) -> ndarray:

@@ -20,6 +20,13 @@ class Interpolation:
 
     ``local(n, dim)`` returns P with corners and nodes in lexicographic order (x fastest); ``average`` is ``"count"``
     (the mean over the cells around a node) or ``"volume"`` (weighted by their volumes).
+
+    >>> from skfem_ml.lod import NODAL, PROJECTION
+    >>> NODAL.local(2, 1)  # the value at each end of an edge, of those at its three fine nodes
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
+    >>> PROJECTION.average
+    'count'
     """
 
     local: Callable[[int, int], ndarray]
@@ -83,3 +90,8 @@ def find_interpolation(choice: str | Interpolation) -> Interpolation:
     if choice not in NAMED:
         raise ValueError(f"interpolation: expected one of {', '.join(NAMED)} or an Interpolation, got {choice!r}")
     return NAMED[choice]
+
+
+def name_of(interpolation: Interpolation) -> str:
+    """The name of an interpolation, or "custom"."""
+    return next((name for name, known in NAMED.items() if known is interpolation), "custom")

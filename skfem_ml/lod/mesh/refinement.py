@@ -36,7 +36,7 @@ class Refinement:
     """
 
     def __init__(self, coarse: BoxGrid, fine: BoxGrid):
-        self.n = n = max(fine.shape[0] // coarse.shape[0], 1)
+        self.n = n = cells_along_edge(coarse, fine.mesh)
         matching = fine.dim == coarse.dim and all(
             len(f) == n * (len(c) - 1) + 1 and np.abs(f - subdivide(c, n)).max() < 10 * SAME_LINE * np.diff(f).min()
             for f, c in zip(fine.lines, coarse.lines, strict=True)
@@ -70,19 +70,38 @@ def subdivide(line: ndarray, n: int) -> ndarray:
     return np.append(inner.ravel(), line[-1])
 
 
-def refined_mesh(coarse: BoxGrid, n: int) -> Mesh:
-    """The mesh with every cell of the coarse one cut into ``n**dim`` equal cells; names of boundaries are carried over.
+def cells_along_edge(coarse: BoxGrid, fine: Mesh) -> int:
+    """How many fine cells lie along an edge of a coarse one, if the fine mesh is a refinement: by their number."""
+    return max(round((fine.t.shape[1] / coarse.cells.shape[1]) ** (1 / coarse.dim)), 1)
 
-    The order of its cells is its own; fields belong to it by position.
+
+def grid_in(coarse: BoxGrid, fine: Mesh, what: str) -> BoxGrid:
+    """The grid of a mesh that is to be a refinement of the coarse one, with the lines of its holes."""
+    if fine.p.shape[0] != coarse.dim:
+        return BoxGrid(fine, what)
+    n = cells_along_edge(coarse, fine)
+    return BoxGrid(fine, what, [subdivide(line, n) for line in coarse.lines])
+
+
+def refined_grid(coarse: BoxGrid, n: int, what: str = "fine mesh") -> BoxGrid:
+    """The mesh with every cell of the coarse one cut into ``n**dim`` equal cells, as a grid: ``.mesh`` is the mesh.
+
+    Names of boundaries and subdomains are carried over. The order of its cells is its own; fields belong to it by
+    position.
     """
     mesh = SUPPORTED[coarse.dim].init_tensor(*(subdivide(line, n) for line in coarse.lines))
+    fine = BoxGrid(mesh, what)
     if coarse.cells.shape[1] < np.prod(coarse.shape):  # holes: drop the cells in them
-        whole = BoxGrid(mesh)
-        mesh = mesh.restrict(np.sort(whole.cell_windows(n * coarse.cells, n).ravel()))
-    if coarse.mesh.boundaries:
-        fine = BoxGrid(mesh)
-        mesh = mesh.with_boundaries(_carried_boundaries(coarse, fine, Refinement(coarse, fine)))
-    return mesh
+        mesh = mesh.restrict(np.sort(fine.cell_windows(n * coarse.cells, n).ravel()))
+        fine = grid_in(coarse, mesh, what)
+    refinement = Refinement(coarse, fine) if coarse.mesh.boundaries or coarse.mesh.subdomains else None
+    if refinement is not None and coarse.mesh.boundaries:
+        mesh = mesh.with_boundaries(_carried_boundaries(coarse, fine, refinement))
+    if refinement is not None and coarse.mesh.subdomains:
+        cells = {name: np.sort(refinement.cells[named].ravel()) for name, named in coarse.mesh.subdomains.items()}
+        mesh = mesh.with_subdomains(cells)
+    fine.mesh = mesh  # the same cells and vertices, with names
+    return fine
 
 
 def _carried_boundaries(coarse: BoxGrid, fine: BoxGrid, refinement: Refinement) -> dict[str, ndarray]:

@@ -6,7 +6,8 @@ import pytest
 from skfem_ml.lod import LOD
 from skfem_ml.lod.engine import condensation, reference
 from skfem_ml.lod.engine.protocol import find_engine
-from skfem_ml.lod.mesh.forms import FineForm, load_vectors
+from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.lod.mesh.loads import FineLoad
 from tests.gallery import MESHES, diffusion, random_field, reaction_diffusion, relative, sloped_load
 
 
@@ -20,7 +21,7 @@ def setting(mesh, form=diffusion, **options):
 def answers(engine, space):
     """Local matrices, rows of a load, and a weighted sum of correctors with that load, two columns."""
     elements, rng = space.in_rows(space.all_elements), np.random.default_rng(4)
-    loads = load_vectors(space, sloped_load, {})[:, :, None]
+    loads = FineLoad(space, sloped_load, {}).split[:, :, None]
     weights = rng.normal(size=(*space.grid.corners.shape, 2))
     S, b = (np.zeros((len(elements), space.patches.nodes.shape[1], k)) for k in (4, 1))
     for at, rows in engine.local(elements):

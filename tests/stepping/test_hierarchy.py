@@ -115,7 +115,7 @@ def test_interpolation_reproduces_polynomials():
 def test_the_hybrid_is_the_stepper_between_the_networks_knots():
     system = harmonic()
     coarse = [Exact(system, 0.8), Exact(system, 0.1), Exact(system, 0.025)]
-    stepper = RK4(system.rhs, 0.05)
+    stepper = RK4(system.rhs, 0.05, timed=False)
     joined = hybrid(HiTS(coarse), stepper)
     assert [m.dt for m in joined.maps] == [0.8, 0.1, 0.05]
     y = joined.solve((0, 1.6), Y0).y
@@ -187,12 +187,12 @@ def test_solve_ivp_takes_the_hierarchy_as_its_method():
 
 def test_rk4_has_order_four_and_takes_rows_and_substeps():
     system = van_der_pol()
-    fine = evolve(RK4(system.rhs, 1 / 640), Y0, 1.0).y[..., -1]
+    fine = evolve(RK4(system.rhs, 1 / 640, timed=False), Y0, 1.0).y[..., -1]
     steps = np.array([20, 40, 80])
-    errors = [abs(evolve(RK4(system.rhs, 1 / n), Y0, 1.0).y[..., -1] - fine).max() for n in steps]
+    errors = [abs(evolve(RK4(system.rhs, 1 / n, timed=False), Y0, 1.0).y[..., -1] - fine).max() for n in steps]
     assert observed_rates(1 / steps, errors)[-1] == pytest.approx(4, abs=0.3)
-    once = RK4(system.rhs, 0.1, substeps=4).step(Y0[0])
-    assert once == pytest.approx(evolve(RK4(system.rhs, 0.025), Y0[0], 0.1).y[:, -1], abs=1e-15)
+    once = RK4(system.rhs, 0.1, substeps=4, timed=False).step(Y0[0])
+    assert once == pytest.approx(evolve(RK4(system.rhs, 0.025, timed=False), Y0[0], 0.1).y[:, -1], abs=1e-15)
 
 
 class Exploding:
@@ -250,7 +250,7 @@ def test_bad_hierarchies():
     with pytest.raises(TypeError, match="autonomous"):
         HiTS([RK4(system.rhs, 0.1, timed=True)])
     with pytest.raises(ValueError, match="at least one dt above the stepper's"):
-        hybrid([Exact(system, 0.1)], RK4(system.rhs, 0.1))
+        hybrid([Exact(system, 0.1)], RK4(system.rhs, 0.1, timed=False))
     with pytest.raises(ValueError, match="interpolation: expected one of"):
         exact_hits(system, (0,)).solve((0, 1), Y0, interpolation="hermite")
     with pytest.raises(ValueError, match="tol: expected a positive number"):

@@ -6,9 +6,11 @@ from matplotlib.figure import Figure
 from skfem import Basis, MeshLine, MeshQuad, MeshTet, MeshTri
 
 from skfem_ml.meshes import midpoints
-from skfem_ml.pictures import comparison_figure, plot_cells, plot_nodal, shared_norm
+from skfem_ml.pictures import colour_bar, comparison_figure, plot_cells, plot_nodal, shared_norm
+from skfem_ml.pictures.fields import log_ticks
 from skfem_ml.problems import Diffusion
 from skfem_ml.reference import solver_fem
+from skfem_ml.solutions import FEFunction
 from tests.gallery import all_kinds, l_shape, shuffled, stretched
 
 
@@ -78,11 +80,77 @@ def test_norms_span_all_fields():
     norm = shared_norm([1, 2], [300])
     assert type(norm).__name__ == "LogNorm" and (norm.vmin, norm.vmax) == (1, 300)
     assert shared_norm([0, 1e-9, 1.0], log=True, decades=4).vmin == pytest.approx(1e-4)
-    assert shared_norm([2.0, 2.0]).vmax > 2
     with pytest.raises(ValueError, match="got none"):
         shared_norm([np.nan])
     with pytest.raises(ValueError, match="positive"):
         shared_norm([0.0], log=True)
+
+
+@pytest.mark.parametrize("value", [3.0, -3.0, 0.0, 1e-12, 1e9])
+def test_a_constant_field_has_one_tick(value):
+    """Finding D: the colour bar of a constant field says its value, not "1e-12+3"."""
+    figure = Figure()
+    ax, mesh = figure.subplots(), MeshQuad().refined(1)
+    noisy = value * (1 + 1e-14 * np.arange(4))
+    norm = shared_norm(noisy)
+    assert norm.vmin < value < norm.vmax and norm(value) == pytest.approx(0.5)
+    bar = colour_bar(ax, plot_cells(ax, mesh, noisy, norm=norm), values=noisy)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in bar.get_yticklabels()] == [f"{value:.4g}"]
+    assert bar.yaxis.get_offset_text().get_text() == ""
+    assert shared_norm([2.0, 2.0], log=True)(2.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("lengths", [(4, 1), (1, 3), (1, 1), (50, 1)])
+def test_a_colour_bar_is_as_tall_as_its_panel(lengths):
+    """Finding D: colour bars were twice as tall as the panels of oblong fields."""
+    figure = Figure(figsize=(6, 4))
+    ax = figure.subplots()
+    mesh = MeshQuad.init_tensor(*(np.linspace(0, length, 5) for length in lengths))
+    bar = colour_bar(ax, plot_cells(ax, mesh, np.arange(16.0)), "a")
+    figure.draw_without_rendering()
+    assert bar.get_window_extent().height == pytest.approx(ax.get_window_extent().height)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 49.5), (1, 1000), (1e-3, 1e9), (2.1, 2.9), (1e-5, 1e-1)])
+def test_ticks_of_logarithmic_bars_are_few_and_round(low, high):
+    ticks = log_ticks(low, high)
+    assert 2 <= len(ticks) <= 6 and all(low <= tick <= high for tick in ticks)
+    assert low == 2.1 or all(f"{tick:.0e}"[0] in "1235" for tick in ticks)
+
+
+def test_the_section_goes_through_the_largest_error_of_the_best_solution():
+    """Finding A4: the middle may lie on a channel, where LOD looks perfect."""
+    mesh = MeshQuad().refined(3)
+    problem = Diffusion(mesh, np.ones(64))
+    fine = solver_fem()(problem)
+    x, bump = fine.basis.doflocs, np.zeros(fine.basis.N)
+    bump[np.flatnonzero((x[0] == 0.25) & (x[1] == 0.75))] = 0.1 * fine.y.max()
+    others = {
+        "exact": FEFunction(fine.basis, fine.y * (1 + 1e-9)),
+        "good": FEFunction(fine.basis, fine.y + bump),
+        "bad": FEFunction(fine.basis, 2 * fine.y),
+    }
+    figure = comparison_figure(problem, ("fine", fine), others)
+    title = next(ax.get_title() for ax in figure.axes if "largest error" in ax.get_title())
+    assert title == "through the largest error of good,\n$y = 0.75$ (dashed)"
+    error = next(ax.get_title() for ax in figure.axes if ax.get_title().startswith("bad\nerror"))
+    assert error == "bad\nerror 1.0e+00 in L2"  # |2 u - u| / |u|
+
+
+def test_nothing_overlaps_in_a_comparison():
+    """Finding D: titles, labels and legends of all panels keep off one another, on flat and on tall domains."""
+    for lengths in ((4, 1), (1, 2), (1, 1)):
+        mesh = MeshQuad.init_tensor(*(np.linspace(0, length, 9) for length in lengths))
+        problem = Diffusion(mesh, np.exp(np.random.default_rng(1).uniform(0, 5, 64)))
+        fine = solver_fem()(problem)
+        others = {f"coarse FEM {k}, harmonic mean": FEFunction(fine.basis, fine.y * (1 + 0.1 * k)) for k in (1, 2, 3)}
+        figure = comparison_figure(problem, ("fine FEM", fine), others, title="a title")
+        figure.draw_without_rendering()
+        boxes = [ax.get_tightbbox() for ax in figure.axes]
+        for k, first in enumerate(boxes):
+            for second in boxes[:k]:
+                assert not first.padded(-1).overlaps(second.padded(-1))
 
 
 def test_what_does_not_fit_is_refused():
@@ -105,7 +173,8 @@ def test_comparison_shares_scales_among_panels(kind, tmp_path):
     if mesh.dim() > 1:
         titles = {ax.get_title(): ax for ax in figure.axes if ax.get_title()}
         panels = [ax for name, ax in titles.items() if name.startswith("solver") or name == "fine"]
-        errors = [ax for name, ax in titles.items() if name.startswith("error")]
+        errors = [ax for name, ax in titles.items() if "\nerror " in name]
+        panels = [ax for ax in panels if ax not in errors]
         assert len(panels) == 3 and len(errors) == 2
         for group in (panels, errors):
             assert len({ax.collections[0].get_clim() for ax in group}) == 1

@@ -7,24 +7,33 @@ of the third axis. matplotlib is imported by the functions that draw.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skfem import CellBasis, Mesh, MeshQuad, MeshTri
 
-from skfem_ml.meshes.cells import cell_finder
 from skfem_ml.meshes.lattice import Lattice, mesh_lattice
 from skfem_ml.solutions import FEFunction
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+
 Array = NDArray[np.float64]
+Drawn = Any  # what `colour_bar` takes, of the kinds that matplotlib has for it; on lines a graph
+Transform = Callable[[Array], Array]
 CMAP = "viridis"  # perceptually uniform, and readable in grey
 SAMPLES = 256  # points along the longer axis, at least, when a nodal field is drawn
 LOG_FROM = 20.0  # contrast from which positive fields are shown on a logarithmic scale
+CONSTANT = 1e-9  # fields that vary by less, relative to their size, are constant
 EQUAL_UP_TO = 5.0  # domains longer than this are stretched, or they would be drawn as a thread
 
 
-def plot_cells(ax: Any, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm: Any = None, label: str = "") -> Any:
+def plot_cells(
+    ax: Axes, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm: Normalize | None = None, label: str = ""
+) -> Drawn:
     """Draw one value per cell, ``(nelems,)``, on matplotlib axes and return what was drawn (for ``figure.colorbar``).
 
     ``norm`` is a matplotlib norm such as `shared_norm` returns; ``label`` names the quantity where it is an axis (1D).
@@ -46,15 +55,15 @@ def plot_cells(ax: Any, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm
 
 
 def plot_nodal(
-    ax: Any,
+    ax: Axes,
     basis: CellBasis,
     y: ArrayLike,
     *,
     cmap: str = CMAP,
-    norm: Any = None,
+    norm: Normalize | None = None,
     label: str = "",
-    transform: Any = None,
-) -> Any:
+    transform: Transform | None = None,
+) -> Drawn:
     """Draw the finite element function with degrees of freedom y, ``(basis.N,)``, and return what was drawn.
 
     The function is sampled inside the cells of its own mesh, so a coarse one is drawn as the piecewise polynomial that
@@ -75,12 +84,12 @@ def plot_nodal(
     return _table(ax, lines, table, cmap, norm)
 
 
-def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.0) -> Any:
+def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.0) -> Normalize:
     """Return the matplotlib norm that spans all given fields, so that panels share one scale.
 
     ``log=None`` takes the logarithm for positive fields of contrast 20 and more; ``log=True`` shows at most ``decades``
     decades below the largest value. NaN is left out. Raises ValueError where nothing finite (or positive, for a
-    logarithm) is left.
+    logarithm) is left. A constant field lies in the middle of a scale from a half of it to three halves (twice).
     """
     from matplotlib.colors import LogNorm, Normalize
 
@@ -93,12 +102,47 @@ def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.
     if not values.size:
         raise ValueError(f"fields: expected finite {'positive ' if log else ''}values to span a scale, got none")
     low, high = float(values.min()), float(values.max())
-    if log:
-        return LogNorm(max(low, high * 10.0**-decades), high if high > low else low * (1 + 1e-12))
-    return Normalize(low, high if high > low else low + (abs(low) or 1.0) * 1e-12)
+    if high - low <= CONSTANT * abs(high):
+        # A scale of no width has no colours, and one of the width of rounding ticks that differ in the tenth digit.
+        return LogNorm(low / 2, 2 * low) if log else Normalize(low - (abs(low) or 1.0) / 2, low + (abs(low) or 1.0) / 2)
+    return LogNorm(max(low, high * 10.0**-decades), high) if log else Normalize(low, high)
 
 
-def frame(ax: Any, mesh: Mesh, label: str = "") -> None:
+def colour_bar(ax: Axes, drawn: Drawn, label: str = "", *, extend: str = "neither", values: ArrayLike = ()) -> Axes:
+    """Put a colour bar to the right of a panel, exactly as tall as the panel, and return its axes.
+
+    ``drawn`` is what a function of this module returned for this panel or for one on the same scale. ``values`` are the
+    field, of which a constant one gets its value as the only tick.
+    """
+    place = ax.inset_axes((1.04, 0.0, 0.05, 1.0))
+    bar = ax.figure.colorbar(drawn, cax=place, label=label, extend=extend)
+    field = np.ravel(np.asarray(values, dtype=float))
+    if field.size and np.ptp(field) <= CONSTANT * abs(field).max():
+        ticks = [float(field[0])]
+    elif type(bar.norm).__name__ == "LogNorm":
+        ticks = log_ticks(*bar.mappable.get_clim())
+    else:
+        place.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
+        return place
+    bar.minorticks_off()
+    place.set_yticks(ticks, [f"{value:.4g}" for value in ticks])
+    return place
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return at most six round numbers from ``low`` to ``high`` > 0: 1, 2, 5, 10, ..., or powers of ten."""
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    slack = 1 + 1e-9
+    for leads in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [lead * 10.0**k for k in decades for lead in leads]
+        ticks = [tick for tick in ticks if low / slack <= tick <= high * slack]
+        if len(ticks) <= 6:
+            break
+    ticks = ticks[:: -(-len(ticks) // 6)] if ticks else []
+    return ticks if len(ticks) > 1 else [low, high]
+
+
+def frame(ax: Axes, mesh: Mesh, label: str = "") -> None:
     """Label the axes, and keep the aspect of the domain unless it is longer than 5 to 1."""
     ax.set_xlabel("$x$")
     if mesh.dim() == 1:
@@ -115,7 +159,7 @@ def frame(ax: Any, mesh: Mesh, label: str = "") -> None:
     ax.set_ylim(used[1].min(), used[1].max())
 
 
-def _table(ax: Any, lines: Any, table: Array, cmap: str, norm: Any) -> Any:
+def _table(ax: Axes, lines: Sequence[Array], table: Array, cmap: str, norm: Normalize | None) -> Drawn:
     return ax.pcolormesh(lines[0], lines[1], np.ma.masked_invalid(table.T), cmap=cmap, norm=norm, rasterized=True)
 
 
@@ -148,13 +192,13 @@ def _samples(grid: Lattice) -> tuple[list[Array], Array, NDArray[np.bool_]]:
     return lines, points, filled
 
 
-def _steps(ax: Any, mesh: Mesh, values: Array, label: str) -> Any:
+def _steps(ax: Axes, mesh: Mesh, values: Array, label: str) -> Drawn:
     ends = np.sort(mesh.p[0, mesh.t], axis=0)
     order = np.argsort(ends[0])
     return ax.plot(ends[:, order].T.ravel(), np.repeat(values[order], 2), label=label or None)[0]
 
 
-def _polygons(ax: Any, mesh: Mesh, values: Array, cmap: str, norm: Any) -> Any:
+def _polygons(ax: Axes, mesh: Mesh, values: Array, cmap: str, norm: Normalize | None) -> Drawn:
     from matplotlib.collections import PolyCollection
 
     if mesh.dim() != 2:
@@ -165,109 +209,17 @@ def _polygons(ax: Any, mesh: Mesh, values: Array, cmap: str, norm: Any) -> Any:
     return ax.add_collection(cells)
 
 
-def _triangles(ax: Any, basis: CellBasis, u: FEFunction, cmap: str, norm: Any, transform: Any) -> Any:
+def _triangles(
+    ax: Axes, basis: CellBasis, u: FEFunction, cmap: str, norm: Normalize | None, transform: Transform | None
+) -> Drawn:
+    from matplotlib.tri import Triangulation
+
     mesh = basis.mesh
     if not isinstance(mesh, (MeshTri, MeshQuad)):
         raise TypeError(f"{type(mesh).__name__}: in 3D boxes of one tensor grid are drawn (MeshHex), nothing else")
     t = mesh.t if mesh.t.shape[0] == 3 else np.concatenate([mesh.t[[0, 1, 2]], mesh.t[[0, 2, 3]]], axis=1)
     values = u.y[basis.nodal_dofs[0]]
     values = values if transform is None else transform(values)
-    return ax.tripcolor(mesh.p[0], mesh.p[1], t.T, values, shading="gouraud", cmap=cmap, norm=norm, rasterized=True)
-
-
-def comparison_figure(
-    problem: Any, reference: tuple[str, FEFunction], solutions: dict[str, FEFunction], title: str = ""
-) -> Any:
-    """Return a figure: coefficient, reference and solutions on one scale, a cross-section, and error maps on one scale.
-
-    ``problem`` has ``mesh`` and ``a``, a scalar coefficient ``(nelems,)``; ``reference`` is a name and its solution,
-    ``solutions`` two or three more, all on that mesh. Errors are ``|u - r| / max |r|`` on a logarithmic scale of four
-    decades. The figure belongs to no window: ``figure.savefig(path)``.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    name, r = reference
-    scale = float(abs(r.y).max()) or 1.0
-    errors = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
-    if problem.mesh.dim() == 1:
-        figure = Figure(figsize=(8, 9), layout="constrained")
-        figure.suptitle(title)
-        return _comparison_of_lines(figure, problem, reference, solutions, errors)
-    columns = len(solutions) + 2
-    used = np.ptp(problem.mesh.p[:2, np.unique(problem.mesh.t)], axis=1)
-    tall = used[1] / used[0] if used.max() <= EQUAL_UP_TO * used.min() else 1.0
-    size = (3.3 * columns, 2 * (2.3 * float(np.clip(tall, 0.6, 1.8)) + 1.3))
-    # A little more than the usual distance: two-line titles keep off the axis labels above them.
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.1))
-    figure.suptitle(title)
-    axes = figure.add_gridspec(2, columns)
-    top = [figure.add_subplot(axes[0, k]) for k in range(columns)]
-    drawn = plot_cells(top[0], problem.mesh, problem.a, norm=shared_norm(problem.a))
-    figure.colorbar(drawn, ax=top[0], label="coefficient $a$", location="left")
-    norm = shared_norm(r.y, *(u.y for u in solutions.values()), log=False)
-    for ax, (label, u) in zip(top[1:], {name: r, **solutions}.items(), strict=True):
-        drawn = plot_nodal(ax, u.basis, u.y, norm=norm)
-        ax.set_title(label.replace(", ", ",\n"))
-    figure.colorbar(drawn, ax=top[1:], label="$u$")
-    top[0].set_title("coefficient" + (", middle section" if problem.mesh.dim() == 3 else ""))
-    _cross_section(figure.add_subplot(axes[1, :2]), {name: r, **solutions})
-    below = [figure.add_subplot(axes[1, 2 + k]) for k in range(len(solutions))]
-    norm = shared_norm(*(abs(e.y) for e in errors.values()), log=True, decades=4)
-    for ax, (label, e) in zip(below, errors.items(), strict=True):
-        # Zeros on the boundary have no logarithm; they take the colour of the scale's lower end.
-        drawn = plot_nodal(ax, e.basis, e.y, cmap="magma", norm=norm, transform=lambda v: np.maximum(abs(v), norm.vmin))
-        ax.set_title("error of " + label.replace(", ", ",\n"))
-    figure.colorbar(drawn, ax=below, label=r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$", extend="min")
-    return figure
-
-
-def _cross_section(ax: Any, solutions: dict[str, FEFunction]) -> None:
-    """Draw solutions along the horizontal line through the middle of the domain; gaps where it leaves the domain."""
-    mesh = next(iter(solutions.values())).basis.mesh
-    low, high = mesh.p.min(axis=1), mesh.p.max(axis=1)
-    # A hair off the middle, which is often a grid line.
-    x = np.repeat(((low + high) / 2 + 1e-9 * (high - low))[:, None], 801, axis=1)
-    x[0] = np.linspace(low[0], high[0], x.shape[1])
-    inside = cell_finder(mesh)(x) >= 0
-    for k, (name, u) in enumerate(solutions.items()):
-        values = np.full(x.shape[1], np.nan)
-        values[inside] = u(x[:, inside])
-        ax.plot(x[0], values, **_style(k), label=name)
-    at = ", ".join(f"{axis} = {place:.3g}" for axis, place in zip("yz", x[1:, 0], strict=False))
-    ax.set_title(f"cross-section through the middle, ${at}$")
-    ax.set_xlabel("$x$")
-    ax.set_ylabel("$u$")
-    ax.grid(alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
-
-
-def _comparison_of_lines(
-    figure: Any,
-    problem: Any,
-    reference: tuple[str, FEFunction],
-    solutions: dict[str, FEFunction],
-    errors: dict[str, FEFunction],
-) -> Any:
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
-    plot_cells(top, problem.mesh, problem.a, label="coefficient $a$")
-    top.set_xlabel("")
-    top.set_yscale("log" if problem.a.max() >= LOG_FROM * problem.a.min() else "linear")
-    order = np.argsort(reference[1].basis.doflocs[0])
-    for k, (name, u) in enumerate({reference[0]: reference[1], **solutions}.items()):
-        middle.plot(u.basis.doflocs[0, order], u.y[order], **_style(k), label=name)
-    for k, (name, e) in enumerate(errors.items(), start=1):
-        errors_shown = np.where(e.y[order] == 0, np.nan, abs(e.y[order]))  # zero has no logarithm
-        bottom.semilogy(e.basis.doflocs[0, order], errors_shown, **_style(k), label=name)
-    middle.set_ylabel("$u$")
-    bottom.set_ylabel(r"$|u - u_\mathrm{fine}| \,/\, \max |u_\mathrm{fine}|$")
-    bottom.set_xlabel("$x$")
-    middle.legend()  # the panel below has the same lines
-    return figure
-
-
-def _style(k: int) -> dict[str, Any]:
-    """The reference as a broad grey line below the others, which differ by dash as well as by colour."""
-    if k == 0:
-        return {"color": "0.6", "linewidth": 4}
-    return {"color": f"C{k - 1}", "linestyle": ("-", "--", ":", "-.")[k % 4], "linewidth": 1.6}
+    return ax.tripcolor(
+        Triangulation(mesh.p[0], mesh.p[1], t.T), values, shading="gouraud", cmap=cmap, norm=norm, rasterized=True
+    )

@@ -1,0 +1,295 @@
+"""From a coefficient to a matrix: one form with one set of coefficients on one LOD.
+
+1. ``lod.system(form, a=a)`` checks the coefficients and copies them: `check_coefficients`, `check_elliptic`.
+2. The engine of ``lod`` is given the form on the fine mesh (`FineForm`) and solves, on the patch around every coarse
+   element T, for the correctors Q_T lambda_j of its corners.
+3. What it returns is the local matrix S_T[i, j] = a_T(lambda_j, lambda_i) - a(Q_T lambda_j, lambda_i): `System.local`.
+   Another local map (`local.LocalMap`) returns such matrices without correctors.
+4. S is their sum through the local-to-global maps: `System.matrix` is ``sum_local(lod, local).tocsr()``.
+5. The same correctors turn loads into right-hand sides (`System.load`) and coarse solutions into fine ones
+   (`System.prolong`).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_matrix
+from skfem import BilinearForm, LinearForm
+from skfem.assembly.form.coo_data import COOData
+
+from skfem_ml.lod.coarse import contrast, solve_coarse, warn_unless_definite, warn_unseen
+from skfem_ml.lod.engine.protocol import Engine, corrector_matrix, progress_over
+from skfem_ml.lod.local import LocalMap, check_local, sum_local
+from skfem_ml.lod.mesh.ellipticity import check_elliptic
+from skfem_ml.lod.mesh.forms import FineForm, changed_patches, coefficients_on, described
+from skfem_ml.lod.mesh.loads import FineLoad
+
+if TYPE_CHECKING:
+    from skfem_ml.lod.method import LOD
+
+VARIANTS = ("petrov-galerkin", "galerkin")
+
+
+class System:
+    """One form with one set of coefficients on one LOD, and what has been computed of it.
+
+    Made by ``lod.system(form, **coefficients)``. Coefficients are checked and copied once: arrays that are changed in
+    place later change nothing. What one verb has computed serves the next; nothing is remembered by ``lod``.
+
+    Use `solve`, or ``condense`` with ``D=lod.dirichlet_dofs``: u must be fixed where the LOD was told so (``LOD(...,
+    dirichlet=...)``), because correctors vanish there. Conditions that only ``condense`` hears of cost digits.
+
+    Parameters
+    ----------
+    lod
+        The LOD.
+    form
+        A symmetric elliptic ``BilinearForm``, or a local map (`LocalMap`: a `Surrogate`, `Known`...), which has no
+        correctors: uncorrected `load`, `matrix` and `solve` work, the rest raises TypeError.
+    coefficients
+        The form's keyword arguments: numbers, one value per cell of ``lod.coefficient_mesh`` ``(nelems,)`` (also
+        ``a[:, None]`` and ``basis0.interpolate(a)``), or tensors ``(d, d, nelems)``.
+
+    memory
+        Bytes of factorised patches to hold, so that the next verb does not factorise them again; those that do not fit
+        are factorised again. ``lod.system`` gives the LOD's.
+
+    Raises
+    ------
+    TypeError
+        For what is no form or local map, complex forms, second derivatives, coefficients that are functions.
+    ValueError
+        For coefficients not finite, not positive where they must be, or of the wrong size, and forms not symmetric or
+        not elliptic.
+
+    >>> from skfem import MeshQuad
+    >>> from skfem_ml.lod import LOD
+    >>> from skfem_ml.problems import diffusion, load
+    >>> system = LOD(MeshQuad().refined(2), refine=4, ell=2).system(diffusion, a=2.0)
+    >>> u = system.solve(load(1.0), corrected=True)
+    >>> round(float(system.prolong(u, load=load(1.0)).max()), 3)
+    0.037
+    """
+
+    def __init__(self, lod: LOD, form: BilinearForm | LocalMap, coefficients: dict[str, ArrayLike], memory: int = 0):
+        if isinstance(form, LinearForm):
+            raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
+        if not isinstance(form, BilinearForm | LocalMap):
+            raise TypeError(
+                f"form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
+                f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
+            )
+        self.lod, self.form, self.memory = lod, form, memory
+        self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))
+        if isinstance(form, BilinearForm):
+            self._fine_form = FineForm(lod.space, form, self.coefficients)
+            check_elliptic(self._fine_form)
+        self._matrices: dict[str, csr_matrix] = {}
+        self._loaded: tuple[ndarray, ndarray] | None = None
+        self._inherited: tuple[ndarray, ndarray] | None = None
+
+    def __repr__(self) -> str:
+        name = getattr(getattr(self.form, "form", None), "__name__", type(self.form).__name__)
+        told = [name, *(described(key, value) for key, value in self.coefficients.items())]
+        return f"System({', '.join(told)} on {self.lod!r})"
+
+    def local(self, elements: ArrayLike | None = None) -> ndarray:
+        """Local matrices S_T of all elements, or of some: ``(k, (2 ell + 2)**d, 2**d)``; rows test functions."""
+        if elements is None:
+            return self._local.copy()
+        chosen = self.lod.space.chosen(elements)
+        return self._local[..., chosen, :, :] if "_local" in self.__dict__ else self._computed(chosen)
+
+    def elemental(self) -> COOData:
+        """Local matrices with their global places; ``tolocal()`` gives `local`."""
+        return sum_local(self.lod, self._local)
+
+    def matrix(self, variant: str = "petrov-galerkin") -> csr_matrix:
+        """The LOD matrix ``(coarse.N, coarse.N)``, rows test functions.
+
+        ``variant``: ``"petrov-galerkin"``, S[i, j] = a((1 - Q) lambda_j, lambda_i), or ``"galerkin"``, tested with
+        (1 - Q) lambda_i as well: symmetric, definite at any contrast, and dearer (correctors are formed). Warns where
+        the Petrov-Galerkin S is not definite, as may happen with channels of high contrast.
+        """
+        _check_variant(variant)
+        if variant not in self._matrices:
+            self._matrices[variant] = self._galerkin() if variant == "galerkin" else self._summed()
+        return self._matrices[variant].copy()
+
+    def galerkin(self) -> csr_matrix:
+        """B^T A B with the multiscale basis B and the fine matrix A: ``matrix("galerkin")``."""
+        return self.matrix("galerkin")
+
+    def load(
+        self, f: LinearForm, /, *, corrected: bool = False, variant: str = "petrov-galerkin", **fields: ArrayLike
+    ) -> ndarray:
+        """The right-hand side ``(coarse.N,)``: F(lambda_i), or F(lambda_i) - a(R f, lambda_i) when ``corrected``.
+
+        R f is the sum over T of R_T f in W(N^ell(T)) with a(R_T f, w) = F_T(w): what the fine scales see of the load.
+        With ``prolong(u, load=f)`` and a large ``ell`` the fine solution is recovered exactly. F is integrated on the
+        fine mesh; ``fields`` are the keyword arguments of ``f`` (see `FineLoad`). ``variant="galerkin"`` gives
+        F((1 - Q) lambda_i), corrected or not. Warns of an uncorrected load that oscillates below the coarse mesh.
+        """
+        _check_variant(variant)
+        load = FineLoad(self.lod.space, f, fields)
+        if not corrected:
+            warn_unseen(load)
+        if variant == "galerkin":
+            return self.basis().T @ load.on_fine
+        return self._corrected(load.split) if corrected else load.on_coarse
+
+    def solve(
+        self,
+        f: LinearForm | ArrayLike,
+        /,
+        x: ArrayLike | None = None,
+        *,
+        corrected: bool = False,
+        variant: str = "petrov-galerkin",
+        **fields: ArrayLike,
+    ) -> ndarray:
+        """The coarse solution u_h of S u_h = b, u_h = x on the Gamma_D of the LOD (default 0), ``(coarse.N,)``.
+
+        ``f`` is a load (assembled as by `load`) or the right-hand side b ``(coarse.N,)`` itself. Raises ValueError
+        where nothing is fixed or the backward error of the solution is above 1e-10.
+        """
+        if not isinstance(f, LinearForm) and fields:
+            raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a vector")
+        S = self.matrix(variant)
+        if isinstance(f, LinearForm):
+            f = self.load(f, corrected=corrected, variant=variant, **fields)
+        values = np.zeros(self.lod.coarse.N) if x is None else self.lod.space.on_coarse("x", x)
+        return solve_coarse(S, self.lod.space.on_coarse("f", f), values, self.lod.space.fixed)[0]
+
+    # What needs correctors.
+
+    def correctors(self) -> csr_matrix:
+        """Q: column j is the corrector of lambda_j on the fine mesh, ``(fine.N, coarse.N)``."""
+        self._needs_form("correctors")
+        return self._corrector_matrix.copy()
+
+    def basis(self) -> csr_matrix:
+        """The multiscale basis B = P - Q: column j holds (1 - Q) lambda_j on the fine mesh, ``(fine.N, coarse.N)``.
+
+        With A and F the fine matrix and load, B^T A B and B^T F are the Galerkin variant.
+        """
+        self._needs_form("basis")
+        return (self.lod.space.prolongation - self._corrector_matrix).tocsr()
+
+    def prolong(self, u: ArrayLike, /, load: LinearForm | None = None, **fields: ArrayLike) -> ndarray:
+        """The fine reconstruction u_ms = (1 - Q) u_h, nodal values on the fine mesh ``(fine.N,)``.
+
+        ``u`` is ``(coarse.N,)``, or ``(coarse.N, k)`` for k of them at once. With ``load`` the right-hand-side
+        corrector is added: u_ms = (1 - Q) u_h + R f.
+        """
+        self._needs_form("prolong")
+        u = np.asarray(u, dtype=float)
+        if u.shape not in ((self.lod.coarse.N,), (self.lod.coarse.N, *u.shape[1:2])):
+            raise ValueError(f"u: expected values of the {self.lod.coarse.N} coarse degrees of freedom, got {u.shape}")
+        columns = u.reshape(len(u), -1)
+        loads = None if load is None else FineLoad(self.lod.space, load, fields).split
+        fine = self._sum(-columns[self.lod.patches.corners], loads)
+        return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
+
+    def update(self, **coefficients: ArrayLike) -> System:
+        """The system with other values of some coefficients; local matrices of unchanged patches are taken over."""
+        unknown = sorted(set(coefficients) - set(self.coefficients))
+        if unknown:
+            raise TypeError(f"update: expected some of {sorted(self.coefficients)}, got {unknown}")
+        system = System(self.lod, self.form, {**self.coefficients, **coefficients}, self.memory)
+        known, stale = (self._local, []) if "_local" in self.__dict__ else (self._inherited or (None, []))
+        if known is not None:
+            changed = changed_patches(self.lod.space, self.coefficients, system.coefficients)
+            system._inherited = known, np.union1d(stale, changed).astype(int)
+        return system
+
+    # The engine is reached here and nowhere else.
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}  # factors are made again
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self.lod.engine(self.lod.space, self._fine_form, self.memory)
+
+    def _rows(self, elements: ndarray, loads: ndarray | None) -> ndarray:
+        """g_T(lambda_i) - a(w_T, lambda_i) on the patches of elements, ``(k, rows, columns)``; see the engines."""
+        columns = self.lod.patches.corners.shape[1] if loads is None else loads.shape[2]
+        out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
+        ordered = self.lod.space.in_rows(np.unique(elements))
+        for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
+            out[done] = rows
+        return out[elements]
+
+    def _sum(self, weights: ndarray, loads: ndarray | None) -> ndarray:
+        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, k)``.
+
+        ``weights`` are ``(nelems, 2**d, k)``; ``loads`` ``(nelems, (n + 1)**d)`` are added to every column.
+        """
+        elements = self.lod.space.in_rows(self.lod.space.all_elements)
+        repeated = None if loads is None else np.repeat(loads[:, :, None], weights.shape[2], axis=2)
+        return self._engine.correct_sum(elements, weights, repeated)
+
+    def _columns(self) -> csr_matrix:
+        """Q, ``(fine.N, coarse.N)``."""
+        return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
+
+    @cached_property
+    def _local(self) -> ndarray:
+        if self._inherited is None:
+            return self._computed(self.lod.space.all_elements)
+        known, stale = self._inherited
+        out = known.copy()
+        if len(stale):
+            out[..., stale, :, :] = self._computed(stale)
+        self._inherited = None
+        return out
+
+    @cached_property
+    def _corrector_matrix(self) -> csr_matrix:
+        return self._columns()
+
+    def _computed(self, elements: ndarray) -> ndarray:
+        if isinstance(self.form, BilinearForm):
+            return self._rows(elements, None)
+        local = self.form.local(self.lod, elements, **self.coefficients)
+        check_local(self.lod, local if np.ndim(local) < 4 else local[0], len(elements))
+        return local
+
+    def _summed(self) -> csr_matrix:
+        S = self.elemental().tocsr()
+        exact = isinstance(self.form, BilinearForm)
+        remedy = f'take ell={self.lod.ell + 1} or variant="galerkin"' if exact else "take exact correctors"
+        ratio = contrast(self.coefficients)
+        warn_unless_definite(S, np.flatnonzero(~self.lod.space.fixed), ratio, remedy)
+        return S
+
+    def _galerkin(self) -> csr_matrix:
+        basis = self.basis()
+        return (basis.T @ self._fine_form.assembled() @ basis).tocsr()
+
+    def _corrected(self, split: ndarray) -> ndarray:
+        """The corrected load, kept for the next load if that is the same by its values."""
+        self._needs_form("load(..., corrected=True)")
+        if self._loaded is None or not np.array_equal(self._loaded[0], split):
+            rows, nodes = self._rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
+            b = np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
+            self._loaded = split, b
+        return self._loaded[1].copy()
+
+    def _needs_form(self, verb: str) -> None:
+        if not isinstance(self.form, BilinearForm):
+            raise TypeError(
+                f"{verb}: expected a system of a BilinearForm, whose correctors it needs, got one of "
+                f"{type(self.form).__name__}; take lod.system(form, a=a).{verb.partition('(')[0]}(...)"
+            )
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in VARIANTS:
+        raise ValueError(f'variant: expected "petrov-galerkin" or "galerkin", got {variant!r}')
