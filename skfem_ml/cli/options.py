@@ -80,6 +80,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but warnings
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", callback=remember_debug)]
 OUTPUT = Path("skfem_ml_output")
+ENGINES = ("auto", "condensation", "reference")
 
 
 class Read(Protocol):

@@ -42,9 +42,11 @@ class Choices:
     scores: bool
 
     def __post_init__(self) -> None:
+        from skfem_ml.checks import choice
+
+        choice(self.method, METHODS, "method")
+        choice(self.engine, opt.ENGINES, "engine")
         learned = self.method in LEARNED
-        if self.method not in METHODS:
-            raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {self.method!r}")
         if not learned and (self.surrogate is not None or self.scores):
             raise ValueError(
                 f"surrogate, scores: expected with --method surrogate or hybrid, got {self.method}; leave them out"
@@ -86,17 +88,15 @@ def solve(
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
     with screen.progress() as report:
         report(0, 1, f"{method}: solving")
-        # Files come after the correctors, so that these are not all.
-        solve_it = solver(lambda done, total, text: report(done, total + 1, text))
+        solve_it = solver(lambda done, total, text: report(done, total + 1, text))  # files come after that
         start = time.perf_counter()
         u = _on_fine(solve_it(case.problem), case)
         seconds = time.perf_counter() - start
         report(0, 1, "picture and files")
         _write(case, u, f"{case.title}, {method.upper()}", outputs)
     solved = _summary(case, method, u, seconds)
-    warnings = screen.warned.lines()
     text = "\n".join([*case.notes, *_lines(u, solved, ell), f"files: {', '.join(outputs.files().values())}"])
-    screen.tell(text, {**solved, "warnings": warnings, "files": outputs.files()})
+    screen.tell(text, {**solved, "warnings": screen.warned.lines(), "files": outputs.files()})
 
 
 def _chosen(read: Read, choices: Choices) -> tuple[Case, Callable[[Progress], Callable[[Diffusion], FEFunction]]]:

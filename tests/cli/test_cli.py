@@ -374,7 +374,7 @@ def test_version_and_help():
         (["--refine", "3"], "these do: 2, 4, 8, 16, 32, 64, 128"),
         (["--refine", "2", "--coarse", "2"], "--coarse, --refine: expected one of them, got both"),
         (["--refine", "two"], "--refine"),
-        (["--engine", "fast"], "--engine: expected one of auto"),
+        (["--engine", "fast"], "--engine: expected one of 'auto', 'condensation', 'reference', got"),
         (["--extent", "1x"], "such as 2500x50, got '1x'"),
         (["--extent", "1x2x3"], "expected 2 lengths"),
         (["--extent", "0x1"], "expected a positive"),
@@ -426,7 +426,7 @@ def test_bad_images_and_meshes_end_in_one_line(tmp_path):
 def test_wrong_commands_end_in_one_line(tmp_path):
     assert "see skfem-ml --help" in refused_by_program("bla")
     assert "issing command" in refused("compare")
-    assert "--method: expected one of fem, lod, surrogate, hybrid, got 'x'" in refused("solve", "--method", "x")
+    assert "--method: expected one of 'fem', 'lod', 'surrogate', 'hybrid', got 'x'" in refused("solve", "--method", "x")
     (tmp_path / "solve_fem.png").mkdir()
     assert "is a folder" in refused("solve", "--method", "fem", "--output", tmp_path)
 

@@ -165,7 +165,7 @@ def test_bad_input(ships, field, tmp_path):
             "--surrogate, --scores: expected with --method surrogate or hybrid",
         ),
         (["--scores"], "--surrogate, --scores"),
-        (["--method", "magic"], "--method: expected one of fem, lod, surrogate, hybrid"),
+        (["--method", "magic"], "--method: expected one of 'fem', 'lod', 'surrogate', 'hybrid'"),
     ]:
         assert message in refused("solve", field, "--output", tmp_path / "out", *arguments)
     for arguments, message in [

@@ -63,9 +63,11 @@ def diffusion(
     Prints a table of errors relative to the fine finite element solution, seconds and unknowns, and writes it as CSV,
     Markdown and JSON, with a picture (PNG) and all fields (VTU), into the output folder.
     """
+    from skfem_ml.checks import choice
     from skfem_ml.cli.learned import learned_rows
     from skfem_ml.lod import LOD
 
+    choice(engine, opt.ENGINES, "engine")
     lod = LODOptions(_ells(ell), engine, corrected, galerkin)
     case = read()
     for each in lod.ells:  # refuses what does not fit before anything is solved

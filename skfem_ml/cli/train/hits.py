@@ -58,8 +58,7 @@ def hits(
     name = Path(system).stem
     outputs = Outputs(output, [f"{name}.safetensors", f"{name}.json"])
     training = Training(name, source, scales, steps, variant, seed, output / f"hits-{name}")
-    start = f"{name}: networks of {len(scales)} time steps, {steps} training steps each"
-    found, content = run_training(screen, start, training.train, lambda: training.keep(outputs))
+    found, content = run_training(screen, training.start(), training.train, lambda: training.keep(outputs))
     outputs.write(f"{name}.safetensors", found.save)
     content = {**content, "files": outputs.files()}
     outputs.write_text(f"{name}.json", as_json(content) + "\n")
@@ -78,6 +77,10 @@ class Training:
     seed: int
     folder: Path
     maps: list[FlowMap] = field(default_factory=list)
+
+    def start(self) -> str:
+        """What begins."""
+        return f"{self.name}: networks of {len(self.scales)} time steps, {self.steps} training steps each"
 
     def train(self, report: Progress) -> tuple[HiTS, dict[str, object]]:
         """Train, select and test; return the hierarchy, and what to tell."""
