@@ -14,8 +14,13 @@ WITH_EXAMPLES = [
     for path in sorted(PACKAGE.rglob("*.py"))
     if ">>>" in path.read_text(encoding="utf-8")
 ]
-# Exceptions are caught, not made: they need no example.
-CLASSES = [value for value in public_classes() if not issubclass(value, BaseException)]
+# Exceptions are caught and protocols written, not made: they need no example.
+CLASSES = [
+    value
+    for value in public_classes()
+    if not issubclass(value, BaseException)
+    and (">>>" in (value.__doc__ or "") or not getattr(value, "_is_protocol", 0))
+]
 
 
 @pytest.mark.parametrize("value", CLASSES, ids=lambda value: f"{value.__module__}.{value.__name__}")

@@ -20,7 +20,9 @@ class FNO(StoredNetwork):
     ``modes`` Fourier modes, ``width`` hidden channels, ``depth`` layers; drawn from ``seed``. Raises ImportError where
     neuraloperator is not installed, ValueError for sizes below one.
 
-    >>> FNO(modes=0)
+    >>> from skfem_ml.baselines import FNO
+    >>> sizes = {"modes": 0, "width": 24}
+    >>> FNO(**sizes)
     Traceback (most recent call last):
     ValueError: modes, width, depth: expected at least 1 each, got 0, 24, 4
     """

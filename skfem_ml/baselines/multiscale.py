@@ -57,6 +57,8 @@ class MNNH2(StoredNetwork):
 
     Raises ValueError for an unknown kind, sizes out of range and an N that the boxes do not divide.
 
+    >>> import torch
+    >>> from skfem_ml.baselines import MNNH2
     >>> net = MNNH2(64, "Mix", levels=3, generator=torch.Generator().manual_seed(0))
     >>> tuple(net(torch.zeros(2, 64)).shape), net
     ((2, 64), MNNH2(64 points, Mix, 8 boxes, 4,748 parameters))
@@ -133,6 +135,8 @@ class ConvNet(StoredNetwork):
     The paper gives no sizes of its "simple convolutional model"; these are ours. Raises ValueError for sizes below one
     and an even window.
 
+    >>> import torch
+    >>> from skfem_ml.baselines import ConvNet
     >>> net = ConvNet(generator=torch.Generator().manual_seed(0))
     >>> tuple(net(torch.zeros(2, 40)).shape), net
     ((2, 40), ConvNet(channels 8-8, window 11, 897 parameters))

@@ -22,6 +22,7 @@ LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 class Clock:
     """Seconds spent: ``cpu`` of all threads of this process, ``wall`` on the wall. A busy machine stretches the latter.
 
+    >>> from skfem_ml.compare import clocked
     >>> with clocked() as spent:
     ...     total = sum(range(1000))
     >>> 0 <= spent.cpu < 60 and 0 < spent.wall < 60

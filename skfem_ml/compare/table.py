@@ -28,6 +28,7 @@ class Row:
     ``row["error L2"]`` is one error, ``row.error`` the first of them, by which the kind of problem is judged.
     ``failure`` is the text of the exception, empty where the solver succeeded.
 
+    >>> from skfem_ml.compare import Row
     >>> row = Row("LOD", {"error L2": 0.0125, "error energy": None}, seconds=0.5)
     >>> row.error, row["error energy"]
     (0.0125, None)

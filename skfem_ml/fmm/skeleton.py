@@ -38,6 +38,8 @@ class Level:
     ``(2, m)`` holds (row, column) clusters, sorted by row; ``children`` is the number of children of each cluster of
     the level above.
 
+    >>> import numpy as np
+    >>> from skfem_ml.fmm import H2Skeleton
     >>> H2Skeleton((np.arange(80)[None] + 0.5) / 80, leaf=10).levels[2]
     Level(4 clusters of 20, 6 admissible pairs)
     """
@@ -75,6 +77,8 @@ class H2Skeleton:
 
     Raises ValueError for points of another shape, not finite or coinciding, leaf outside 1..N and eta <= 0.
 
+    >>> import numpy as np
+    >>> from skfem_ml import H2Skeleton
     >>> H2Skeleton((np.arange(80)[None] + 0.5) / 80, leaf=10)
     H2Skeleton(80 points in 1D, 8 leaves of 10, eta=1, 22 close and 24 admissible blocks)
     """

@@ -18,7 +18,9 @@ class Box:
 
     Raises ValueError for shapes that differ, and ends that are not finite and ordered.
 
-    >>> Box.of([0.0, 1.0], [[[0.0, 2.0], [1.0, 1.0]]])
+    >>> from skfem_ml.hits import Box
+    >>> t, y = [0.0, 1.0], [[[0.0, 2.0], [1.0, 1.0]]]
+    >>> Box.of(t, y)
     Box([0, 2] x [1, 1], t from 0 to 1)
     """
 

@@ -55,6 +55,8 @@ class SkipNet(nn.Module):
     W is drawn from the normal distribution with variance ``gain^2 / n``, d with variance ``gain^2 / 4``; A, b and C are
     zero until `solve_outputs`. Raises ValueError for sizes below one and a gain not positive.
 
+    >>> import torch
+    >>> from skfem_ml.hits import SkipNet
     >>> net = SkipNet(2, 8, generator=torch.Generator().manual_seed(0))
     >>> net, net(torch.ones(1, 2, dtype=torch.float64)).tolist()
     (SkipNet(2 unknowns, 8 features), [[0.0, 0.0]])

@@ -23,6 +23,7 @@ from skfem_ml.progress import Progress
 class Recipe:
     """Networks of three layers of ``width``, and the function that trains one of them (`fitting.fit_map`, filled in).
 
+    >>> from skfem_ml.hits import OURS
     >>> OURS
     Recipe(3 x 64, tanh)
     >>> OURS.maps(2, [0.1, 0.2])[1]

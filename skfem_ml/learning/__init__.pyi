@@ -12,6 +12,7 @@ from .nn import mlp_jet as mlp_jet
 from .nn import to_numpy as to_numpy
 from .nn import to_torch as to_torch
 from .optim import SOAP as SOAP
+from .optim import LeastSquares as LeastSquares
 from .optim import LevenbergMarquardt as LevenbergMarquardt
 from .optim import MuonAdam as MuonAdam
 from .optim import Optimiser as Optimiser

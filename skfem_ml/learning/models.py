@@ -98,7 +98,13 @@ OWN = tuple(each.name for each in fields(Card) if each.name not in ("setting", "
 
 
 class Model(NamedTuple):
-    """A model of the package: its name, the room it belongs to, file, size in bytes, and its card in one line."""
+    """A model of the package: its name, the room it belongs to, file, size in bytes, and its card in one line.
+
+    >>> from skfem_ml import models
+    >>> model = models()[0]
+    >>> model.room, model.name, model.bytes > 100_000
+    ('hits', 'van-der-pol', True)
+    """
 
     name: str
     room: str

@@ -26,6 +26,7 @@ class Samples(Protocol):
 class Regression:
     """A map ``w(q)`` of samples ``(n, N)``, the number of its parameters, and the settings chosen for it in words.
 
+    >>> from skfem_ml.baselines import Regression
     >>> Regression(lambda q: 2 * q, 1, "doubled")
     Regression(1 numbers, doubled)
     >>> Regression(lambda q: 2 * q, 1)([[1.0, 3.0]]).tolist()

@@ -37,6 +37,8 @@ class Recipe:
     ``schedule(step)`` replaces the rate of each step. Raises ValueError for another word and a rate that is not
     positive or stands beside an `Optimiser`.
 
+    >>> from skfem_ml.fmm import Recipe
+    >>> from skfem_ml.learning.optim.factories import adam
     >>> Recipe(500, optimiser="adam").method, Recipe(500, rate=5e-3).method
     (Optimiser(adam, rate 0.0025), Optimiser(soap, rate 0.005))
     >>> Recipe(500, optimiser=adam(1e-3)).method

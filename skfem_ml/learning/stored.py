@@ -23,6 +23,11 @@ class StoredNetwork(nn.Module, ABC):
 
     ``LIMITS`` holds the sizes that a file may ask for, and the largest value of each: a file that is not ours must not
     take all memory.
+
+    >>> import torch
+    >>> from skfem_ml.learning import MLP, StoredNetwork
+    >>> isinstance(MLP((1, 2, 1), generator=torch.Generator().manual_seed(0)), StoredNetwork)
+    True
     """
 
     LIMITS: ClassVar[Mapping[str, int]]

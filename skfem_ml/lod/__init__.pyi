@@ -12,9 +12,13 @@ from .mesh.interpolation import Interpolation as Interpolation
 from .method import LOD as LOD
 from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
+from .surrogate import Certified as Certified
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid
+from .surrogate import Judgement as Judgement
+from .surrogate import LocalNetwork as LocalNetwork
 from .surrogate import PatchMLP as PatchMLP
+from .surrogate import Recipe as Recipe
 from .surrogate import Setting as Setting
 from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate

@@ -22,6 +22,7 @@ class Lattice:
     ``lines`` holds the grid lines of each axis; ``index`` of shape ``(dim, nelems)`` says which interval of each axis
     a cell occupies. The cells need not fill the grid (an L-shape does not).
 
+    >>> from skfem_ml.meshes import mesh_lattice
     >>> from skfem import MeshQuad
     >>> mesh_lattice(MeshQuad().refined(2))
     Lattice(4 x 4 intervals, 16 cells)

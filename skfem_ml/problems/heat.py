@@ -27,6 +27,8 @@ class Heat:
     Raises ValueError for a, t_end or f out of range, values that are not finite, and boundary data that contradict the
     initial data at a boundary vertex.
 
+    >>> import numpy as np
+    >>> from skfem_ml import heat_box
     >>> problem = heat_box()
     >>> problem, float(problem.exact(np.array([[0.5]]), 0.0)[0])
     (Heat(100 cells in 1D, a = 1, to t = 1), 1.0)

@@ -23,6 +23,8 @@ class OdeSystem:
     numbers of starts. ``exact(t, y0)`` is the solution ``(..., n)`` where there is one. Raises ValueError for dt or
     steps out of range.
 
+    >>> import numpy as np
+    >>> from skfem_ml.problems import harmonic
     >>> system = harmonic()
     >>> system, system.rhs(0.0, np.array([1.0, 2.0])).tolist()
     (OdeSystem('harmonic', x, y, dt = 0.001, 5120 steps), [2.0, -1.0])
@@ -72,6 +74,9 @@ class InitialValueProblem:
     A solver of it returns a `stepping.OdeResult` with ``y`` ``(batch, n, k)`` at these times. Raises ValueError for
     other shapes, times that do not increase and values that are not finite.
 
+    >>> import numpy as np
+    >>> from skfem_ml import InitialValueProblem
+    >>> from skfem_ml.problems import harmonic
     >>> InitialValueProblem(harmonic(), np.ones((3, 2)), np.linspace(0, 1, 5))
     InitialValueProblem('harmonic', 3 starts, 5 times to t = 1)
     """

@@ -36,6 +36,8 @@ class Sequence:
     ``target`` ``(k, m)``: the exact values of that, where the states are only a projection.
     Raises ValueError for shapes that do not fit, values that are not finite, train out of range, dt not positive.
 
+    >>> import numpy as np
+    >>> from skfem_ml.problems import Sequence
     >>> sequence = Sequence("turn", np.eye(5), 4, 0.5)
     >>> sequence, sequence.learnt.shape, sequence.held_out
     (Sequence('turn', 4 of 5 frames to learn, 5 numbers each, dt = 0.5), (4, 5), 1)

@@ -70,6 +70,9 @@ def stable_step(dx: float, a: float = 1.0) -> float:
 class ForwardEuler:
     """``u' = u + dt (b(t) - K u)``: a stepper; stable for dt up to two over the largest eigenvalue of K.
 
+    >>> import numpy as np
+    >>> from scipy.sparse import csc_matrix
+    >>> from skfem_ml.reference import ForwardEuler
     >>> stepper = ForwardEuler(csc_matrix([[2.0]]), 0.25, lambda t: np.array([4.0]))
     >>> stepper.step(np.array([1.0])).tolist()
     [1.5]

@@ -20,6 +20,8 @@ class ETDRK4:
     Source: Cox and Matthews, J. Comput. Phys. 176 (2002), (26) to (29); the contour of Kassam and Trefethen, SIAM J.
     Sci. Comput. 26 (2005), section 3. Raises ValueError for dt not positive.
 
+    >>> import numpy as np
+    >>> from skfem_ml.reference import ETDRK4
     >>> scheme = ETDRK4([-1.0], lambda v: 0 * v, 0.5)
     >>> bool(np.isclose(scheme.step(np.ones(1))[0], np.exp(-0.5)))
     True
@@ -55,6 +57,8 @@ class KuramotoSivashinsky:
     Fourier collocation in space, `ETDRK4` with ``substeps`` steps in each ``dt``. States are ``(points,)`` or
     ``(..., points)``. Raises ValueError for numbers out of range: points even and at least 8, length and dt positive.
 
+    >>> import numpy as np
+    >>> from skfem_ml.reference import KuramotoSivashinsky
     >>> equation = KuramotoSivashinsky(64, 22.0)
     >>> equation, bool(equation.step(np.zeros(64)).any())
     (KuramotoSivashinsky(64 points on (0, 22), dt = 0.25), False)

@@ -6,7 +6,7 @@ size of the system that was solved. What else a solver tells is in ``u.record``,
 
 from skfem_ml.solutions.functions import Analytic, FEFunction, probes
 from skfem_ml.solutions.others import Eigenpairs, Evolution, Generated
-from skfem_ml.solutions.record import NOTHING, Losses, Record
+from skfem_ml.solutions.record import NOTHING, Record
 
 __all__ = [
     "NOTHING",
@@ -15,7 +15,6 @@ __all__ = [
     "Evolution",
     "FEFunction",
     "Generated",
-    "Losses",
     "Record",
     "probes",
 ]

@@ -24,6 +24,8 @@ class Analytic:
 
     ``laplacian(x)`` of shape ``(...)`` is optional; methods that work with the strong form need it.
 
+    >>> import numpy as np
+    >>> from skfem_ml.solutions import Analytic
     >>> u = Analytic(lambda x: x[0] ** 2, lambda x: np.stack([2 * x[0], 0 * x[1]]))
     >>> u([[3.0], [1.0]]).tolist(), u.grad([[3.0], [1.0]]).tolist()
     ([9.0], [[6.0], [0.0]])

@@ -19,6 +19,8 @@ class Eigenpairs:
 
     ``record`` carries what a solver tells.
 
+    >>> import numpy as np
+    >>> from skfem_ml import Eigenpairs
     >>> Eigenpairs(np.array([4.0, 1.0]), np.eye(2))
     Eigenpairs(2 values from 1 to 4, vectors of 2 entries)
     """
@@ -53,6 +55,8 @@ class Generated:
     ``continued`` starts from what was learnt, not from the end of the reproduction. ``record`` carries what a solver
     tells.
 
+    >>> import numpy as np
+    >>> from skfem_ml.solutions import Generated, Record
     >>> Generated(np.zeros((3, 2)), np.ones((1, 2)), Record(6))
     Generated(3 frames reproduced, 1 continued, 2 numbers a frame)
     """

@@ -21,6 +21,8 @@ class OdeResult:
     the states that were stepped (or calls of the right-hand side) in all of them; ``sol(t)`` is the dense output, of
     shape ``(n, ...)`` or ``(batch, n, ...)``, where the method has one.
 
+    >>> import numpy as np
+    >>> from skfem_ml.stepping import OdeResult
     >>> OdeResult(np.linspace(0, 1, 3), np.zeros((2, 3)), 0, "reached t_end", 2)
     OdeResult(2 unknowns, 3 times from 0 to 1, 2 steps: reached t_end)
     """

@@ -23,6 +23,8 @@ class Tableau:
 
     The first stage is the old state, the last one the new state (globally stiffly accurate pairs).
 
+    >>> from skfem_ml.stepping import Tableau
+    >>> from skfem_ml.stepping.implicit import TABLEAUX
     >>> euler = Tableau(a=((0.0, 1.0),), b=((1.0,),), c=(0.0, 1.0))
     >>> euler == TABLEAUX["euler"]
     True

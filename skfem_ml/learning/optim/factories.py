@@ -44,6 +44,9 @@ class Optimiser:
     for methods that have none; ``iterations`` are done in each of its steps; ``warmup`` says whether a few hundred
     steps of Adam should come first. Any callable with the signature of ``make`` makes an Optimiser of one's own:
 
+    >>> from torch import nn
+    >>> import torch
+    >>> from skfem_ml.learning import Optimiser
     >>> own = Optimiser("sgd", lambda net, residual: torch.optim.SGD(net.parameters(), lr=0.1), rate=0.1)
     >>> type(own.start(nn.Linear(2, 1))).__name__, own
     ('SGD', Optimiser(sgd, rate 0.1))

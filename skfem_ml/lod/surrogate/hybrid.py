@@ -21,7 +21,13 @@ Score = Callable[..., ndarray]
 
 
 class Judgement(NamedTuple):
-    """What a hybrid makes of a field: local matrices ``(k, rows, 4)``, scores ``(k,)`` and which were recomputed."""
+    """What a hybrid makes of a field: local matrices ``(k, rows, 4)``, scores ``(k,)`` and which were recomputed.
+
+    >>> import numpy as np
+    >>> from skfem_ml.lod.surrogate import Judgement
+    >>> Judgement(np.zeros((2, 36, 4)), np.array([0.01, 0.5]), np.array([False, True])).fraction
+    0.5
+    """
 
     matrices: ndarray
     scores: ndarray
@@ -61,7 +67,8 @@ class Hybrid:
         For another form than the surrogate's.
 
     >>> from skfem_ml import Hybrid, Surrogate, diffusion
-    >>> Hybrid(Surrogate.load("diffusion-q1-ell2-n8"), diffusion, tol=0.02)
+    >>> surrogate = Surrogate.load("diffusion-q1-ell2-n8")
+    >>> Hybrid(surrogate, diffusion, tol=0.02)
     Hybrid('diffusion-q1-ell2-n8', tol=0.02)
     """
 

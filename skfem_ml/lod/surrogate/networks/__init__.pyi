@@ -1,9 +1,5 @@
 from .field_network import FieldNetwork as FieldNetwork
 from .local_network import Certified as Certified
 from .local_network import LocalNetwork as LocalNetwork
-from .local_network import View as View
 from .patch_mlp import PatchMLP as PatchMLP
-from .place import Inputs as Inputs
-from .place import Place as Place
-from .place import Sample as Sample
 from .ridge import fit_affine as fit_affine

@@ -68,6 +68,11 @@ class Certified(LocalNetwork):
     """A network in two steps, `look` and `matrices`, that can estimate its own error from what it saw.
 
     ``doubt`` is the part that `certificate.fit_doubt` trains, from `invariants` to the logarithm of an error.
+
+    >>> import torch
+    >>> from skfem_ml.lod.surrogate import Certified, FieldNetwork
+    >>> isinstance(FieldNetwork(2, 1, generator=torch.Generator().manual_seed(0)), Certified)
+    True
     """
 
     doubt: nn.Sequential
