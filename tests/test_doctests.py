@@ -18,8 +18,7 @@ WITH_EXAMPLES = [
 CLASSES = [
     value
     for value in public_classes()
-    if not issubclass(value, BaseException)
-    and (">>>" in (value.__doc__ or "") or not getattr(value, "_is_protocol", 0))
+    if not issubclass(value, BaseException) and not getattr(value, "_is_protocol", False)
 ]
 
 
