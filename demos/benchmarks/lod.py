@@ -8,9 +8,11 @@ r"""How fast LOD matrices are assembled: CPU seconds an element and peak memory 
   element matrices, on some elements in the middle of the domain (their patches are not clipped);
 - one direct fine solve (assembly, condensation, ``splu`` tuned the same way).
 
-Each case runs in a process of its own, so that its peak memory can be told. Usage::
+Each case runs in a process of its own, so that its peak memory can be told. With ``--shared``, instead: matrix,
+corrected load and reconstruction with it, by three separate calls of ``lod`` and by one `System`, which holds factorised
+patches. Usage::
 
-    python -m demos.benchmarks.lod [--cases 8 16 32] [--ell 1 2 3] [--markdown FILE]
+    python -m demos.benchmarks.lod [--shared] [--cases 8 16 32] [--ell 1 2 3] [--markdown FILE]
 """
 
 import argparse
@@ -80,6 +82,36 @@ def measure(engine, n, ell):
     return {"seconds": seconds, "sample": S.tolist()}
 
 
+def measure_shared(n, ell):
+    """Seconds of matrix, corrected load and reconstruction: by separate calls, and by one system."""
+    import numpy as np
+    import torch
+    from skfem.models import unit_load
+
+    from skfem_ml.problems import diffusion
+
+    torch.set_num_threads(1)
+    lod, a, elements = set_up(n, ell, "condensation")
+    u = np.sin(3 * lod.coarse.doflocs).prod(axis=0)
+    lod.local(diffusion, elements, a=a)  # imports torch, builds the meshes
+
+    def separate():
+        lod.assemble(diffusion, a=a)
+        b = lod.load(unit_load, corrected=True, bilinear=diffusion, a=a)
+        return b, lod.prolong(u, diffusion, load=unit_load, a=a)
+
+    def together():
+        system = lod.system(diffusion, a=a)
+        system.matrix()
+        b = system.load(unit_load, corrected=True)
+        return b, system.prolong(u, load=unit_load), system
+
+    apart, (b, fine) = cpu(separate, REPEATS)
+    seconds, (c, again, system) = cpu(together, REPEATS)
+    gap = max(float(abs(x - y).max() / abs(y).max()) for x, y in ((c, b), (again, fine)))
+    return {"apart": apart, "together": seconds, "gap": gap, "held": system.held}
+
+
 def child(engine, n, ell):
     """Measure in a fresh process; adds its peak memory in MB."""
     command = [sys.executable, "-m", "demos.benchmarks.lod", "--measure", engine, str(n), str(ell)]
@@ -117,16 +149,34 @@ def rows(cases, ells):
             }
 
 
+def shared_rows(cases, ells):
+    """Yield one line of the table of systems after the other."""
+    for n in cases:
+        for ell in ells:
+            told = child("shared", n, ell)
+            yield {
+                "fine": f"{32 * n}²",
+                "ell": ell,
+                "three calls s": f"{told['apart']:.2f}",
+                "one system s": f"{told['together']:.2f}",
+                "ratio": f"{told['together'] / told['apart']:.2f}",
+                "patches held": f"{told['held']} of 1024",
+                "MB": f"{told['megabytes']:.0f}",
+                "largest difference": f"{told['gap']:.0e}",
+            }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, nargs="+", default=[8, 16, 32], help="fine cells along a coarse edge")
     parser.add_argument("--ell", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    parser.add_argument("--shared", action="store_true", help="one system against three separate calls")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         engine, n, ell = options.measure
-        result = measure(engine, int(n), int(ell))
+        result = measure_shared(int(n), int(ell)) if engine == "shared" else measure(engine, int(n), int(ell))
         result["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(result))
         return
@@ -137,7 +187,7 @@ def main():
         f"32 × 32 coarse elements, coefficient on 256²; the fast engine's smallest of {REPEATS} runs.",
         "",
     ]
-    for number, row in enumerate(rows(options.cases, options.ell)):
+    for number, row in enumerate((shared_rows if options.shared else rows)(options.cases, options.ell)):
         if not number:
             lines += ["| " + " | ".join(row) + " |", "|" + "---:|" * len(row)]
         lines.append("| " + " | ".join(str(value) for value in row.values()) + " |")

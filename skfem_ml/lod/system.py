@@ -210,6 +210,11 @@ class System:
 
     # The engine is reached here and nowhere else.
 
+    @property
+    def held(self) -> int:
+        """How many patches are held factorised, for the next verb."""
+        return self._engine.patches if "_engine" in self.__dict__ else 0
+
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_engine"}  # factors are made again
 
