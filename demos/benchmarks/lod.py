@@ -9,8 +9,8 @@ r"""How fast LOD matrices are assembled: CPU seconds an element and peak memory 
 - one direct fine solve (assembly, condensation, ``splu`` tuned the same way).
 
 Each case runs in a process of its own, so that its peak memory can be told. With ``--shared``, instead: matrix,
-corrected load and reconstruction with it, by three separate calls of ``lod`` and by one `System`, which holds factorised
-patches. Usage::
+corrected load and reconstruction with it, by three separate calls of ``lod`` and by one `System`, which holds
+factorised patches. Usage::
 
     python -m demos.benchmarks.lod [--shared] [--cases 8 16 32] [--ell 1 2 3] [--markdown FILE]
 """
