@@ -135,7 +135,7 @@ def every(steps: int) -> int:
 
 def train(plan: Plan, file: Path, checkpoint: Path, report: Progress) -> tuple[Surrogate, History]:
     """Train, judge on fields that were not seen, and write the model."""
-    from skfem_ml.lod.judging import GeometricMean, errors_of
+    from skfem_ml.lod import GeometricMean, errors_of
     from skfem_ml.lod.surrogate import fit_surrogate
 
     report(0, plan.steps, "exact matrices for validation")
