@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -15,12 +14,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from skfem_ml.cli.screen import Warned, say
+from skfem_ml.cli.words import translated
 
 BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
-# Arguments of the library that have another name on the command line.
-ALSO = {"load": "f", "matrix": "A", "pairs": "k"}
 
 
 class Commands(TyperGroup):
@@ -89,34 +87,6 @@ def report(error: Exception, options: Mapping[str, str] = {}) -> int:
         return BAD_INPUT
     say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
     return FAILED
-
-
-def translated(message: str, options: Mapping[str, str]) -> str:
-    """A message of the library in the words of the command line, whose options are name -> ``--name``.
-
-    >>> translated("a.vtu: choose one by name=: k, phi", {"name": "--name"})
-    'a.vtu: choose one by --name: k, phi'
-    >>> translated("low, high: expected 0 < low <= high", {"low": "--low", "high": "--high"})
-    '--low, --high: expected 0 < low <= high'
-    >>> translated("a.npy: low and high are for images", {"low": "--low", "high": "--high"})
-    'a.npy: --low and --high are for images'
-    """
-    names = {**options, **{ALSO[name]: option for name, option in options.items() if name in ALSO}}
-    # What a message is about stands before its colon; elsewhere a list of names is meant, not a word of English.
-    message = re.sub(r"^[A-Za-z_]+(, [A-Za-z_]+)*(?=: )", lambda head: _renamed(head.group(), names, 1), message)
-    message = re.sub(r"\b[a-z_]+(, [a-z_]+)* and [a-z_]+\b", lambda part: _renamed(part.group(), names, 2), message)
-    for name, option in names.items():
-        keyword = rf"(?<![\w'\"/.-]){name}=(?!=)"
-        message = re.sub(rf"{keyword}(?=[\w'\"(\[-])", f"{option} ", message)  # a value follows
-        message = re.sub(keyword, option, message)
-    return message
-
-
-def _renamed(text: str, names: Mapping[str, str], least: int) -> str:
-    """A list of names as options, where at least so many of them are some."""
-    if sum(word in names for word in re.findall("[A-Za-z_]+", text)) < least:
-        return text
-    return re.sub("[A-Za-z_]+", lambda word: names.get(word.group(), word.group()), text)
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:

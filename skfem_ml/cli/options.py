@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -140,7 +139,10 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             if argument in own:
                 given[argument] = build({name: given.pop(name) for name in options})
         screen = given.get("screen")
-        with screen.warned.collecting() if isinstance(screen, Screen) else nullcontext():
+        if not isinstance(screen, Screen):
+            return command(**given)
+        screen.warned.options = {name: f"--{name}" for name in run.__annotations__}
+        with screen.warned.collecting():
             command(**given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from skfem_ml.cli.words import translated
+
 if TYPE_CHECKING:
     from skfem_ml.progress import Progress
 
@@ -24,7 +26,8 @@ LONG = re.compile(r"(?<![\w.])-?\d+\.\d{4,}(?:e[+-]?\d+)?", re.IGNORECASE)
 class Warned:
     """The warnings of a run: what the library said, and of which ``row`` of a comparison it said it.
 
-    A warning is printed at once; in a row it is held until `tell`, for other rows may have the same.
+    A warning is printed at once; in a row it is held until `tell`, for other rows may have the same. ``options`` are
+    those of the command, by which arguments of the library are named.
 
     >>> warned = Warned()
     >>> with warned.collecting():
@@ -36,6 +39,7 @@ class Warned:
 
     def __init__(self) -> None:
         self.row = ""
+        self.options: Mapping[str, str] = {}
         self._rows: dict[str, list[str]] = {}
 
     @contextmanager
@@ -55,7 +59,7 @@ class Warned:
         # Other categories (deprecations in libraries) are of no use to a user of the command line.
         if not issubclass(category, UserWarning):
             return
-        text = shortened(str(message))
+        text = translated(shortened(str(message)), self.options)
         rows = self._rows.get(text)
         if rows is None:
             rows = self._rows[text] = []

@@ -95,7 +95,7 @@ def solve(
         report(0, 1, "picture and files")
         _write(case, u, f"{case.title}, {method.upper()}", outputs)
     solved = _summary(case, method, u, seconds)
-    text = "\n".join([*case.notes, *_lines(u, solved, ell), f"files: {', '.join(outputs.files().values())}"])
+    text = "\n".join([*case.notes, *_lines(u, solved), f"files: {', '.join(outputs.files().values())}"])
     screen.tell(text, {**solved, "warnings": screen.warned.lines(), "files": outputs.files()})
 
 
@@ -188,13 +188,10 @@ def _summary(case: Case, method: str, u: FEFunction, seconds: float) -> dict[str
     }
 
 
-def _lines(u: FEFunction, solved: dict[str, object], asked: int | None) -> list[str]:
+def _lines(u: FEFunction, solved: dict[str, object]) -> list[str]:
     record = u.record
     steps = ", ".join(f"{name} {value:.3g} s" for name, value in record.seconds.items())
     lod = f", ell = {record['ell']}" if "ell" in record else ""
-    wanted = asked or (2 if "variant" in record else 0)  # a surrogate has its own
-    if lod and record["ell"] < wanted:
-        lod += f" ({wanted} asked: with {record['ell']} the patches are the whole domain already)"
     if "model" in record:
         lod += f", surrogate {record['model']}, coarse part u_h"
         lod += f", {record['recomputed']:.1%} of the elements recomputed exactly" if "recomputed" in record else ""

@@ -4,7 +4,7 @@ import pytest
 
 from skfem_ml.cli import options
 from skfem_ml.cli.app import COMMANDS, GROUPS
-from skfem_ml.cli.errors import translated
+from skfem_ml.cli.words import translated
 from tests.cli.commands import refused, skfem_ml
 
 NAMES = {"name": "--name", "low": "--low", "high": "--high", "load": "--load", "refine": "--refine", "field": "FIELD"}
@@ -16,11 +16,12 @@ PATHS += [[group, each.__name__.replace("_", "-")] for group, (_, commands) in G
     ("message", "told"),
     [
         ("a.vtu: choose one by name=: k, phi", "a.vtu: choose one by --name: k, phi"),
-        ("a.npy: name='k' chooses cell data", "a.npy: --name 'k' chooses cell data"),
+        ("a.npy: name='k' chooses cell data", "a.npy: --name k chooses cell data"),
         ("pass low= and high=, the values of black and white", "pass --low and --high, the values of black and white"),
         ("f: expected a finite number", "--load: expected a finite number"),
         ("low, high: expected 0 < low <= high", "--low, --high: expected 0 < low <= high"),
         ("a.npy: low, high and scale are for images", "a.npy: --low, --high and scale are for images"),
+        ("take refine=3 or name=True and LOD(refine=2)", "take --refine 3 or --name and LOD(refine=2)"),
         # Words of English and names of files stay.
         ("the name of the load and others: a load", "the name of the load and others: a load"),
         ("/a/name=1/low.npy: expected a number", "/a/name=1/low.npy: expected a number"),

@@ -8,6 +8,7 @@ import pytest
 
 from skfem_ml import reference
 from skfem_ml.cli.screen import Screen, Warned, shortened
+from skfem_ml.lod import System
 from tests.cli.commands import skfem_ml
 
 TEXT = "S: its smallest eigenvalue is -1.2345678901234567e-05; raise ell, or take the Galerkin variant"
@@ -22,16 +23,14 @@ def field(tmp_path):
 
 @pytest.fixture
 def indefinite(monkeypatch):
-    """Every LOD warns of its matrix."""
-    from skfem_ml.lod import LOD
+    """Every system warns of its matrix."""
+    matrix = System.matrix
 
-    assemble = LOD.assemble
-
-    def warning(lod, *arguments, **options):
+    def warning(system, *arguments, **options):
         warnings.warn(TEXT, UserWarning, stacklevel=2)
-        return assemble(lod, *arguments, **options)
+        return matrix(system, *arguments, **options)
 
-    monkeypatch.setattr(LOD, "assemble", warning)
+    monkeypatch.setattr(System, "matrix", warning)
 
 
 def test_a_warning_is_in_all_outputs_of_a_comparison(field, tmp_path, indefinite):
@@ -53,6 +52,20 @@ def test_a_warning_is_in_all_outputs_of_a_solution(field, tmp_path, indefinite):
     assert json.loads(result.stdout)["warnings"] == [SHORT]
     again = skfem_ml("solve", field, "--output", tmp_path)
     assert again.stderr == result.stderr  # not only the first time in a process
+
+
+def test_a_matrix_that_is_not_definite_is_told(tmp_path):
+    """Finding A4: crossing channels of contrast 1e8, where u_h is nowhere near; the remedy names the options."""
+    a = np.ones((32, 32))
+    a[4::8] = a[:, 4::8] = 1e8
+    np.save(tmp_path / "a.npy", a)
+    options = [tmp_path / "a.npy", "--output", tmp_path, "--json"]
+    for command, remedy in ((["solve"], "--variant galerkin"), (["compare", "diffusion", "--ell", "2"], "--galerkin")):
+        result = skfem_ml(*command, *options)
+        (told,) = json.loads(result.stdout)["warnings"]
+        assert result.exit_code == 0 and result.stderr == f"warning: {told}\n"
+        assert "S: not positive definite" in told and "--ell 3" in told and remedy in told and "=" not in told[12:]
+    assert f"- warning: {told}\n" in (tmp_path / "diffusion.md").read_text()
 
 
 def test_a_warning_of_reading_the_field_is_there_as_well(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def warm_up(dim: int, engine: str) -> None:
 
 
 def remarks(table: Table) -> dict[str, str]:
-    """What the table does not say: what a hybrid recomputed, an ell in force, and what a single solve is not for."""
+    """What the table does not say: what a hybrid recomputed, and what a single solve is not for."""
     told: dict[str, str] = {}
     for name, u in table.solutions.items():
         record = u.record
@@ -138,9 +137,6 @@ def remarks(table: Table) -> dict[str, str]:
             share = record["recomputed"]
             nowhere = "; the surrogate is used nowhere" if share == 1 else ""
             told[name] = f"{share:.1%} of the elements recomputed exactly{nowhere}"
-        asked = re.search(r"ell=(\d+)", name)
-        if asked is not None and record["ell"] < int(asked.group(1)):
-            told[name] = f"patches are the whole domain from ell = {record['ell']} on"
     fastest = min((row.seconds for row in table.rows if row.name.startswith("LOD") and row.seconds), default=0.0)
     return {**told, "": SINGLE_SOLVE} if fastest > (table[REFERENCE].seconds or 0.0) else told
 
