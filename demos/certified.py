@@ -182,7 +182,9 @@ def table(level: int = LEVEL, path: str | Path | None = None, model: str = MODEL
     rows = [judge(lod, surrogate, name, a) for name, a in fields(lod.coefficient_mesh).items()]
     if path is not None:
         section = LOD(MeshQuad.init_tensor(np.linspace(0, 5, 41), np.linspace(0, 1, 9)), **sizes)
-        rows.append(judge(section, surrogate, "SPE10 model 1", from_file(path, section.coefficient_mesh)))
+        rows.append(
+            judge(section, surrogate, "SPE10 model 1", from_file(path, section.coefficient_mesh, resample="nearest"))
+        )
     return rows
 
 

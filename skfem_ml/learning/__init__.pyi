@@ -5,7 +5,6 @@ from .history import History as History
 from .models import Card as Card
 from .models import Model as Model
 from .models import find_model as find_model
-from .models import models as models
 from .models import shipped as shipped
 from .nn import MLP as MLP
 from .nn import mlp_jet as mlp_jet

@@ -32,6 +32,12 @@ class History:
     status: int = 0
     message: str = ""
 
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __bool__(self) -> bool:
+        return True  # a run that recorded nothing is a history all the same
+
     def __iter__(self) -> Iterator[tuple[int, float, float]]:
         return iter(zip(self.steps, self.losses, self.seconds, strict=True))
 

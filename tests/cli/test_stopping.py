@@ -59,7 +59,7 @@ def test_the_best_surrogate_so_far(tmp_path, stopping):
         result = skfem_ml("train", "surrogate", file, *TOY, "--steps", "60", "--quiet")
     assert result.exit_code == 130 and result.stderr == f"interrupted; the best so far is in {file}\n"
     card = Surrogate.load(file).card
-    assert card["stopped"] and card["name"] == "m" and card["errors"] is None
+    assert card["stopped"] and card["name"] == "m" and card.errors == {}
     low, high = card["extent"]
     assert low < 0 < high < 2  # of logarithms of values in [1, 5] over their mean
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 5, (16, 16)))

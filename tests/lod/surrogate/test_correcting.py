@@ -10,7 +10,8 @@ from skfem.models import unit_load
 
 from skfem_ml.lod import LOD, FieldNetwork, Hybrid, Surrogate, coarse_solution, fit_surrogate, surrogate_matrices
 from skfem_ml.lod.surrogate import Setting, feature_range, fit_doubt
-from skfem_ml.lod.surrogate.networks import Inputs, Sample, fit_affine
+from skfem_ml.lod.surrogate.networks import fit_affine
+from skfem_ml.lod.surrogate.networks.place import Inputs, Sample
 from skfem_ml.lod.surrogate.networks.symmetries import images
 from tests.gallery import diffusion, l_shape, random_field
 

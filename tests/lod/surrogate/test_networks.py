@@ -9,9 +9,10 @@ from skfem_ml.lod import LOD, FieldNetwork
 from skfem_ml.lod.surrogate import coverage, fit_doubt
 from skfem_ml.lod.surrogate.certificate import relative_errors
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
-from skfem_ml.lod.surrogate.networks import LocalNetwork, PatchMLP, Sample, fit_affine
+from skfem_ml.lod.surrogate.networks import LocalNetwork, PatchMLP, fit_affine
 from skfem_ml.lod.surrogate.networks.equivariant import Average, Lift, channels, grid_actions, joined, products, times
 from skfem_ml.lod.surrogate.networks.local_network import conserve
+from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, images, move, move_matrices, permutation
 from tests.gallery import diffusion, l_shaped, random_field
 
