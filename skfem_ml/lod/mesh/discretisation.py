@@ -13,7 +13,7 @@ from skfem.assembly import Dofs
 
 from skfem_ml import checks
 from skfem_ml.lod.mesh.boundary import Dirichlet, DirichletPart
-from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, corner_nodes
+from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, BoxMapping, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
 from skfem_ml.lod.mesh.patches import Patches
 from skfem_ml.lod.mesh.refinement import Refinement, grid_in, refined_grid
@@ -57,6 +57,12 @@ class Discretisation:
         self.patches = Patches(self.grid, self.ell)
         checks.device(device)
         self.device, self.workers = device, checks.whole(workers, "workers", 1)
+
+    def fine_basis(self, cells: ndarray) -> Basis:
+        """The Q1 basis of the fine mesh on some of its cells."""
+        mesh, element = self.fine_grid.mesh, ELEMENTS[self.grid.dim]()
+        mapping = BoxMapping(mesh, cells)
+        return Basis(mesh, element, mapping=mapping, elements=cells, dofs=self.fine_dofs, disable_doflocs=True)
 
     @cached_property
     def fine_grid(self) -> BoxGrid:

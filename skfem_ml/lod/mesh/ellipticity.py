@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy import ndarray
-from skfem import Basis, BilinearForm
+from skfem import BilinearForm
 from skfem.assembly.form.form import FormExtraParams
 from skfem.element import DiscreteField
 
 from skfem_ml.lod.mesh.forms import CHUNK, FineForm, check_symmetric, element_matrices
-from skfem_ml.lod.mesh.grid import ELEMENTS
 
 SAMPLE = 64  # fine cells that are looked at where every coefficient is positive
 ROUNDING = 1e-10
@@ -75,8 +74,7 @@ def _not_positive(value: ndarray) -> ndarray:
 
 def _parts(form: FineForm, cells: ndarray, **changed: float | ndarray) -> tuple[ndarray, ndarray]:
     """Element matrices on some cells, of the form and of its principal part."""
-    grid = form.space.fine_grid
-    basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=form.space.fine_dofs, disable_doflocs=True)
+    grid, basis = form.space.fine_grid, form.space.fine_basis(cells)
     arguments = {**form.arguments(cells), **changed}
 
     def leading(u: DiscreteField, v: DiscreteField, w: FormExtraParams) -> ndarray:
@@ -146,8 +144,7 @@ def _check_derivatives(form: FineForm) -> None:
 
 
 def _trial(form: FineForm, cells: ndarray, kernel: Kernel) -> ndarray:
-    grid = form.space.fine_grid
-    basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=form.space.fine_dofs, disable_doflocs=True)
+    basis = form.space.fine_basis(cells)
     return BilinearForm(kernel, dtype=np.complex128).elemental(basis, **form.arguments(cells)).data
 
 

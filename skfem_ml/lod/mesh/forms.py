@@ -177,9 +177,8 @@ class FineForm:
         return coo_matrix((blocks.ravel(), (rows.ravel(), cols.ravel()))).tocsr()
 
     def _matrices(self, cells: ndarray) -> ndarray:
-        grid = self.space.fine_grid
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=cells, dofs=self.space.fine_dofs, disable_doflocs=True)
-        return element_matrices(self.form, basis, self.arguments(cells), grid.order[cells])
+        order = self.space.fine_grid.order[cells]
+        return element_matrices(self.form, self.space.fine_basis(cells), self.arguments(cells), order)
 
     def arguments(self, cells: ndarray) -> dict[str, float | ndarray]:
         """Coefficients on fine cells as the host wants them: a trailing axis for the quadrature points."""

@@ -9,12 +9,12 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from scipy.sparse.linalg import splu
-from skfem import Basis, BilinearForm, LinearForm
+from skfem import BilinearForm, LinearForm
 from skfem.helpers import dot, grad
 
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import CHUNK, real_values, refuse_complex
-from skfem_ml.lod.mesh.grid import ELEMENTS, corner_nodes
+from skfem_ml.lod.mesh.grid import corner_nodes
 from skfem_ml.lod.mesh.interpolation import hat_values
 from skfem_ml.meshes.cells import bounding_box, widths
 
@@ -104,7 +104,7 @@ def _split(space: Discretisation, form: LinearForm, fields: dict[str, float | nd
     local = np.empty((len(cells), 2**grid.dim))
     for start in range(0, len(cells), CHUNK):
         part = cells[start : start + CHUNK]
-        basis = Basis(grid.mesh, ELEMENTS[grid.dim](), elements=part, dofs=space.fine_dofs, disable_doflocs=True)
+        basis = space.fine_basis(part)
         arguments = {k: v[part] if np.ndim(v) == 2 else v for k, v in fields.items()}  # type: ignore[index]
         data = form.elemental(basis, **arguments).data.reshape(2**grid.dim, -1).T
         local[start : start + CHUNK] = np.take_along_axis(data, grid.order[part], axis=1)
