@@ -24,6 +24,7 @@ SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 # Commands run as they are written, but for these: (what is run in their place, what that is).
 INSTEAD = {
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
+    "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
     **{
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)

@@ -57,41 +57,34 @@ class StripValues:
         inner = recover(chosen(step, columns[there]), torch.cat(sides, dim=1))
         self.levels[at, start + 1 : start + ell] = inner.view(len(there), ell - 1, n - 1, inner.shape[2])
 
-    def boundary(self, e: int) -> Tensor:
-        """Values on the boundary of the strip's element e, ``(B, 4 n, v)``, in the order of ``boundary_nodes``."""
+    def boundaries(self) -> Tensor:
+        """Values on the boundaries of the strip's elements, ``(B, height, 4 n, v)``, in the order of boundary_nodes."""
         n = self.layout.n
-        sides = [line[:, e * n : (e + 1) * n + 1] for line in self.lines]
-        return torch.cat([*sides, self.levels[:, e], self.levels[:, e + 1]], dim=1)
+        sides = [line.unfold(1, n + 1, n).transpose(2, 3) for line in self.lines]
+        return torch.cat([*sides, self.levels[:, :-1], self.levels[:, 1:]], dim=2)
 
-    def multipliers(self, e: int) -> Tensor:
-        """Multipliers at the corners of element e, ``(B, 4, v)``."""
-        return self.mu[:, :, e : e + 2].flatten(1, 2)
+    def multipliers(self) -> Tensor:
+        """Multipliers at the corners of the strip's elements, ``(B, height, 4, v)``."""
+        left, right = (self.mu[:, side].unfold(1, 2, 1).transpose(2, 3) for side in (0, 1))
+        return torch.cat([left, right], dim=2)
 
 
 class Part(NamedTuple):
-    """One place (column j, row e of the block) of patches: elements there, which patches have one, values there."""
+    """The j-th strips of patches: their elements ``(B, height)``, -1 outside, values there."""
 
-    place: tuple[int, int]
+    j: int
     elements: ndarray
-    present: ndarray
-    boundary: Tensor
+    boundaries: Tensor
     multipliers: Tensor
 
 
 def parts_of(solved: Solved) -> Iterator[Part]:
-    """Every place of the block of the patches that lies in the domain for some of them."""
+    """The strips of the patches, one column of the block after the other."""
     sweep, layout = solved.sweep, solved.sweep.layout
     block = sweep.space.patches.cells[sweep.elements].reshape(-1, layout.height, layout.height)
     for j in range(layout.height):
         strip = StripValues(solved, j)
-        for e in range(layout.height):
-            there = np.flatnonzero(block[:, e, j] >= 0)
-            if len(there):
-                values = strip.boundary(e), strip.multipliers(e)
-                if len(there) < len(block):
-                    at = torch.from_numpy(there).to(sweep.device)
-                    values = values[0][at], values[1][at]
-                yield Part((j, e), block[there, e, j], there, *values)
+        yield Part(j, block[:, :, j], strip.boundaries(), strip.multipliers())
 
 
 class Sums:
@@ -106,15 +99,22 @@ class Sums:
         self.multipliers = np.zeros((nelems, 4, count))
 
     def add(self, parts: list[tuple[ndarray, ndarray, ndarray]]) -> None:
-        """Add what `listed` gives; the elements of a part are distinct."""
+        """Add what `listed` gives; the elements of a strip are distinct."""
         for at, boundary, multipliers in parts:
             self.boundary[at] += boundary
             self.multipliers[at] += multipliers
 
 
 def listed(solved: Solved) -> list[tuple[ndarray, ndarray, ndarray]]:
-    """Elements, boundary values and multipliers of all parts, on the CPU."""
-    return [(part.elements, part.boundary.cpu().numpy(), part.multipliers.cpu().numpy()) for part in parts_of(solved)]
+    """Elements, boundary values and multipliers of all strips, on the CPU."""
+    out = []
+    for part in parts_of(solved):
+        there = part.elements >= 0
+        values = part.boundaries.cpu().numpy(), part.multipliers.cpu().numpy()
+        inside = values if there.all() else tuple(array[there] for array in values)
+        boundary, mu = (array.reshape(-1, *array.shape[-2:]) for array in inside)
+        out.append((part.elements[there], boundary, mu))
+    return out
 
 
 def interior_values(
@@ -146,17 +146,16 @@ def explicit_correctors(
     nodes = np.full((count, width, width), -1)
     values = np.zeros((count, width, width, 4))
     for part in parts_of(solved):
-        (j, e), own = part.place, identity if part.place == (layout.ell, layout.ell) else torch.zeros_like(identity)
-        inside = interior_values(
-            condenser,
-            rows[sweep.box.origin[0] + e],
-            part.elements,
-            part.boundary,
-            part.multipliers,
-            own[: len(part.present)],
-        )
-        patch = part.present[:, None, None]
-        y, x = (grid[None] for grid in np.mgrid[e * n : (e + 1) * n + 1, j * n : (j + 1) * n + 1])
-        nodes[patch, y, x] = sweep.space.refinement.nodes[part.elements].reshape(-1, n + 1, n + 1)
-        values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, 4)
+        for e in range(layout.height):
+            there = np.flatnonzero(part.elements[:, e] >= 0)
+            if not len(there):
+                continue
+            at, present = part.elements[there, e], torch.from_numpy(there).to(sweep.device)
+            own = identity if (part.j, e) == (layout.ell, layout.ell) else torch.zeros_like(identity)
+            boundary, mu = part.boundaries[present, e], part.multipliers[present, e]
+            inside = interior_values(condenser, rows[sweep.box.origin[0] + e], at, boundary, mu, own[: len(there)])
+            y, x = (grid[None] for grid in np.mgrid[e * n : (e + 1) * n + 1, part.j * n : (part.j + 1) * n + 1])
+            patch = there[:, None, None]
+            nodes[patch, y, x] = sweep.space.refinement.nodes[at].reshape(-1, n + 1, n + 1)
+            values[patch, y, x] = inside.cpu().numpy().reshape(-1, n + 1, n + 1, 4)
     return sweep.elements, nodes.reshape(count, -1), values.reshape(count, -1, 4)
