@@ -152,23 +152,30 @@ class Table:
         Where a row has no CPU seconds all are drawn over wall seconds, and the axis says so. Rows without an error, and
         the reference itself (error zero), have no place on it. Raises ValueError where no row is left.
         """
+        from matplotlib import colormaps
         from matplotlib.figure import Figure  # not pyplot: no window system, no global state
+        from matplotlib.ticker import NullFormatter
 
         timed = [row for row in self.rows if row.seconds and any(row.errors.values())]
         panels = [heading for heading in self.headings if any(row.errors.get(heading) for row in timed)]
         if not panels:
             raise ValueError("nothing to plot: expected a row with a positive error and a time, got none")
-        cpu = all(row.cpu_seconds for row in timed)
+        cpu, few = all(row.cpu_seconds for row in timed), len(self.rows) <= 10
+        colours = [f"C{k}" if few else colormaps["turbo"](k / (len(self.rows) - 1)) for k in range(len(self.rows))]
         figure = Figure(figsize=(4.5 * len(panels) + 2.0, 4.2), layout="constrained")
         for axes, heading in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for k, row in enumerate(self.rows):
                 if row in timed and row.errors.get(heading):
                     seconds = row.cpu_seconds if cpu else row.seconds
-                    style = {"color": f"C{k % 10}", "marker": MARKERS[k % len(MARKERS)], "linestyle": "none"}
+                    style = {"color": colours[k], "marker": MARKERS[k % len(MARKERS)], "linestyle": "none"}
                     axes.loglog(seconds, row.errors[heading], **style, label=row.name)
             axes.set_xlabel("CPU seconds" if cpu else "wall time in seconds")
             axes.set_ylabel(f"relative {heading}")
             axes.grid(True, which="both", alpha=0.3)
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = axis.get_data_interval()
+                if high > 10 * low:  # else the minor labels are the only ones
+                    axis.set_minor_formatter(NullFormatter())
         labels = {
             label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }

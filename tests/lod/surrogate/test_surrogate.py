@@ -17,7 +17,7 @@ from skfem_ml.learning import models as shelf
 from skfem_ml.lod import LOD, FieldNetwork, Hybrid, PatchMLP, Surrogate
 from skfem_ml.lod.surrogate import Setting
 from skfem_ml.lod.surrogate.inputs import extent_of
-from tests.gallery import diffusion, graded, moved, random_field
+from tests.gallery import diffusion, graded, random_field
 
 
 def network(seed=0, m=4, noise=0.02):
@@ -66,20 +66,6 @@ def test_the_matrix_has_pattern_and_type_of_the_exact_one(mesh):
     assert np.isfinite(u).all() and u.max() > 0
 
 
-def test_some_elements_are_some_of_all(lod, a):
-    surrogate = model(lod)
-    some = np.array([7, 2, 2])
-    assert np.allclose(lod.local(surrogate, some, a=a), lod.local(surrogate, a=a)[some], rtol=0, atol=1e-6)
-    assert lod.local(surrogate, np.zeros(0, int), a=a).shape == (0, 16, 4)
-
-
-@pytest.mark.parametrize("h", [0.01, 300.0])
-def test_other_mesh_sizes_have_the_same_matrices(lod, a, h):
-    scaled = LOD(MeshQuad(h * lod.coarse.mesh.p, lod.coarse.mesh.t), refine=4, ell=1)
-    for local_map in (diffusion, model(lod)):
-        assert np.allclose(scaled.local(local_map, a=a), lod.local(local_map, a=a), atol=1e-6)
-
-
 def test_scaling_and_a_batch_of_fields(lod, a):
     surrogate = model(lod)
     fields = np.stack([a, 3 * a, a[::-1]])
@@ -91,21 +77,6 @@ def test_scaling_and_a_batch_of_fields(lod, a):
     assert abs(several[2] - lod.assemble(surrogate, a=a[::-1])).max() < 1e-5
     with pytest.raises(ValueError, match="fields"):
         surrogate.assemble_batch(lod, a)
-
-
-@pytest.mark.parametrize("number", range(8))
-def test_symmetric_models_turn_with_the_field(lod, a, number):
-    """The field moved by a symmetry of the square gives the matrix with the nodes moved."""
-    cells, nodes = moved(lod, number)
-    plain = Surrogate(PatchMLP(4, 1, (9,), generator=torch.Generator().manual_seed(0)), Setting.of(lod))
-    averaged = Surrogate(plain.net, Setting.of(lod), symmetric=True)
-    gaps = []
-    for local_map in (diffusion, model(lod), averaged, plain):
-        there = lod.assemble(local_map, a=a[cells]).toarray()
-        here = lod.assemble(local_map, a=a).toarray()
-        gaps.append(abs(there - here[np.ix_(nodes, nodes)]).max() / abs(here).max())
-    assert gaps[0] < 1e-12 and max(gaps[1:3]) < 1e-5
-    assert number == 0 or gaps[3] > 1e-4
 
 
 @pytest.mark.parametrize(
