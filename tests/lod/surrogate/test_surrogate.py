@@ -330,7 +330,7 @@ def test_a_device_that_is_not_there(lod, tmp_path):
     """Finding C: an error in our words."""
     model(lod).save(tmp_path / "m.safetensors")
     for device in ("cuda:77", "gpu"):
-        with pytest.raises(ValueError, match=f"device: expected one that this machine has .*, got '{device}'"):
+        with pytest.raises(ValueError, match=f"device: expected one of .*, got '{device}'"):
             Surrogate.load(tmp_path / "m.safetensors", device=device)
         with pytest.raises(ValueError, match="device: expected"):
             Surrogate(network(), Setting.of(lod), device=device)
