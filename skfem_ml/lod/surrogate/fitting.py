@@ -36,6 +36,7 @@ from skfem_ml.problems import diffusion
 MatrixLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Batch = tuple[Inputs, Tensor, Tensor]
 BATCHES = "fields", "elements", "turns"  # options of `Batches`
+WARM = 20  # steps over which the rate rises
 EXTENT_FIELDS = 256  # fields drawn again for the range of training, where there is no end of them
 
 
@@ -75,7 +76,7 @@ def fit_surrogate(
 
     if optimiser is None:
         optimiser = SOAP(net.parameters(), lr=rate, frequency=10)
-        options.setdefault("schedule", cosine(rate, steps))
+        options.setdefault("schedule", cosine(rate, steps, WARM))
     history = fit(net, measure, batches, optimiser=optimiser, steps=steps, validate=mean, **{"average": 0.99} | options)
     facts = {"validation loss": history.best, **(card or {})}
     return _carded(batches, net, steps, facts, _rows(validation), test), history
