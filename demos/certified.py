@@ -214,31 +214,31 @@ def visualize(curves: dict[str, Curve] | None = None, shares: tuple[float, ...] 
     curves = {name: compute(name=name) for name in (IN_RANGE, OUT)} if curves is None else curves
     figure = Figure(figsize=(15, 3.7 * len(curves)), layout="constrained")
     for row, (name, curve) in zip(figure.subplots(len(curves), 4, squeeze=False), curves.items(), strict=True):
-        _draw_row(figure, row, name, curve, shares)
+        _draw_row(row, name, curve, shares)
     return figure
 
 
-def _draw_row(figure, row, name: str, curve: Curve, shares: tuple[float, ...]) -> None:
-    from skfem_ml.pictures import plot_cells, shared_norm
+def _draw_row(row, name: str, curve: Curve, shares: tuple[float, ...]) -> None:
+    from skfem_ml.pictures import colour_bar, plot_cells, shared_norm
 
     drawn = plot_cells(row[0], curve.lod.coefficient_mesh, curve.a, norm=shared_norm(curve.a))
-    figure.colorbar(drawn, ax=row[0], label="$a$")
+    colour_bar(row[0], drawn, "$a$")
     row[0].set_title(name)
     # Beyond 1 a score says no more than "recompute", and it may be astronomic.
     shown = np.clip(curve.score, 1e-4, 1)
     drawn = plot_cells(row[1], curve.lod.coarse.mesh, shown, norm=shared_norm(shown, log=True))
-    figure.colorbar(drawn, ax=row[1], label="score", extend="max" if curve.score.max() > 1 else "neither")
+    colour_bar(row[1], drawn, "score", extend="max" if curve.score.max() > 1 else "neither")
     row[1].set_title(f"score; {curve.flagged:.0%} out of range")
-    for axes, errors, label in (
-        (row[2], curve.spectral, r"$\|\hat S - S\|_2$"),
-        (row[3], curve.l2, r"relative $L^2$ error of $u_h$"),
+    for axes, errors, title, label in (
+        (row[2], curve.spectral, "error of the matrix", r"$\|\hat S - S\|_2$"),
+        (row[3], curve.l2, "error of the solution", r"relative $L^2$ error of $u_h$"),
     ):
         for (order, values), style in zip(errors.items(), ("o-", "s--", "x:", "k-"), strict=True):
             axes.semilogy(shares, np.where(values > 1e-11, values, np.nan), style, markersize=4, label=order)
-        axes.set(title="recomputed in the order of", xlabel="share recomputed", ylabel=label)
+        axes.set(title=title, xlabel="share recomputed", ylabel=label)
         axes.axvline(curve.flagged, color="0.6", linewidth=6, alpha=0.4, label="share out of range")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        axes.legend(title="recomputed in the order of", fontsize="small", title_fontsize="small")
 
 
 if __name__ == "__main__":
