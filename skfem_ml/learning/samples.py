@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from skfem_ml.learning.history import History
 from skfem_ml.learning.optim.factories import Optimiser, adam, chosen, soap
 from skfem_ml.learning.regression import Samples
+from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.storage import CorruptModelError
 from skfem_ml.learning.stored import Card, StoredNetwork, load_network, save_network
@@ -72,12 +72,7 @@ class Recipe:
         method = self.method
         if self.schedule is not None or self.optimiser != "soap":
             return method.start(net), self.schedule
-        top, rise = float(method.rate or 0.0), 0.05 * self.steps
-
-        def schedule(step: int) -> float:
-            return top * min(1.0, (step + 1) / rise) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-        return method.start(net), schedule
+        return method.start(net), cosine(float(method.rate or 0.0), self.steps, 0.05 * self.steps)
 
 
 PUBLISHED = Recipe(optimiser="adam")

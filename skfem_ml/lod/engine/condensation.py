@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy import ndarray
 from torch import Tensor
 
@@ -138,13 +137,10 @@ class CondensationEngine:
             return row.own_loads(sweep.columns)
         parts = []
         if weights is not None:
-            parts.append(row.own_loads(sweep.columns) @ self._tensor(weights[at]))
+            parts.append(row.own_loads(sweep.columns) @ self.condenser.on_device(weights[at]))
         if loads is not None:
-            parts.append(self.condenser.load(at, row.steps_of(at), self._tensor(loads[at]))[0])
+            parts.append(self.condenser.load(at, row.steps_of(at), self.condenser.on_device(loads[at]))[0])
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
-
-    def _tensor(self, values: ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.condenser.device)
 
     def _factorised(
         self, elements: ndarray, solve: Callable[[Sweep, Rows], T], each: Callable, keep: bool
@@ -213,8 +209,10 @@ class CondensationEngine:
                     row = Row(self.condenser, at, np.ones(len(at), dtype=bool), keep=True)
                 at = at[at >= 0]
                 if len(at):
-                    boundary, mu, own = map(self._tensor, (sums.boundary[at], sums.multipliers[at], weights[at]))
-                    more = None if loads is None else self._tensor(loads[at])
+                    boundary, mu, own = map(
+                        self.condenser.on_device, (sums.boundary[at], sums.multipliers[at], weights[at])
+                    )
+                    more = None if loads is None else self.condenser.on_device(loads[at])
                     with one_thread():
                         values = interior_values(self.condenser, row, at, boundary, mu, own, more)
                     yield at, values.cpu().numpy()

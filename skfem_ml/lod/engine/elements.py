@@ -99,9 +99,9 @@ class ElementCondenser:
         hats = tensor(hat_values(n), 2)[CORNERS]
         outer = boundary_nodes(n)
         self.outer = torch.from_numpy(outer[0] + (n + 1) * outer[1]).to(self.device)
-        self.hats = self._tensor(hats[:, self.outer.cpu()].T)  # (4n, 4)
-        self.border = self._tensor(projector.T)  # ((n+1)**2, 4)
-        self.moments = self._tensor(projector @ hats.T)  # P against the hats of the corners
+        self.hats = self.on_device(hats[:, self.outer.cpu()].T)  # (4n, 4)
+        self.border = self.on_device(projector.T)  # ((n+1)**2, 4)
+        self.moments = self.on_device(projector @ hats.T)  # P against the hats of the corners
         self.merges, size = [], self.leaf
         for q in merge_factors(n // self.leaf):
             self.merges.append(Merge(n, size, q, 4))
@@ -110,7 +110,8 @@ class ElementCondenser:
         if self.leaf > 1:
             self._prepare_leaf(projector)
 
-    def _tensor(self, array: ndarray) -> Tensor:
+    def on_device(self, array: ndarray) -> Tensor:
+        """The array as a tensor where the engine computes."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _prepare_leaf(self, projector: ndarray) -> None:
@@ -165,12 +166,12 @@ class ElementCondenser:
         s = self.leaf
         if self.unit is None:
             cells = self.space.refinement.cells[elements]
-            values = self._tensor(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
+            values = self.on_device(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
             values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, 4, 0, 4))
         value = self._values(elements)[..., None, None]
         if s == 1:
-            unit = self._tensor(self.unit[CORNERS][:, CORNERS])
+            unit = self.on_device(self.unit[CORNERS][:, CORNERS])
             return value * torch.nn.functional.pad(unit, (0, 4, 0, 4))
         out = value.new_zeros(*value.shape[:2], 4 * s + 4, 4 * s + 4)
         out[..., : 4 * s, : 4 * s] = value * self.leaf_stiffness
@@ -185,11 +186,11 @@ class ElementCondenser:
         if self.leaf == 1 and self.space.m < self.space.n:
             cells = self.space.coefficient_cell[self.space.refinement.cells[elements]]
         a = self.fine_form.coefficients.get("a", 1.0)
-        return self._tensor(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
+        return self.on_device(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
 
     def _averages(self, elements: ndarray) -> Tensor:
         """What multiplies the constraints at the corners of elements, ``(k, 4)``."""
-        return self._tensor(self.space.averages[elements][:, CORNERS])
+        return self.on_device(self.space.averages[elements][:, CORNERS])
 
     def _with_functionals(self, blocks: Tensor, elements: ndarray) -> Tensor:
         """Add the boundary's part of the border, and the columns R.

@@ -142,7 +142,7 @@ class Surrogate:
         """The matrices of several fields ``(fields, nelems)``; errors as for `local`."""
         if np.ndim(a) != 2:
             raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
-        return [lod.assemble(_Given(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
+        return [lod.sum(local).tocsr() for local in self.local(lod, lod.space.all_elements, a=a)]
 
     def excess(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where
@@ -284,13 +284,3 @@ class Surrogate:
             gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
             excess = torch.where(gap > slack, gap, 0.0)
         return excess.masked_fill(foreign.to(excess.device), torch.inf)
-
-
-class _Given:
-    """A local map whose matrices are known."""
-
-    def __init__(self, matrices: ndarray):
-        self.matrices = matrices
-
-    def local(self, lod: LOD, elements: ndarray) -> ndarray:
-        return self.matrices
