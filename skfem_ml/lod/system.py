@@ -23,7 +23,7 @@ from skfem import BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.lod.coarse import contrast, solve_coarse, warn_unless_definite, warn_unseen
-from skfem_ml.lod.engine.protocol import Engine, corrector_matrix, progress_over
+from skfem_ml.lod.correctors import Correctors
 from skfem_ml.lod.local import LocalMap, check_local, sum_local
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, changed_patches, coefficients_on, described
@@ -86,11 +86,12 @@ class System:
             )
         self.lod, self.form, self.memory = lod, form, memory
         self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))
+        self._correctors: Correctors | None = None
         if isinstance(form, BilinearForm):
-            self._fine_form = FineForm(lod.space, form, self.coefficients)
-            check_elliptic(self._fine_form)
+            fine_form = FineForm(lod.space, form, self.coefficients)
+            check_elliptic(fine_form)
+            self._correctors = Correctors(lod, fine_form, memory)
         self._matrices: dict[str, csr_matrix] = {}
-        self._loaded: tuple[ndarray, ndarray] | None = None
         self._inherited: tuple[ndarray, ndarray] | None = None
 
     def __repr__(self) -> str:
@@ -141,7 +142,7 @@ class System:
             warn_unseen(load)
         if variant == "galerkin":
             return self.basis().T @ load.on_fine
-        return self._corrected(load.split) if corrected else load.on_coarse
+        return self._for("load(..., corrected=True)").load(load.split) if corrected else load.on_coarse
 
     def solve(
         self,
@@ -170,16 +171,14 @@ class System:
 
     def correctors(self) -> csr_matrix:
         """Q: column j is the corrector of lambda_j on the fine mesh, ``(fine.N, coarse.N)``."""
-        self._needs_form("correctors")
-        return self._corrector_matrix.copy()
+        return self._for("correctors").matrix.copy()
 
     def basis(self) -> csr_matrix:
         """The multiscale basis B = P - Q: column j holds (1 - Q) lambda_j on the fine mesh, ``(fine.N, coarse.N)``.
 
         With A and F the fine matrix and load, B^T A B and B^T F are the Galerkin variant.
         """
-        self._needs_form("basis")
-        return (self.lod.space.prolongation - self._corrector_matrix).tocsr()
+        return (self.lod.space.prolongation - self._for("basis").matrix).tocsr()
 
     def prolong(self, u: ArrayLike, /, load: LinearForm | None = None, **fields: ArrayLike) -> ndarray:
         """The fine reconstruction u_ms = (1 - Q) u_h, nodal values on the fine mesh ``(fine.N,)``.
@@ -187,13 +186,12 @@ class System:
         ``u`` is ``(coarse.N,)``, or ``(coarse.N, k)`` for k of them at once. With ``load`` the right-hand-side
         corrector is added: u_ms = (1 - Q) u_h + R f.
         """
-        self._needs_form("prolong")
-        u = np.asarray(u, dtype=float)
+        correctors, u = self._for("prolong"), np.asarray(u, dtype=float)
         if u.shape not in ((self.lod.coarse.N,), (self.lod.coarse.N, *u.shape[1:2])):
             raise ValueError(f"u: expected values of the {self.lod.coarse.N} coarse degrees of freedom, got {u.shape}")
         columns = u.reshape(len(u), -1)
         loads = None if load is None else FineLoad(self.lod.space, load, fields).split
-        fine = self._sum(-columns[self.lod.patches.corners], loads)
+        fine = correctors.sum(-columns[self.lod.patches.corners], loads)
         return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
 
     def update(self, **coefficients: ArrayLike) -> System:
@@ -208,41 +206,10 @@ class System:
             system._inherited = known, np.union1d(stale, changed).astype(int)
         return system
 
-    # The engine is reached here and nowhere else.
-
     @property
     def held(self) -> int:
         """How many patches are held factorised, for the next verb."""
-        return self._engine.patches if "_engine" in self.__dict__ else 0
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_engine"}  # factors are made again
-
-    @cached_property
-    def _engine(self) -> Engine:
-        return self.lod.engine(self.lod.space, self._fine_form, self.memory)
-
-    def _rows(self, elements: ndarray, loads: ndarray | None) -> ndarray:
-        """g_T(lambda_i) - a(w_T, lambda_i) on the patches of elements, ``(k, rows, columns)``; see the engines."""
-        columns = self.lod.patches.corners.shape[1] if loads is None else loads.shape[2]
-        out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
-        ordered = self.lod.space.in_rows(np.unique(elements))
-        for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
-            out[done] = rows
-        return out[elements]
-
-    def _sum(self, weights: ndarray, loads: ndarray | None) -> ndarray:
-        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, k)``.
-
-        ``weights`` are ``(nelems, 2**d, k)``; ``loads`` ``(nelems, (n + 1)**d)`` are added to every column.
-        """
-        elements = self.lod.space.in_rows(self.lod.space.all_elements)
-        repeated = None if loads is None else np.repeat(loads[:, :, None], weights.shape[2], axis=2)
-        return self._engine.correct_sum(elements, weights, repeated)
-
-    def _columns(self) -> csr_matrix:
-        """Q, ``(fine.N, coarse.N)``."""
-        return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
+        return 0 if self._correctors is None else self._correctors.held
 
     @cached_property
     def _local(self) -> ndarray:
@@ -255,13 +222,9 @@ class System:
         self._inherited = None
         return out
 
-    @cached_property
-    def _corrector_matrix(self) -> csr_matrix:
-        return self._columns()
-
     def _computed(self, elements: ndarray) -> ndarray:
         if isinstance(self.form, BilinearForm):
-            return self._rows(elements, None)
+            return self._for("local").rows(elements)
         local = self.form.local(self.lod, elements, **self.coefficients)
         check_local(self.lod, local if np.ndim(local) < 4 else local[0], len(elements))
         return local
@@ -276,23 +239,16 @@ class System:
 
     def _galerkin(self) -> csr_matrix:
         basis = self.basis()
-        return (basis.T @ self._fine_form.assembled() @ basis).tocsr()
+        return (basis.T @ self._for("galerkin").fine_form.assembled() @ basis).tocsr()
 
-    def _corrected(self, split: ndarray) -> ndarray:
-        """The corrected load, kept for the next load if that is the same by its values."""
-        self._needs_form("load(..., corrected=True)")
-        if self._loaded is None or not np.array_equal(self._loaded[0], split):
-            rows, nodes = self._rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
-            b = np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
-            self._loaded = split, b
-        return self._loaded[1].copy()
-
-    def _needs_form(self, verb: str) -> None:
-        if not isinstance(self.form, BilinearForm):
+    def _for(self, verb: str) -> Correctors:
+        """The correctors, for a verb that needs them."""
+        if self._correctors is None:
             raise TypeError(
                 f"{verb}: expected a system of a BilinearForm, whose correctors it needs, got one of "
                 f"{type(self.form).__name__}; take lod.system(form, a=a).{verb.partition('(')[0]}(...)"
             )
+        return self._correctors
 
 
 def _check_variant(variant: str) -> None:

@@ -1,0 +1,71 @@
+"""The correctors of one form on one LOD: the only place from which an engine is reached."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy import ndarray
+from scipy.sparse import csr_matrix
+
+from skfem_ml.lod.engine.protocol import Engine, corrector_matrix, progress_over
+from skfem_ml.lod.mesh.forms import FineForm
+
+if TYPE_CHECKING:
+    from skfem_ml.lod.method import LOD
+
+
+class Correctors:
+    """Correctors of the hat functions and of loads, for one form with its coefficients.
+
+    The engine is made when it is first needed and holds up to ``memory`` bytes of factorised patches for the next
+    question. What was asked before changes no answer.
+    """
+
+    def __init__(self, lod: LOD, fine_form: FineForm, memory: int):
+        self.lod, self.fine_form, self.memory = lod, fine_form, memory
+        self._loaded: tuple[ndarray, ndarray] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}  # factors are made again
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self.lod.engine(self.lod.space, self.fine_form, self.memory)
+
+    @property
+    def held(self) -> int:
+        """How many patches are held factorised."""
+        return self._engine.patches if "_engine" in self.__dict__ else 0
+
+    def rows(self, elements: ndarray, loads: ndarray | None = None) -> ndarray:
+        """g_T(lambda_i) - a(w_T, lambda_i) on the patches of elements, ``(k, rows, columns)``; see `Engine.local`."""
+        columns = self.lod.patches.corners.shape[1] if loads is None else loads.shape[2]
+        out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
+        ordered = self.lod.space.in_rows(np.unique(elements))
+        for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
+            out[done] = rows
+        return out[elements]
+
+    def load(self, split: ndarray) -> ndarray:
+        """The corrected load ``(coarse.N,)`` of a load by element (`FineLoad.split`); the last one is kept by value."""
+        if self._loaded is None or not np.array_equal(self._loaded[0], split):
+            rows, nodes = self.rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
+            b = np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
+            self._loaded = split, b
+        return self._loaded[1].copy()
+
+    def sum(self, weights: ndarray, loads: ndarray | None = None) -> ndarray:
+        """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, k)``.
+
+        ``weights`` are ``(nelems, 2**d, k)``; ``loads`` ``(nelems, (n + 1)**d)`` are added to every column.
+        """
+        elements = self.lod.space.in_rows(self.lod.space.all_elements)
+        repeated = None if loads is None else np.repeat(loads[:, :, None], weights.shape[2], axis=2)
+        return self._engine.correct_sum(elements, weights, repeated)
+
+    @cached_property
+    def matrix(self) -> csr_matrix:
+        """Q ``(fine.N, coarse.N)``: column j is the corrector of lambda_j on the fine mesh."""
+        return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
