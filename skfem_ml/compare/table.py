@@ -26,7 +26,8 @@ class Row:
     """One solver: its errors by heading, wall and CPU seconds, number of unknowns; None where there is no figure.
 
     ``row["error L2"]`` is one error, ``row.error`` the first of them, by which the kind of problem is judged.
-    ``failure`` is the text of the exception, empty where the solver succeeded.
+    ``failure`` is the text of the exception, empty where the solver succeeded; ``group`` is a heading that the row
+    shares with others; ``stages`` are seconds of parts of the work, by heading.
 
     >>> from skfem_ml.compare import Row
     >>> row = Row("LOD", {"error L2": 0.0125, "error energy": None}, seconds=0.5)
@@ -40,6 +41,8 @@ class Row:
     cpu_seconds: float | None = None
     unknowns: int | None = None
     failure: str = ""
+    group: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, heading: str) -> float | None:
         """Return one error; KeyError lists the headings."""
@@ -90,10 +93,11 @@ class Table:
         return iter(self.rows)
 
     def __str__(self) -> str:
-        lines = [["", *self.headings, *COSTS], *(self._texts(row) for row in self.rows)]
+        lines = [["", *self._titles()], *(self._texts(row) for row in self.rows)]
         widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
         text = []
-        for line, row in zip(lines, [None, *self.rows], strict=True):
+        for line, row, group in zip(lines, [None, *self.rows], ["", *self._groups()], strict=True):
+            text += [group] if group else []
             cells = [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
             text.append("  ".join(cells).rstrip() + (f"  failed: {row.failure}" if row and row.failure else ""))
         return "\n".join([*text, *self.notes])
@@ -102,11 +106,13 @@ class Table:
 
     def _repr_html_(self) -> str:
         """The table in HTML, notes below: what a notebook shows."""
-        head = "".join(f"<th>{escape(title)}</th>" for title in ("", *self.headings, *COSTS))
+        titles = self._titles()
+        head = "".join(f"<th>{escape(title)}</th>" for title in ("", *titles))
         body = ""
-        for row in self.rows:
+        for row, group in zip(self.rows, self._groups(), strict=True):
             name, *cells = (escape(text) for text in self._texts(row))
             name += f"<br>failed: {escape(row.failure)}" if row.failure else ""
+            body += f'<tr><th colspan="{len(titles) + 1}">{escape(group)}</th></tr>\n' if group else ""
             body += f"<tr><th>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
         notes = "".join(f"<p>{escape(note)}</p>\n" for note in self.notes)
         return f"<table>\n<tr>{head}</tr>\n{body}</table>\n{notes}"
@@ -118,9 +124,10 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, notes below."""
-        titles = [*self.headings, *COSTS]
+        titles = self._titles()
         lines = [["solver", *titles], ["---"] + ["---:"] * len(titles)]
-        for row in self.rows:
+        for row, group in zip(self.rows, self._groups(), strict=True):
+            lines += [[f"*{group}*", *[""] * len(titles)]] if group else []
             name, *cells = self._texts(row)
             label = f"{name} (failed: {row.failure})" if row.failure else name
             lines.append([label.replace("|", "\\|"), *cells])
@@ -185,12 +192,35 @@ class Table:
     def _record(self, row: Row) -> dict[str, Value]:
         errors = {column(heading): row.errors.get(heading) for heading in self.headings}
         costs = {"seconds": row.seconds, "cpu_seconds": row.cpu_seconds, "unknowns": row.unknowns}
-        return {"name": row.name, **errors, **costs, "failure": row.failure}
+        stages = {column(stage): row.stages.get(stage) for stage in self._stages()}
+        return {"name": row.name, "group": row.group, **errors, **stages, **costs, "failure": row.failure}
+
+    def _stages(self) -> list[str]:
+        return list(dict.fromkeys(stage for row in self.rows for stage in row.stages))
+
+    def _costs(self) -> list[str]:
+        """The headings of costs of which there is a figure; all where no row succeeded."""
+        known = [title for k, title in enumerate(COSTS) if any(_cost(row)[k] is not None for row in self.rows)]
+        return known if known or any(row.errors for row in self.rows) else list(COSTS)
+
+    def _titles(self) -> list[str]:
+        return [*self.headings, *self._stages(), *self._costs()]
+
+    def _groups(self) -> list[str]:
+        """The heading above each row, empty where it is that of the row before."""
+        names = [row.group for row in self.rows]
+        return [name if name != before else "" for name, before in zip(names, ["", *names], strict=False)]
 
     def _texts(self, row: Row) -> list[str]:
         errors = [_number(row.errors.get(heading), ".3e") for heading in self.headings]
-        costs = ((row.seconds, ".3g"), (row.cpu_seconds, ".3g"), (row.unknowns, "d"))
-        return [row.name, *errors, *(_number(value, form) for value, form in costs)]
+        costs = zip(COSTS, _cost(row), (".3g", ".3g", "d"), strict=True)
+        stages = [_number(row.stages.get(stage), ".2g") for stage in self._stages()]
+        totals = [_number(value, form) for name, value, form in costs if name in self._costs()]
+        return [row.name, *errors, *stages, *totals]
+
+
+def _cost(row: Row) -> tuple[float | None, float | None, int | None]:
+    return row.seconds, row.cpu_seconds, row.unknowns
 
 
 def _number(value: float | None, form: str) -> str:

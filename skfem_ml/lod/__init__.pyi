@@ -9,9 +9,11 @@ from .mesh.interpolation import CLEMENT as CLEMENT
 from .mesh.interpolation import NODAL as NODAL
 from .mesh.interpolation import PROJECTION as PROJECTION
 from .mesh.interpolation import Interpolation as Interpolation
+from .mesh.loads import FineLoad as FineLoad
 from .method import LOD as LOD
 from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
+from .splitting import explain as explain
 from .surrogate import Certified as Certified
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid

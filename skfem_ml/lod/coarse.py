@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import csc_matrix, csr_matrix, diags
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh, splu
+from scipy.sparse.linalg import ArpackNoConvergence, SuperLU, eigsh, splu
 
 from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
@@ -76,48 +78,84 @@ def warn_unseen(load: FineLoad) -> None:
         )
 
 
-def solve_coarse(S: csr_matrix, b: ndarray, x: ndarray, fixed: ndarray) -> tuple[ndarray, float]:
-    """u with S u = b at the free nodes and u = x at the ``fixed`` ones (bool), ``(coarse.N,)``, and its backward error.
+class CoarseSystem:
+    """S u = b at the free nodes, u given at the ``fixed`` ones (bool, ``(coarse.N,)``), factorised once for any b.
 
     Elimination without pivoting in an order of minimum degree (a third of the time of `scipy.sparse.linalg.spsolve`,
     whose order is for matrices of another kind), up to two steps of iterative refinement, and elimination with pivoting
-    where that does not do. The backward error is max |b - S u| / (|S|_inf |u|_inf + |b|_inf).
-
-    Raises ValueError where nothing is fixed, for a singular S, and for a backward error above 1e-10.
+    where that does not do. Raises ValueError where nothing is fixed.
     """
-    u, free = np.array(x, dtype=float), np.flatnonzero(~fixed)
-    if not len(free):  # no free node: nothing is left to solve
-        return u, 0.0
-    if not fixed.any():
-        raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
-    A, right = S[free][:, free].tocsc(), b[free] - S[free] @ np.where(fixed, u, 0.0)
-    u[free] = _eliminated(A, right, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    error = backward_error(A, u[free], right)
-    if not error <= EXACT:
-        u[free] = _eliminated(A, right)
-        error = backward_error(A, u[free], right)
-    if not error <= TOLERATED:
-        raise ValueError(
-            f"S: expected a regular matrix, got a solution of backward error {error:.1e} (at most {TOLERATED:.0e}); "
-            "check the Dirichlet part and the contrast of the coefficient"
-        )
-    return u, error
+
+    def __init__(self, S: csr_matrix, fixed: ndarray):
+        self.fixed, self.free = fixed, np.flatnonzero(~fixed)
+        if len(self.free) and not fixed.any():
+            raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
+        self.rows = S[self.free]
+        self.A = self.rows[:, self.free].tocsc()
+
+    @cached_property
+    def _norm(self) -> float:
+        return infinity_norm(self.A)
+
+    @cached_property
+    def _plain(self) -> SuperLU | None:
+        return _factors(self.A, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+
+    @cached_property
+    def _pivoted(self) -> SuperLU | None:
+        return _factors(self.A)
+
+    def solve(self, b: ndarray, x: ndarray) -> tuple[ndarray, float]:
+        """u ``(coarse.N,)`` with u = x at the fixed nodes, and its backward error.
+
+        The backward error is max |b - S u| / (|S|_inf |u|_inf + |b|_inf); ValueError where it is above 1e-10.
+        """
+        u = np.array(x, dtype=float)
+        if not len(self.free):  # no free node: nothing is left to solve
+            return u, 0.0
+        right = b[self.free] - self.rows @ np.where(self.fixed, u, 0.0)
+        u[self.free], error = self._eliminated(self._plain, right)
+        if not error <= EXACT:
+            u[self.free], error = self._eliminated(self._pivoted, right)
+        if not error <= TOLERATED:
+            raise ValueError(
+                f"S: expected a regular matrix, got a solution of backward error {error:.1e} (at most {TOLERATED:.0e});"
+                " check the Dirichlet part and the contrast of the coefficient"
+            )
+        return u, error
+
+    def _eliminated(self, factors: SuperLU | None, b: ndarray) -> tuple[ndarray, float]:
+        """The solution and its backward error, refined up to two times; nan where there are no factors."""
+        if factors is None:
+            return np.full(len(b), np.nan), np.nan
+        u = factors.solve(b)
+        error = backward_error(self.A, u, b, self._norm)
+        for _ in range(REFINEMENTS):
+            if error <= EXACT / 100:
+                break
+            u = u + factors.solve(b - self.A @ u)
+            error = backward_error(self.A, u, b, self._norm)
+        return u, error
 
 
-def _eliminated(A: csc_matrix, b: ndarray, **options: object) -> ndarray:
+def solve_coarse(S: csr_matrix, b: ndarray, x: ndarray, fixed: ndarray) -> tuple[ndarray, float]:
+    """`CoarseSystem.solve` for one right-hand side."""
+    return CoarseSystem(S, fixed).solve(b, x)
+
+
+def _factors(A: csc_matrix, **options: object) -> SuperLU | None:
     try:
-        factors = splu(A, **options)
+        return splu(A, **options)
     except RuntimeError:  # a zero pivot
-        return np.full(len(b), np.nan)
-    u = factors.solve(b)
-    for _ in range(REFINEMENTS):
-        if backward_error(A, u, b) <= EXACT / 100:
-            break
-        u = u + factors.solve(b - A @ u)
-    return u
+        return None
 
 
-def backward_error(A: csr_matrix, u: ndarray, b: ndarray) -> float:
-    """max |b - A u| / (|A|_inf |u|_inf + |b|_inf); zero for u = b = 0, nan where u is not finite."""
-    size = float(abs(A).sum(axis=1).max() * np.abs(u).max() + np.abs(b).max())
+def backward_error(A: csr_matrix, u: ndarray, b: ndarray, norm: float | None = None) -> float:
+    """max |b - A u| / (|A|_inf |u|_inf + |b|_inf); zero for u = b = 0, nan where u is not finite. ``norm``: |A|_inf."""
+    size = float((infinity_norm(A) if norm is None else norm) * np.abs(u).max() + np.abs(b).max())
     return float(np.abs(b - A @ u).max()) / size if size else 0.0
+
+
+def infinity_norm(A: csr_matrix) -> float:
+    """|A|_inf, the largest sum of absolute values of a row."""
+    return float(abs(A).sum(axis=1).max())

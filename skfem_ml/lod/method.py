@@ -198,6 +198,10 @@ class LOD:
         """The `System` of one form, or local map, with these coefficients: what is computed is shared in it."""
         return System(self, form, coefficients, self.memory)
 
+    def fine_load(self, f: LinearForm | ndarray, **fields: ArrayLike) -> FineLoad:
+        """A load integrated once, for every verb of every `System` of this LOD; also of a vector ``(fine.N,)``."""
+        return FineLoad(self.space, f, fields)
+
     # Shorthands, each a system made for one question, which holds no factors.
 
     def _once(self, form: Form, coefficients: dict[str, ArrayLike]) -> System:

@@ -1,114 +1,179 @@
 """LOD as a solver of whole problems: ``solver_lod(coarse)(problem) -> FEFunction`` on the problem's own mesh, and its
-coarse part, ``solver_coarse``, with any local map.
+coarse part, ``solver_coarse``, with any local map. Both work in stages (`problems.Staged`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray
 from skfem import Basis, BilinearForm, Mesh
 
-from skfem_ml.lod.coarse import solve_coarse
+from skfem_ml.lod.coarse import CoarseSystem, warn_unseen
 from skfem_ml.lod.local import LocalMap
+from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.system import VARIANTS
-from skfem_ml.problems import Diffusion, diffusion, load
+from skfem_ml.lod.system import VARIANTS, System
+from skfem_ml.problems import Diffusion, Field, Staged, diffusion, load
 from skfem_ml.solutions import FEFunction, Record
 
-FROM_PROBLEM = ("refine", "cells", "fine", "dirichlet")
+T = TypeVar("T")
+FROM_PROBLEM = ("refine", "fine", "dirichlet")
 
 
 def solver_lod(
     coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerkin", corrected: bool = False, **options: Any
-) -> Callable[[Diffusion], FEFunction]:
+) -> Staged:
     """Return ``solver(problem) -> FEFunction``, LOD on ``coarse`` with the problem's mesh as fine mesh.
 
     The solution is the reconstruction (1 - Q) u_h on the fine basis, where S u_h = b; with ``corrected`` the load is
     corrected too and the solution is (1 - Q) u_h + R f, which for a large ``ell`` is the fine finite element solution.
     Boundary values g enter as their coarse nodal interpolant, so the fine solution is met exactly where g is linear.
-    The solution's ``record`` has the coarse degrees of freedom as ``unknowns``, ``seconds`` of "assembly", "solve" and
-    "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant", "corrected" and
-    "backward error" (of the coarse solve).
+    The solution's ``record`` has the coarse degrees of freedom as ``unknowns``, ``seconds`` of "setup", "assembly",
+    "solve" and "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant", "corrected"
+    and "backward error" (of the coarse solve).
 
     ``variant`` is "petrov-galerkin", or "galerkin" (tested with (1 - Q) lambda_i: for high contrast); ``ell`` and
-    ``options`` are those of `LOD` (engine, progress...). ``coarse`` has the boundaries that the problem names.
+    ``options`` are those of `LOD` (``cells``, where the coefficient is constant on larger cells than the fine ones,
+    engine, progress...). ``coarse`` has the boundaries that the problem names.
 
     Raises TypeError for options that the problem determines (the fine mesh, the Dirichlet part), ValueError for an
-    unknown variant; when solving, as `LOD`, and where a boundary of one name is another part of the boundary on the two
-    meshes. Sources: Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
+    unknown variant; when solving, as `LOD`, where a boundary of one name is another part of the boundary on the two
+    meshes, and for a coefficient that is not constant on the ``cells``. Sources: Malqvist, Peterseim, Math. Comp. 83
+    (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015).
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     _refuse(options)
 
-    def solver(problem: Diffusion) -> FEFunction:
-        marks = [time.perf_counter()]
-        lod = LOD(coarse, ell=ell, fine=problem.mesh, dirichlet=problem.dirichlet, **options)
-        check_boundaries(lod, problem)
-        system, f = lod.system(diffusion, a=problem.a), load(problem.f)
-        S, b = system.matrix(variant), system.load(f, corrected=corrected, variant=variant)
-        marks.append(time.perf_counter())
-        u, error = solve_coarse(S, b, problem.dirichlet_values(lod.coarse), lod.space.fixed)
-        marks.append(time.perf_counter())
-        y = system.prolong(u, load=f if corrected else None)
-        marks.append(time.perf_counter())
-        told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": variant, "corrected": corrected}
-        stages = ("assembly", "solve", "prolongation")
-        return FEFunction(lod.fine, y, _record(lod, stages, marks, {**told, "backward error": error}))
+    def build(problem: Diffusion) -> Callable[[ndarray], _Prolonged]:
+        built, setup = _timed(lambda: _Built(coarse, problem, ell, None, options))
 
-    return solver
+        def prepare(a: ndarray) -> _Prolonged:
+            (system, solved), seconds = _timed(lambda: built.assembled(diffusion, a, variant))
+            return _Prolonged(built, system, solved, variant, corrected, {"setup": setup, "assembly": seconds})
+
+        return prepare
+
+    return Staged(build)
 
 
 def solver_coarse(
     coarse: Basis | Mesh, local_map: BilinearForm | LocalMap, ell: int = 2, refine: int | None = None, **options: Any
-) -> Callable[[Diffusion], FEFunction]:
+) -> Staged:
     """Return ``solver(problem) -> FEFunction`` on the coarse basis: u_h with S u_h = b, where S comes of ``local_map``.
 
     ``local_map`` is a form such as `problems.diffusion`, a `Surrogate` or a `Hybrid`. Nothing is prolonged, so that no
     corrector is solved but those that the map asks for: gradients of the fine scales are not in u_h. Boundary values g
     enter as their coarse nodal interpolant, the load is integrated on the problem's own mesh.
 
-    The solution's ``record`` has ``unknowns``, ``seconds`` of "setup", "assembly" and "solve", and the notes "ell" and
-    "backward error".
+    The solution's ``record`` has ``unknowns``, ``seconds`` of "setup", "assembly" and "solve", and the notes "ell",
+    "backward error" and "homogenised" (True: its energy is not that of u).
 
-    ``ell`` and ``options`` are those of `LOD` (``engine``, ``interpolation``, ``device``, ``workers``, ``progress``).
-    ``refine`` is the number of fine cells along a coarse edge, a multiple of those of ``problem.mesh``, which is then
-    the mesh of the coefficient; by default the problem's own mesh is the fine one.
+    ``ell`` and ``options`` are those of `LOD` (``cells``, ``engine``, ``interpolation``, ``device``, ``workers``,
+    ``progress``). ``refine`` is the number of fine cells along a coarse edge, a multiple of those of ``problem.mesh``,
+    which is then the mesh of the coefficient; by default the problem's own mesh is the fine one.
 
     Raises ValueError when solving, as `LOD`; where a boundary of one name is another part of the boundary on the two
-    meshes; and what the local map raises.
+    meshes; for a coefficient that is not constant on the ``cells``; and what the local map raises.
     """
+    _refuse(options)
 
-    def solver(problem: Diffusion) -> FEFunction:
-        marks = [time.perf_counter()]
-        given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **options)
-        check_boundaries(given, problem)
-        lod, a = refined(given, problem, refine)
-        marks.append(time.perf_counter())
-        S, b = lod.assemble(local_map, a=a), given.load(load(problem.f))
-        marks.append(time.perf_counter())
-        u, error = solve_coarse(S, b, problem.dirichlet_values(lod.coarse), lod.space.fixed)
-        marks.append(time.perf_counter())
-        told = {"ell": lod.ell, "backward error": error}
-        return FEFunction(lod.coarse, u, _record(lod, ("setup", "assembly", "solve"), marks, told))
+    def build(problem: Diffusion) -> Callable[[ndarray], _Coarse]:
+        built, setup = _timed(lambda: _Built(coarse, problem, ell, refine, options))
 
-    return solver
+        def prepare(a: ndarray) -> _Coarse:
+            (_, solved), seconds = _timed(lambda: built.assembled(local_map, a))
+            return _Coarse(built, solved, {"setup": setup, "assembly": seconds})
+
+        return prepare
+
+    return Staged(build)
 
 
-def refined(given: LOD, problem: Diffusion, refine: int | None) -> tuple[LOD, ndarray]:
-    """The LOD whose coefficient mesh has the cells of the problem's mesh and ``refine`` fine cells, and the coefficient
-    in its order.
-    """
-    if refine is None or refine == given.space.n:
-        return given, problem.a
-    lod = given.with_fine(refine)
-    a = np.empty(problem.a.shape)
-    a[..., lod.space.coefficient_refinement.cells] = problem.a[..., given.space.refinement.cells]
-    return lod, a
+class _Built:
+    """What depends on the meshes: ``given`` has the problem's mesh as fine mesh, ``lod`` maybe a finer one."""
+
+    def __init__(self, coarse: Basis | Mesh, problem: Diffusion, ell: int, refine: int | None, options: dict[str, Any]):
+        self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **options)
+        check_boundaries(self.given, problem)
+        self.lod = self.given if refine in (None, self.given.space.n) else self.given.with_fine(refine)
+        self.values = problem.dirichlet_values(self.given.coarse)
+
+    def coefficient(self, a: ndarray) -> ndarray:
+        """The coefficient of the problem's mesh in the order of the LOD's coefficient mesh."""
+        a = self.given.space.on_coefficient_cells("a", a)
+        if self.lod is self.given:
+            return a
+        out = np.empty(a.shape)
+        out[..., self.lod.space.coefficient_refinement.cells] = a[..., self.given.space.coefficient_refinement.cells]
+        return out
+
+    def assembled(
+        self, form: BilinearForm | LocalMap, a: ndarray, variant: str = "petrov-galerkin"
+    ) -> tuple[System, CoarseSystem]:
+        """The system of the form with a coefficient, and its matrix ready for loads."""
+        system = self.lod.system(form, a=self.coefficient(a))
+        return system, CoarseSystem(system.matrix(variant), self.lod.space.fixed)
+
+    def load(self, f: Field | ndarray) -> FineLoad:
+        """The load on the problem's mesh."""
+        return self.given.fine_load(f if isinstance(f, ndarray) else load(f))
+
+
+@dataclass(frozen=True)
+class _Prolonged:
+    """Answers on the fine mesh, of one coefficient."""
+
+    built: _Built
+    system: System
+    solved: CoarseSystem
+    variant: str
+    corrected: bool
+    seconds: dict[str, float]
+
+    def __call__(self, f: Field | ndarray) -> FEFunction:
+        lod = self.built.lod
+        (F, u, error), solve = _timed(lambda: self._coarse(f))
+        y, prolong = _timed(lambda: self.system.prolong(u, load=F if self.corrected else None))
+        told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": self.variant}
+        told |= {"corrected": self.corrected, "backward error": error}
+        seconds = {**self.seconds, "solve": solve, "prolongation": prolong}
+        return FEFunction(lod.fine, y, Record(lod.coarse.N, seconds, notes=told))
+
+    def _coarse(self, f: Field | ndarray) -> tuple[FineLoad, ndarray, float]:
+        F = self.built.load(f)
+        b = self.system.load(F, corrected=self.corrected, variant=self.variant)
+        return F, *self.solved.solve(b, self.built.values)
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """Answers on the coarse mesh, of one coefficient."""
+
+    built: _Built
+    solved: CoarseSystem
+    seconds: dict[str, float]
+
+    def __call__(self, f: Field | ndarray) -> FEFunction:
+        def solve() -> tuple[ndarray, float]:
+            F = self.built.load(f)
+            warn_unseen(F)
+            return self.solved.solve(F.on_coarse, self.built.values)
+
+        (u, error), seconds = _timed(solve)
+        coarse = self.built.lod.coarse
+        told = {"ell": self.built.lod.ell, "backward error": error, "homogenised": True}
+        return FEFunction(coarse, u, Record(coarse.N, {**self.seconds, "solve": seconds}, notes=told))
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start
 
 
 def check_boundaries(lod: LOD, problem: Diffusion) -> None:
@@ -137,8 +202,3 @@ def _refuse(options: dict[str, Any]) -> None:
             f"solver_lod: expected options of LOD other than {', '.join(FROM_PROBLEM)}, got {fixed}; the "
             "fine mesh and the Dirichlet part are those of the problem"
         )
-
-
-def _record(lod: LOD, stages: tuple[str, ...], marks: list[float], notes: Mapping[str, object]) -> Record:
-    seconds = dict(zip(stages, np.diff(marks).tolist(), strict=True))
-    return Record(lod.coarse.N, seconds, notes=notes)

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ class System:
     0.037
     """
 
-    def __init__(self, lod: LOD, form: BilinearForm | LocalMap, coefficients: dict[str, ArrayLike], memory: int = 0):
+    def __init__(self, lod: LOD, form: BilinearForm | LocalMap, coefficients: Mapping[str, ArrayLike], memory: int = 0):
         if isinstance(form, LinearForm):
             raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
         if not isinstance(form, BilinearForm | LocalMap):
@@ -92,6 +93,7 @@ class System:
             check_elliptic(fine_form)
             self._correctors = Correctors(lod, fine_form, memory)
         self._matrices: dict[str, csr_matrix] = {}
+        self._exact: dict[BilinearForm, System] = {}
         self._inherited: tuple[ndarray, ndarray] | None = None
 
     def __repr__(self) -> str:
@@ -127,17 +129,23 @@ class System:
         return self.matrix("galerkin")
 
     def load(
-        self, f: LinearForm, /, *, corrected: bool = False, variant: str = "petrov-galerkin", **fields: ArrayLike
+        self,
+        f: LinearForm | FineLoad,
+        /,
+        *,
+        corrected: bool = False,
+        variant: str = "petrov-galerkin",
+        **fields: ArrayLike,
     ) -> ndarray:
         """The right-hand side ``(coarse.N,)``: F(lambda_i), or F(lambda_i) - a(R f, lambda_i) when ``corrected``.
 
         R f is the sum over T of R_T f in W(N^ell(T)) with a(R_T f, w) = F_T(w): what the fine scales see of the load.
         With ``prolong(u, load=f)`` and a large ``ell`` the fine solution is recovered exactly. F is integrated on the
-        fine mesh; ``fields`` are the keyword arguments of ``f`` (see `FineLoad`). ``variant="galerkin"`` gives
+        fine mesh, once where ``f`` is a `FineLoad`; ``fields`` are its keyword arguments. ``variant="galerkin"`` gives
         F((1 - Q) lambda_i), corrected or not. Warns of an uncorrected load that oscillates below the coarse mesh.
         """
         _check_variant(variant)
-        load = FineLoad(self.lod.space, f, fields)
+        load = FineLoad.of(self.lod.space, f, fields)
         if not corrected:
             warn_unseen(load)
         if variant == "galerkin":
@@ -146,7 +154,7 @@ class System:
 
     def solve(
         self,
-        f: LinearForm | ArrayLike,
+        f: LinearForm | FineLoad | ArrayLike,
         /,
         x: ArrayLike | None = None,
         *,
@@ -162,10 +170,31 @@ class System:
         if not isinstance(f, LinearForm) and fields:
             raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a vector")
         S = self.matrix(variant)
-        if isinstance(f, LinearForm):
+        if isinstance(f, LinearForm | FineLoad):
             f = self.load(f, corrected=corrected, variant=variant, **fields)
         values = np.zeros(self.lod.coarse.N) if x is None else self.lod.space.on_coarse("x", x)
         return solve_coarse(S, self.lod.space.on_coarse("f", f), values, self.lod.space.fixed)[0]
+
+    def exact(self, form: BilinearForm | None = None) -> System:
+        """This system where it is of a form; else that of the form behind its local map, with the same coefficients.
+
+        ``form`` is asked for where the local map has none itself (``local_map.form``). Raises TypeError without one.
+        """
+        if self._correctors is not None:
+            return self
+        form = form if form is not None else getattr(self.form, "form", None)
+        if not isinstance(form, BilinearForm):
+            raise TypeError(
+                f"form: expected the bilinear form that {type(self.form).__name__} stands for, got none; pass "
+                "form=..., for example problems.diffusion"
+            )
+        if form not in self._exact:
+            self._exact[form] = System(self.lod, form, self.coefficients, self.memory)
+        return self._exact[form]
+
+    def fine_matrix(self) -> csr_matrix:
+        """A: the matrix of the form on the fine mesh, ``(fine.N, fine.N)``."""
+        return self._for("fine_matrix").fine_form.assembled()
 
     # What needs correctors.
 
@@ -180,7 +209,7 @@ class System:
         """
         return (self.lod.space.prolongation - self._for("basis").matrix).tocsr()
 
-    def prolong(self, u: ArrayLike, /, load: LinearForm | None = None, **fields: ArrayLike) -> ndarray:
+    def prolong(self, u: ArrayLike, /, load: LinearForm | FineLoad | None = None, **fields: ArrayLike) -> ndarray:
         """The fine reconstruction u_ms = (1 - Q) u_h, nodal values on the fine mesh ``(fine.N,)``.
 
         ``u`` is ``(coarse.N,)``, or ``(coarse.N, k)`` for k of them at once. With ``load`` the right-hand-side
@@ -190,7 +219,7 @@ class System:
         if u.shape not in ((self.lod.coarse.N,), (self.lod.coarse.N, *u.shape[1:2])):
             raise ValueError(f"u: expected values of the {self.lod.coarse.N} coarse degrees of freedom, got {u.shape}")
         columns = u.reshape(len(u), -1)
-        loads = None if load is None else FineLoad(self.lod.space, load, fields).split
+        loads = None if load is None else FineLoad.of(self.lod.space, load, fields).split
         fine = correctors.sum(-columns[self.lod.patches.corners], loads)
         return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
 
@@ -239,7 +268,7 @@ class System:
 
     def _galerkin(self) -> csr_matrix:
         basis = self.basis()
-        return (basis.T @ self._for("galerkin").fine_form.assembled() @ basis).tocsr()
+        return (basis.T @ self.fine_matrix() @ basis).tocsr()
 
     def _for(self, verb: str) -> Correctors:
         """The correctors, for a verb that needs them."""

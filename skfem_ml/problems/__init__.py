@@ -16,6 +16,7 @@ from skfem_ml.problems.ode import (
 )
 from skfem_ml.problems.operators import OperatorSamples
 from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
+from skfem_ml.problems.staged import Staged
 
 __all__ = [
     "Diffusion",
@@ -26,6 +27,7 @@ __all__ = [
     "OdeSystem",
     "OperatorSamples",
     "Sequence",
+    "Staged",
     "clip",
     "cubic",
     "cylinder",

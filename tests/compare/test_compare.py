@@ -206,7 +206,7 @@ def test_files_name_errors_by_their_headings(tmp_path, problem, solver, columns)
     """Finding A8: no residual, eigenvalue error or error in time is written as an error in L2 or in energy."""
     table = compare(problem, {"it": solver})
     table.to_csv(tmp_path / "t.csv")
-    names = ["name", *columns, "seconds", "cpu_seconds", "unknowns", "failure"]
+    names = ["name", "group", *columns, "seconds", "cpu_seconds", "unknowns", "failure"]
     assert (tmp_path / "t.csv").read_text().splitlines()[0].split(",") == names == list(table.to_dict())
     content = json.loads(table.to_json())
     assert list(content["rows"][0]) == names and list(content["norms"]) == columns

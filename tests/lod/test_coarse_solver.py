@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skfem import MeshLine, MeshQuad
 
-from skfem_ml.lod import LOD, GeometricMean, solver_coarse, solver_lod
-from skfem_ml.lod.solver import refined
+from skfem_ml.lod import GeometricMean, solver_coarse, solver_lod
+from skfem_ml.lod.solver import _Built
 from skfem_ml.problems import Diffusion
 from skfem_ml.reference import solver_fem
 from tests.gallery import diffusion, random_field
@@ -45,8 +45,9 @@ def test_a_line():
 
 def test_a_finer_mesh_below_the_coefficient():
     """The coefficient comes in the order of the finer LOD, and the finer solution is near the other."""
-    problem, given = Diffusion(FINE, A), LOD(COARSE, fine=FINE, ell=2)
-    lod, a = refined(given, problem, 8)
+    problem = Diffusion(FINE, A)
+    built = _Built(COARSE, problem, 2, 8, {})
+    lod, a = built.lod, built.coefficient(A)
     assert (lod.space.n, lod.space.m) == (8, 4)
     x = lod.coefficient_mesh.p[:, lod.coefficient_mesh.t].mean(axis=1)
     finder = FINE.element_finder()(*x)

@@ -197,6 +197,21 @@ class Discretisation:
             )
         return values.astype(float)
 
+    def on_coefficient_cells(self, name: str, values: ndarray) -> ndarray:
+        """Values by fine cell ``(..., fine nelems)`` on the coefficient mesh. ValueError where they vary in a cell."""
+        if self.m == self.n:
+            return values
+        out = np.empty((*values.shape[:-1], self.coefficient_refinement.cells.size))
+        out[..., self.coefficient_cell] = values
+        varies = out[..., self.coefficient_cell] != values
+        if varies.any():
+            raise ValueError(
+                f"{name}: expected a coefficient that is constant on the {self.m}^{self.grid.dim} coefficient cells of "
+                f"a coarse one, got one that varies within {len(np.unique(self.coefficient_cell[varies]))} of them; "
+                f"leave out cells={self.m}"
+            )
+        return out
+
     def in_rows(self, elements: ndarray) -> ndarray:
         """Elements ordered by their place, x fastest, so that neighbours are treated together."""
         return elements[np.lexsort(self.grid.cells[:, elements])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -22,17 +23,18 @@ OSCILLATES = 0.2  # |f - Pi_H f| / |f| from which it is looked at more closely
 
 
 class FineLoad:
-    """A ``LinearForm`` on the fine mesh of an LOD, integrated once.
+    """A load on the fine mesh of an LOD, integrated once by ``lod.fine_load(f)``, for every verb of every `System`.
 
     Parameters
     ----------
     space
         The space.
     form
-        The user's form.
+        The user's ``LinearForm``; or its vector F(phi_i) on the fine mesh ``(fine.N,)``, whose entry at a node is then
+        shared equally by the coarse cells around it.
     fields
-        Its keyword arguments: numbers, one value per cell of the coefficient mesh ``(nelems,)``, or nodal values on the
-        fine mesh ``(fine.N,)``.
+        Keyword arguments of the form: numbers, one value per cell of the coefficient mesh ``(nelems,)``, or nodal
+        values on the fine mesh ``(fine.N,)``.
 
     Attributes
     ----------
@@ -42,19 +44,48 @@ class FineLoad:
     Raises
     ------
     TypeError
-        For what is no ``LinearForm``, and complex ones.
+        For what is neither, for complex forms, and for fields of a load that is integrated already.
     ValueError
-        For fields of another length and values that are not finite.
+        For a load of another space, vectors and fields of another length, and values that are not finite.
+
+    >>> from skfem import MeshQuad
+    >>> from skfem_ml.lod import LOD
+    >>> from skfem_ml.problems import load
+    >>> f = LOD(MeshQuad().refined(2), refine=4).fine_load(load(1.0))
+    >>> f, bool(abs(f.on_fine.sum() - 1) < 1e-12), len(f.on_coarse)
+    (FineLoad(289 fine nodes, 16 coarse cells), True, 25)
     """
 
-    def __init__(self, space: Discretisation, form: LinearForm, fields: dict[str, ArrayLike] | None = None):
-        if not isinstance(form, LinearForm):
-            raise TypeError(f"f: expected a LinearForm, got {type(form).__name__}; for example problems.load(1.0)")
-        refuse_complex(form, "f")
+    def __init__(
+        self, space: Discretisation, form: LinearForm | ndarray, fields: Mapping[str, ArrayLike] | None = None
+    ):
         self.space = space
-        self.split = _split(space, form, {name: _field(space, name, value) for name, value in (fields or {}).items()})
+        if isinstance(form, ndarray):
+            if fields:
+                raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a vector")
+            self.split = _shared(space, form)
+        else:
+            if not isinstance(form, LinearForm):
+                raise TypeError(f"f: expected a LinearForm, got {type(form).__name__}; for example problems.load(1.0)")
+            refuse_complex(form, "f")
+            arguments = {name: _field(space, name, value) for name, value in (fields or {}).items()}
+            self.split = _split(space, form, arguments)
         if not np.isfinite(self.split).all():
             raise ValueError("f: expected finite integrals, got nan or inf; check the load on the whole domain")
+
+    @classmethod
+    def of(cls, space: Discretisation, f: LinearForm | ndarray | FineLoad, fields: Mapping[str, ArrayLike]) -> FineLoad:
+        """The load on a space; one that is integrated there already is taken as it is."""
+        if not isinstance(f, FineLoad):
+            return cls(space, f, fields)
+        if fields:
+            raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a load integrated already")
+        if f.space is not space:
+            raise ValueError(f"f: expected a load of this LOD, got {f!r} of another one; make it by lod.fine_load(...)")
+        return f
+
+    def __repr__(self) -> str:
+        return f"FineLoad({self.space.fine_mesh.p.shape[1]} fine nodes, {len(self.split)} coarse cells)"
 
     @cached_property
     def on_fine(self) -> ndarray:
@@ -80,6 +111,17 @@ class FineLoad:
             return 0.0
         energy = _unresolved_energy(self.space, self.split)
         return float(np.sqrt(energy / (energy + _coarse_energy(self.space, self.on_coarse))))
+
+
+def _shared(space: Discretisation, vector: ndarray) -> ndarray:
+    """A vector on the fine mesh by coarse cell, ``(nelems, (n + 1)**d)``: equal shares of the cells around a node."""
+    count = space.fine_mesh.p.shape[1]
+    if vector.shape != (count,) or vector.dtype.kind not in "fiu":
+        raise ValueError(
+            f"f: expected a vector on the fine mesh, {count} real numbers, got shape {vector.shape} of {vector.dtype}"
+        )
+    nodes = space.refinement.nodes
+    return (vector / np.maximum(space.fine_node_cells, 1))[nodes]
 
 
 def _field(space: Discretisation, name: str, value: ArrayLike) -> float | ndarray:
