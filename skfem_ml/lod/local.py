@@ -82,6 +82,8 @@ class GeometricMean:
     (16, 16, 4)
     """
 
+    form = diffusion  # what it stands for
+
     def local(self, lod: LOD, elements: ndarray, **coefficients: Any) -> ndarray:
         """Local matrices of the elements. TypeError for other coefficients than ``a``, ValueError for bad ones."""
         if set(coefficients) != {"a"}:

@@ -327,3 +327,24 @@ def test_the_coarse_solve_is_checked(lod, a):
     everything[-1] = True
     u, error = solve_coarse(swapped, b, np.zeros_like(b), everything)
     assert error < 1e-12
+
+
+def test_a_load_integrated_once(lod, a):
+    """`FineLoad`: every verb takes it; as a vector it is shared by the cells around a node and sums to the same."""
+    system, f = lod.system(diffusion, a=a), load(lambda x: 1 + x[0])
+    once = lod.fine_load(f)
+    for corrected in (False, True):
+        wanted = system.load(f, corrected=corrected)
+        assert np.array_equal(system.load(once, corrected=corrected), wanted)
+    u = system.solve(f, corrected=True)
+    assert np.array_equal(system.solve(once, corrected=True), u)
+    assert np.array_equal(system.prolong(u, load=once), system.prolong(u, load=f))
+    vector = lod.fine_load(once.on_fine)
+    assert np.allclose(vector.on_fine, once.on_fine, rtol=1e-13) and np.allclose(vector.on_coarse, once.on_coarse)
+    other = LOD(MeshQuad().refined(2), refine=4, ell=1)
+    with pytest.raises(ValueError, match="expected a load of this LOD, got FineLoad"):
+        other.system(diffusion, a=2.0).load(once)
+    with pytest.raises(ValueError, match="expected a vector on the fine mesh"):
+        lod.fine_load(np.ones(3))
+    with pytest.raises(TypeError, match="got a load integrated already"):
+        system.load(once, g=1.0)

@@ -10,6 +10,7 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
+from skfem import BilinearForm
 from torch import Tensor
 
 from skfem_ml import checks
@@ -26,6 +27,7 @@ from skfem_ml.lod.surrogate.networks.place import Inputs, Place
 from skfem_ml.lod.surrogate.networks.symmetries import images
 from skfem_ml.lod.surrogate.patterns import patterns
 from skfem_ml.lod.surrogate.setting import Setting
+from skfem_ml.problems import diffusion
 
 NETWORKS: dict[str, type[LocalNetwork]] = {"PatchMLP": PatchMLP, "FieldNetwork": FieldNetwork}
 SETTING = tuple(each.name for each in fields(Setting))
@@ -88,6 +90,11 @@ class Surrogate:
             seen = "inputs in [{:.4g}, {:.4g}]".format(*self.card.extent)
         size = f"{self.setting.cells} x {self.setting.cells} cells, n={self.setting.n}, ell={self.setting.ell}"
         return f"Surrogate({kind}: {size}, trained on {seen}{'' if self.has_doubt else ', no doubt trained'})"
+
+    @property
+    def form(self) -> BilinearForm | None:
+        """The bilinear form that it stands for, where that is `problems.diffusion`."""
+        return diffusion if self.setting.form == "diffusion" else None
 
     @property
     def has_doubt(self) -> bool:

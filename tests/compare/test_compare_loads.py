@@ -1,0 +1,94 @@
+"""`compare_loads` and solvers in stages: costs and errors of many loads on one coefficient."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skfem import MeshQuad, MeshTri
+
+from skfem_ml.compare import compare, compare_loads
+from skfem_ml.compare.loads import STAGES
+from skfem_ml.lod import LOD, GeometricMean, solver_coarse, solver_lod
+from skfem_ml.metrics import energy_error, l2_error
+from skfem_ml.problems import Diffusion, diffusion, load
+from skfem_ml.reference import solver_fem
+from tests.gallery import random_field
+
+COARSE, FINE = MeshQuad().refined(2), MeshQuad().refined(4)
+PROBLEM = Diffusion(FINE, random_field(FINE, np.random.default_rng(0), 20))
+LOADS = [1.0, lambda x: np.sin(3 * x[0]) * x[1]]
+SOLVERS = {
+    "fine": {"fine FEM": solver_fem(), "LOD": solver_lod(COARSE, 2, corrected=True)},
+    "coarse": {"u_h": solver_coarse(COARSE, diffusion, 2), "mean": solver_coarse(COARSE, GeometricMean(), 1)},
+}
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [solver_lod(COARSE, 2, corrected=True), solver_lod(COARSE, 1, "galerkin"), solver_coarse(COARSE, diffusion, 2)],
+    ids=["corrected", "galerkin", "coarse"],
+)
+def test_stages_give_what_the_whole_gives(solver):
+    """Any order of coefficients and loads, loads as functions or vectors: the same answers."""
+    prepare = solver.build(PROBLEM)
+    other = 1 / PROBLEM.a
+    answers = {name: prepare(a) for name, a in (("a", PROBLEM.a), ("other", other))}
+    for f in reversed(LOADS):
+        for name, a in (("other", other), ("a", PROBLEM.a)):
+            wanted = solver(replace(PROBLEM, a=a, f=f)).y
+            assert np.allclose(answers[name](f).y, wanted, rtol=0, atol=1e-13 * abs(wanted).max())
+    lod = LOD(COARSE, fine=FINE)
+    vector = load(1.0).assemble(lod.fine)
+    assert np.allclose(answers["a"](vector).y, solver(PROBLEM).y, rtol=0, atol=1e-12)
+
+
+def test_errors_are_the_largest_of_the_loads():
+    table = compare_loads(PROBLEM, SOLVERS, LOADS)
+    basis = LOD(COARSE, fine=FINE).fine
+    wanted = []
+    for f in LOADS:
+        problem = replace(PROBLEM, f=f)
+        u, r = SOLVERS["fine"]["LOD"](problem), solver_fem()(problem)
+        wanted.append([l2_error(u.y, r.y, basis, True), energy_error(u.y, r.y, basis, PROBLEM.a, True)])
+    # A load given as a vector is shared by the elements in another way: the localised correction differs a little.
+    assert np.allclose(list(table["LOD"].errors.values()), np.max(wanted, axis=0), rtol=1e-3)
+    assert table["fine FEM"].error == 0 and table["u_h"]["error energy"] is None and table["u_h"].error > 0
+    assert [row.group for row in table] == ["fine", "fine", "coarse", "coarse"]
+    single = compare(PROBLEM, SOLVERS)
+    assert single["u_h"].error == pytest.approx(compare_loads(PROBLEM, SOLVERS, [1.0])["u_h"].error, rel=1e-6)
+
+
+def test_costs_add_up():
+    table = compare_loads(PROBLEM, SOLVERS, LOADS, count=100, fields=3)
+    for row in table:
+        mesh, field, each = (row.stages[stage] for stage in STAGES)
+        assert row.cpu_seconds == pytest.approx(mesh + 3 * (field + 100 * each), rel=1e-12) and each > 0
+    text = str(table)
+    assert "\nfine\n" in text and "CPU s field" in text and "3 coefficient(s) of 100 load(s)" in text
+    assert table.to_markdown().count("*coarse*") == 1 and table.to_dict()["cpu_s_load"][0] > 0
+
+
+def test_failures_and_bad_input():
+    broken = {"fine FEM": solver_fem(), "broken": solver_lod(MeshTri().refined(2))}
+    table = compare_loads(PROBLEM, broken, [1.0])
+    assert "TypeError" in table["broken"].failure and table["broken"].error is None
+    with pytest.raises(ValueError, match="reference: expected 'broken' to solve the problem"):
+        compare_loads(PROBLEM, broken, [1.0], reference="broken")
+    with pytest.raises(ValueError, match="loads: expected at least one"):
+        compare_loads(PROBLEM, broken, [])
+    with pytest.raises(ValueError, match=r"expected names that differ, got \['x'\]"):
+        compare(PROBLEM, {"one": {"x": solver_fem()}, "two": {"x": solver_fem()}})
+
+
+def test_a_coefficient_on_larger_cells():
+    """``cells``: the matrices of an LOD told the larger cells, and a clear error where they are not there."""
+    fine = MeshQuad().refined(5)
+    lod = LOD(COARSE, refine=8, cells=4, ell=2)
+    a = random_field(lod.coefficient_mesh, np.random.default_rng(1), 20)
+    given = LOD(COARSE, fine=fine, cells=4, ell=2)
+    on_fine = a[given.space.coefficient_cell]
+    u = solver_coarse(COARSE, diffusion, 2, cells=4)(Diffusion(fine, on_fine))
+    assert np.allclose(u.y, given.system(diffusion, a=a).solve(load(1.0)), rtol=0, atol=1e-14)
+    on_fine[0] *= 2
+    with pytest.raises(ValueError, match="varies within 1 of them; leave out cells=4"):
+        solver_coarse(COARSE, diffusion, 2, cells=4)(Diffusion(fine, on_fine))
