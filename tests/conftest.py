@@ -23,7 +23,7 @@ LAPACK = (
     "tests/lod/test_mutants.py",
     "tests/test_doctests.py",
     "tests/test_metrics.py",
-    "tests/test_solvers.py",
+    "tests/solvers/",
 )
 
 

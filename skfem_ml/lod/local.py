@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from skfem import Basis
 from skfem.assembly.form.coo_data import COOData
 
-from skfem_ml.lod.mesh.forms import check_coefficients, element_matrices
-from skfem_ml.lod.mesh.grid import ELEMENTS, lexicographic
+from skfem_ml.lod.mesh.forms import check_coefficients
+from skfem_ml.meshes.forms import element_matrices
+from skfem_ml.meshes.grid import ELEMENTS, lexicographic
 from skfem_ml.problems import diffusion
 
 if TYPE_CHECKING:

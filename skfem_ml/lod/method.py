@@ -20,13 +20,13 @@ from skfem_ml.checks import whole
 from skfem_ml.lod.coarse import warn_unseen
 from skfem_ml.lod.engine.protocol import EngineFactory, find_engine
 from skfem_ml.lod.local import LocalMap, sum_local
-from skfem_ml.lod.mesh.boundary import Dirichlet
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
-from skfem_ml.lod.mesh.grid import ELEMENTS
 from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.system import System
+from skfem_ml.meshes.boundary import Dirichlet
+from skfem_ml.meshes.grid import ELEMENTS
 from skfem_ml.progress import Progress
 
 Form: TypeAlias = BilinearForm | LocalMap

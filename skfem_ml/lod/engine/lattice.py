@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from skfem_ml.lod.mesh.boundary import DirichletPart
-from skfem_ml.lod.mesh.grid import BoxGrid
+from skfem_ml.meshes.boundary import DirichletPart
+from skfem_ml.meshes.grid import BoxGrid
 
 
 class Lattice:

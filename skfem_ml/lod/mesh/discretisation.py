@@ -12,12 +12,13 @@ from skfem import Basis, Mesh
 from skfem.assembly import Dofs
 
 from skfem_ml import checks
-from skfem_ml.lod.mesh.boundary import Dirichlet, DirichletPart
-from skfem_ml.lod.mesh.grid import ELEMENTS, BoxGrid, BoxMapping, corner_nodes
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
 from skfem_ml.lod.mesh.patches import Patches
 from skfem_ml.lod.mesh.refinement import Refinement, grid_in, refined_grid
+from skfem_ml.meshes.boundary import Dirichlet, DirichletPart
 from skfem_ml.meshes.cells import widths
+from skfem_ml.meshes.forms import cell_basis
+from skfem_ml.meshes.grid import ELEMENTS, BoxGrid, corner_nodes
 
 
 class Discretisation:
@@ -60,9 +61,7 @@ class Discretisation:
 
     def fine_basis(self, cells: ndarray) -> Basis:
         """The Q1 basis of the fine mesh on some of its cells."""
-        mesh, element = self.fine_grid.mesh, ELEMENTS[self.grid.dim]()
-        mapping = BoxMapping(mesh, cells)
-        return Basis(mesh, element, mapping=mapping, elements=cells, dofs=self.fine_dofs, disable_doflocs=True)
+        return cell_basis(self.fine_grid.mesh, cells, self.fine_dofs)
 
     @cached_property
     def fine_grid(self) -> BoxGrid:

@@ -10,7 +10,8 @@ from skfem import BilinearForm
 from skfem.assembly.form.form import FormExtraParams
 from skfem.element import DiscreteField
 
-from skfem_ml.lod.mesh.forms import CHUNK, FineForm, check_symmetric, element_matrices
+from skfem_ml.lod.mesh.forms import CHUNK, FineForm
+from skfem_ml.meshes.forms import check_symmetric, element_matrices
 
 SAMPLE = 64  # fine cells that are looked at where every coefficient is positive
 ROUNDING = 1e-10

@@ -14,10 +14,11 @@ from skfem import BilinearForm, LinearForm
 from skfem.helpers import dot, grad
 
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.forms import CHUNK, real_values, refuse_complex
-from skfem_ml.lod.mesh.grid import corner_nodes
+from skfem_ml.lod.mesh.forms import CHUNK, MESH
 from skfem_ml.lod.mesh.interpolation import hat_values
 from skfem_ml.meshes.cells import bounding_box, widths
+from skfem_ml.meshes.forms import real_values, refuse_complex
+from skfem_ml.meshes.grid import corner_nodes
 
 OSCILLATES = 0.2  # |f - Pi_H f| / |f| from which it is looked at more closely
 
@@ -127,7 +128,7 @@ def _shared(space: Discretisation, vector: ndarray) -> ndarray:
 def _field(space: Discretisation, name: str, value: ArrayLike) -> float | ndarray:
     """A field of the load over fine cells ``(fine nelems, 1)``, at fine nodes ``(fine.N,)``, or a number."""
     cells, nodes = space.coefficient_refinement.cells.size, space.fine_mesh.p.shape[1]
-    values = real_values(name, value, cells)
+    values = real_values(name, value, cells, MESH)
     if isinstance(values, float):
         return values
     if values.shape == (cells,):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from skfem_ml.lod.mesh.grid import BoxGrid, lexicographic
+from skfem_ml.meshes.grid import BoxGrid, lexicographic
 
 
 class Patches:

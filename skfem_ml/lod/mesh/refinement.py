@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from skfem import Mesh
 
-from skfem_ml.lod.mesh.grid import SUPPORTED, BoxGrid
+from skfem_ml.meshes.grid import SUPPORTED, BoxGrid
 from skfem_ml.meshes.lattice import SAME_LINE
 
 

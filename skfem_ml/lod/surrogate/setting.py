@@ -10,9 +10,9 @@ from functools import cache
 import numpy as np
 from skfem import Basis, BilinearForm
 
-from skfem_ml.lod.mesh.grid import ELEMENTS, SUPPORTED
 from skfem_ml.lod.mesh.interpolation import NAMED
 from skfem_ml.lod.method import LOD
+from skfem_ml.meshes.grid import ELEMENTS, SUPPORTED
 from skfem_ml.problems import diffusion
 
 LINES = ([0.3, 0.8, 1.5], [-0.2, 0.5, 0.9], [0.1, 0.4, 1.3])  # cells of unequal size off the origin, by axis

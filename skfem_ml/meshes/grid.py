@@ -81,7 +81,7 @@ class BoxGrid:
             names = ", ".join(cls.__name__ for cls in SUPPORTED.values())
             raise TypeError(
                 f"{what}: expected one of {names} with straight axis-parallel cells, got "
-                f"{type(mesh).__name__}; convert it, or use the form without LOD"
+                f"{type(mesh).__name__}; convert it"
             )
         self.mesh, self.what, self.dim = mesh, what, mesh.p.shape[0]
         lattice = mesh_lattice(mesh)

@@ -11,7 +11,7 @@ from skfem import Mesh
 from skfem.assembly import Basis
 from skfem.assembly.dofs import DofsView
 
-from skfem_ml.lod.mesh.grid import BoxGrid, lexicographic
+from skfem_ml.meshes.grid import BoxGrid, lexicographic
 
 Dirichlet: TypeAlias = (
     "str | Iterable[str] | Callable[[ndarray], ndarray] | ndarray | Sequence[int] | DofsView"

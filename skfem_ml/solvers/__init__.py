@@ -1,0 +1,10 @@
+"""Linear solvers in scikit-fem's idiom: a factory returns ``solver(A, b)`` for ``skfem.solve(..., solver=...)``.
+
+``direct``       `solver_direct`: sparse elimination
+``amg``          `solver_pyamg`, `preconditioner_pyamg`: algebraic multigrid of pyamg
+``linear``       what a solver is, and its residual
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
