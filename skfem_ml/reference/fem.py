@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from skfem import Basis, CellBasis, Element, Mesh, condense, solve
+from skfem import Basis, CellBasis, Element, Mesh
 
 from skfem_ml import checks
 from skfem_ml.coefficients.validation import validate
 from skfem_ml.meshes.cells import cell_finder, midpoints
-from skfem_ml.problems import Diffusion, Heat, diffusion
+from skfem_ml.problems import Diffusion, Field, Heat, Staged, diffusion, load
 from skfem_ml.reference.fem_heat import solver_fem_heat
-from skfem_ml.solutions import FEFunction, probes
+from skfem_ml.solutions import FEFunction, Record, probes
+from skfem_ml.solutions.record import NOTHING
 from skfem_ml.solvers import Solver, solver_direct
+from skfem_ml.solvers.linear import prepared
 
 Array = NDArray[np.float64]
 
@@ -62,30 +65,67 @@ def solver_fem(
     if mesh is None and mean != "exact":
         raise ValueError(f"mean={mean!r} needs a coarse mesh; pass solver_fem(mesh, mean={mean!r})")
 
-    def solve_problem(problem: Diffusion) -> FEFunction:
+    def build(problem: Diffusion) -> Callable[[Array], _Answer]:
         if isinstance(problem, Heat):
             raise ValueError("scheme: Heat needs a time scheme; expected scheme='cn' or 'gauss4', got None")
-        chosen = problem.mesh.elem() if element is None else element
-        basis = Basis(problem.mesh if mesh is None else mesh, chosen)
-        A, b = _system(problem, basis, mesh, chosen, mean)
-        system = condense(A, b, x=problem.dirichlet_values(basis), D=problem.dirichlet_dofs(basis))
-        return FEFunction(basis, solve(*system, solver=solver or solver_direct()))
+        own = problem.mesh if mesh is None else mesh
+        stages = _OnMesh(problem, Basis(own, problem.mesh.elem() if element is None else element), mean)
+        return lambda a: _Answer(stages, stages.matrix(a), solver or solver_direct())
 
-    return solve_problem
+    return Staged(build)
 
 
-def _system(
-    problem: Diffusion, basis: CellBasis, mesh: Mesh | None, element: Element, mean: str
-) -> tuple[csr_matrix, Array]:
-    if mesh is None:
-        return problem.stiffness(basis), problem.load(basis)
-    if mean != "exact":
-        a = coarse_coefficient(problem.a, problem.mesh, mesh, mean)
-        return diffusion.assemble(basis, a=a[..., None]), problem.load(basis)
-    parents(problem.mesh, mesh)
-    fine = Basis(problem.mesh, element)
-    P = probes(basis, fine.doflocs)
-    return csr_matrix(P.T @ problem.stiffness(fine) @ P), P.T @ problem.load(fine)
+class _OnMesh:
+    """What depends on the meshes: bases, boundary data, and where the problem's mesh is finer, the way between them."""
+
+    def __init__(self, problem: Diffusion, basis: CellBasis, mean: str):
+        self.problem, self.basis, self.mean = problem, basis, mean
+        self.values, self.fixed = problem.dirichlet_values(basis), problem.dirichlet_dofs(basis)
+        self.coarser = basis.mesh is not problem.mesh
+        if self.coarser and mean == "exact":
+            parents(problem.mesh, basis.mesh)
+        self.fine = Basis(problem.mesh, basis.elem) if self.coarser else basis
+
+    @cached_property
+    def prolongation(self) -> csr_matrix:
+        """P: nodal prolongation to the problem's mesh."""
+        return probes(self.basis, self.fine.doflocs)
+
+    def matrix(self, a: Array) -> csr_matrix:
+        """The stiffness matrix on the basis."""
+        if not self.coarser:
+            return diffusion.assemble(self.basis, a=a[..., None])
+        if self.mean == "exact":
+            P = self.prolongation
+            return csr_matrix(P.T @ diffusion.assemble(self.fine, a=a[..., None]) @ P)
+        means = coarse_coefficient(a, self.problem.mesh, self.basis.mesh, self.mean)
+        return diffusion.assemble(self.basis, a=means[..., None])
+
+    def load(self, f: Field | Array) -> Array:
+        """The load vector on the basis: of a number or a callable, or from its vector on the problem's mesh."""
+        if isinstance(f, np.ndarray):
+            if len(f) != self.fine.N:
+                raise ValueError(f"f: expected a vector on the problem's mesh, ({self.fine.N},), got {f.shape}")
+            return self.prolongation.T @ f if self.coarser else f
+        if self.coarser and self.mean == "exact":
+            return self.prolongation.T @ load(f).assemble(self.fine)
+        return load(f).assemble(self.basis)
+
+
+class _Answer:
+    """Solutions for any load, of one coefficient."""
+
+    def __init__(self, stages: _OnMesh, A: csr_matrix, solver: Solver):
+        self.stages, self.free = stages, np.setdiff1d(np.arange(stages.basis.N), stages.fixed)
+        rows = A[self.free]
+        self.lifted = rows @ stages.values
+        self.solve = prepared(solver, rows[:, self.free])
+
+    def __call__(self, f: Field | Array) -> FEFunction:
+        y = self.stages.values.copy()
+        y[self.free] = self.solve(self.stages.load(f)[self.free] - self.lifted)
+        averaged = self.stages.mean != "exact"
+        return FEFunction(self.stages.basis, y, Record(notes={"homogenised": True}) if averaged else NOTHING)
 
 
 def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, spmatrix
 from scipy.sparse.linalg import LinearOperator, cg
 
-from skfem_ml.solvers.linear import Solver, relative_residual
+from skfem_ml.solvers.linear import Prepared, Vector, relative_residual
 
 
-def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", maxiter: int = 500) -> Solver:
+def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", maxiter: int = 500) -> Prepared:
     """Return conjugate gradients preconditioned by one V-cycle of pyamg, for symmetric positive definite matrices.
 
-    ``hierarchy`` is "smoothed aggregation" or "ruge-stuben". A fresh hierarchy is built for every matrix. ``tol``
+    ``hierarchy`` is "smoothed aggregation" or "ruge-stuben". A fresh hierarchy is built for every matrix, and
+    for any number of b by ``solver.prepare(A)``. ``tol``
     bounds the relative residual ``|A x - b| / |b|``; ``b`` is ``(n,)``.
 
     The solver raises RuntimeError, with residual and iterations, where ``maxiter`` iterations do not reach ``tol``.
@@ -21,30 +23,31 @@ def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", ma
     if hierarchy not in ("smoothed aggregation", "ruge-stuben"):
         raise ValueError(f"hierarchy: expected 'smoothed aggregation' or 'ruge-stuben', got {hierarchy!r}")
 
-    def solver(A: spmatrix, b: NDArray[np.float64]) -> NDArray[np.float64]:
+    def prepare(A: spmatrix) -> Callable[[Vector], Vector]:
         import pyamg
 
-        if b.shape[0] == 0:
-            return np.zeros_like(b, dtype=float)
         matrix = csr_matrix(A)
+        if not matrix.shape[0]:
+            return np.zeros_like
         build = pyamg.smoothed_aggregation_solver if hierarchy.startswith("smoothed") else pyamg.ruge_stuben_solver
         preconditioner = build(matrix).aspreconditioner(cycle="V")
-        count = [0]
 
-        def callback(_: NDArray) -> None:
-            count[0] += 1
+        def solve(b: Vector) -> Vector:
+            steps: list[Vector] = []
+            # A little tighter than asked: the recursive residual of CG drifts away from the true one.
+            x, _ = cg(matrix, b, rtol=tol / 2, atol=0.0, maxiter=maxiter, M=preconditioner, callback=steps.append)
+            residual = relative_residual(matrix, x, b)
+            if not residual <= tol:
+                raise RuntimeError(
+                    f"conjugate gradients stopped at a relative residual of {residual:.1e} after {len(steps)} "
+                    f"iterations, expected {tol:.1e}; raise maxiter or tol, change the hierarchy, or use "
+                    "solver_direct()"
+                )
+            return x
 
-        # A little tighter than asked: the recursive residual of CG drifts away from the true one.
-        x, _ = cg(matrix, b, rtol=tol / 2, atol=0.0, maxiter=maxiter, M=preconditioner, callback=callback)
-        residual = relative_residual(matrix, x, b)
-        if not residual <= tol:
-            raise RuntimeError(
-                f"conjugate gradients stopped at a relative residual of {residual:.1e} after {count[0]} iterations, "
-                f"expected {tol:.1e}; raise maxiter or tol, change the hierarchy, or use solver_direct()"
-            )
-        return x
+        return solve
 
-    return solver
+    return Prepared(prepare)
 
 
 def preconditioner_pyamg(A: spmatrix) -> LinearOperator:

@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, spmatrix
 from scipy.sparse.linalg import SuperLU, splu
 
-from skfem_ml.solvers.linear import Solver, relative_residual
+from skfem_ml.solvers.linear import Prepared, Vector, relative_residual
 
 
-def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Solver:
+def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Prepared:
     """Return a direct solver for symmetric positive definite matrices, by sparse LU in symmetric mode.
 
     The relative residual ``max_k |A x_k - b_k| / |b_k|`` is checked. Above ``tol`` up to ``refinements`` steps of
     iterative refinement follow, which repair a factorisation that lost digits for want of pivoting. ``b`` is ``(n,)``
-    or ``(n, k)``.
+    or ``(n, k)``; ``solver.prepare(A)`` factorises once for any number of them.
 
     The solver raises ValueError for a singular matrix and for a residual that stays above ``tol``.
     """
 
-    def solver(A: spmatrix, b: NDArray[np.float64]) -> NDArray[np.float64]:
-        b = np.asarray(b, dtype=float)
-        if b.shape[0] == 0:
-            return np.zeros_like(b)
+    def prepare(A: spmatrix) -> Callable[[Vector], Vector]:
         matrix = csc_matrix(A)
+        if not matrix.shape[0]:
+            return np.zeros_like
         try:
             factors = factorised(matrix)
         except RuntimeError as error:
             raise ValueError(
                 f"the matrix is singular ({error}); is there a Dirichlet part, and is it condensed out of the system?"
             ) from error
-        x = factors.solve(b)
-        for _ in range(refinements):
-            if relative_residual(matrix, x, b) <= tol:
-                break
-            x = x + factors.solve(b - matrix @ x)
-        _check(relative_residual(matrix, x, b), tol)
-        return x
 
-    return solver
+        def solve(b: Vector) -> Vector:
+            x = factors.solve(b)
+            for _ in range(refinements):
+                if relative_residual(matrix, x, b) <= tol:
+                    break
+                x = x + factors.solve(b - matrix @ x)
+            _check(relative_residual(matrix, x, b), tol)
+            return x
+
+        return solve
+
+    return Prepared(prepare)
 
 
 def factorised(A: spmatrix) -> SuperLU:
