@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -41,7 +41,11 @@ class FieldOptions:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A problem on its fine mesh, the coarse mesh with ``refine`` fine cells along an edge, and words about them."""
+    """A problem on its fine mesh, the coarse mesh, and words about them.
+
+    ``refine`` are cells of the field along a coarse edge, ``below`` fine cells along one of those: 1 where the problem
+    is on the field's own mesh, as read; `finer` makes others. ``given`` is the problem as read.
+    """
 
     problem: Diffusion
     coarse: Mesh
@@ -49,6 +53,27 @@ class Case:
     title: str = ""
     notes: list[str] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
+    below: int = 1
+    read: Diffusion | None = None
+
+    @property
+    def given(self) -> Diffusion:
+        """The problem on the mesh of the field."""
+        return self.problem if self.read is None else self.read
+
+
+def finer(case: Case, below: int, why: str) -> Case:
+    """The case with ``below`` fine cells along every cell of the field, on which the coefficient stays constant."""
+    from skfem_ml.lod import LOD
+
+    given = LOD(case.coarse, fine=case.problem.mesh, ell=1)
+    space, a = given.with_fine(below * case.refine).space, case.problem.a
+    by_cell = np.empty(a.shape)
+    by_cell[..., space.coefficient_refinement.cells] = a[..., given.space.refinement.cells]
+    problem = replace(case.problem, mesh=space.fine_mesh, a=by_cell[..., space.coefficient_cell])
+    note = f"fine mesh: {_size(problem.mesh)}, {below} x {below} cells in every cell of the field ({why}; --below)"
+    facts = {**case.facts, "below": below, "fine cells": problem.mesh.t.shape[1]}
+    return replace(case, problem=problem, notes=[*case.notes, note], facts=facts, below=below, read=case.problem)
 
 
 def read_case(path: Path | None, options: FieldOptions) -> Case:

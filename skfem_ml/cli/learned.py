@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from skfem_ml.lod import LOD
     from skfem_ml.lod.surrogate import Hybrid, Surrogate
     from skfem_ml.lod.surrogate.hybrid import Judgement
-    from skfem_ml.problems import Diffusion
+    from skfem_ml.problems import Diffusion, Staged
+    from skfem_ml.problems.staged import Answer
     from skfem_ml.solutions import FEFunction
 
+T = TypeVar("T")
 MOST = 0.5  # share of patches outside its training above which nobody is shown a model unasked
 
 
@@ -39,41 +41,62 @@ def load_surrogate(name: str | None) -> Surrogate:
 
 def learned_solver(
     case: Case, surrogate: Surrogate, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
-) -> Callable[[Diffusion], FEFunction]:
+) -> Staged:
     """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
 
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge. ``options`` are
     those of LOD.
     """
-    from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import solver_coarse
     from skfem_ml.lod.surrogate import Hybrid
-    from skfem_ml.problems import diffusion
+    from skfem_ml.problems import Staged, diffusion
 
     setting, name = surrogate.setting, surrogate.card.name or type(surrogate.net).__name__
-    refine = setting.n if setting.n % case.refine == 0 else None
+    refine = setting.n if setting.n % (case.refine * case.below) == 0 else None
     # A surrogate with scores is a hybrid that recomputes nothing.
     judging = method == "hybrid" or scores
-    hybrid = Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf) if judging else None
+    noting = Noting(Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf)) if judging else None
+    ell = setting.ell if ell is None else ell
+    solver = solver_coarse(case.coarse, noting or surrogate, ell, refine, cells=case.refine, **options)
 
-    def solver(problem: Diffusion) -> FEFunction:
-        local_map = surrogate if hybrid is None else Noting(hybrid)
-        try:
-            u = solver_coarse(case.coarse, local_map, setting.ell if ell is None else ell, refine, **options)(problem)
-        except ModelMismatchError as error:
-            raise ValueError(mismatch(name, error)) from error
-        notes: dict[str, object] = {"model": name}
-        if isinstance(local_map, Noting):
-            (judged,) = local_map.judged
-            if method == "hybrid":
-                largest = float(judged.scores.max())
-                told = largest if np.isfinite(largest) else None  # as JSON has it
-                notes |= {"tol": tol, "recomputed": judged.fraction, "largest score": told}
-            if scores:
-                notes["cells"] = _on_cells(case.coarse, problem, judged)
-        return replace(u, record=u.record.with_notes(**notes))
+    def build(problem: Diffusion) -> Callable[[np.ndarray], Answer]:
+        inner = _explained(name, lambda: solver.build(problem))
 
-    return solver
+        def prepare(a: np.ndarray) -> Answer:
+            answer, notes = _explained(name, lambda: inner(a)), {}
+            if noting is not None:
+                judged = noting.judged[-1]
+                notes = _judged(judged, tol if method == "hybrid" else None)
+                notes |= {"cells": _on_cells(case.coarse, problem, judged)} if scores else {}
+            notes["model"] = name
+            return lambda f: _with_notes(answer(f), notes)
+
+        return prepare
+
+    return Staged(build)
+
+
+def _explained(name: str, work: Callable[[], T]) -> T:
+    """The result; a model that does not fit is told with the options that bring the two together."""
+    from skfem_ml.learning import ModelMismatchError
+
+    try:
+        return work()
+    except ModelMismatchError as error:
+        raise ValueError(mismatch(name, error)) from error
+
+
+def _judged(judged: Judgement, tol: float | None) -> dict[str, object]:
+    """What a hybrid recomputed; nothing for a surrogate that is only scored."""
+    if tol is None:
+        return {}
+    largest = float(judged.scores.max())
+    told = largest if np.isfinite(largest) else None  # as JSON has it
+    return {"tol": tol, "recomputed": judged.fraction, "largest score": told}
+
+
+def _with_notes(u: FEFunction, notes: Mapping[str, object]) -> FEFunction:
+    return replace(u, record=u.record.with_notes(**notes))
 
 
 class Noting:
@@ -99,43 +122,83 @@ def _on_cells(coarse: Mesh, problem: Diffusion, judged: Judgement) -> dict[str, 
     return dict(zip(("score", "recomputed"), on_cells, strict=True))
 
 
-def learned_rows(
-    case: Case, names: list[str] | None, tol: float, engine: str
-) -> tuple[dict[str, Callable[[Diffusion], FEFunction]], list[str]]:
-    """The rows of surrogates and hybrids, the exact u_h beside them, and a line on each model that is left out.
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The models of a comparison by name, the fine cells along one of the field that they want, and what is said."""
 
-    ``names`` are names or files, which must fit the case. None: the shipped ones that do; of these, one that was never
-    trained on most of the patches of the field is left out.
+    models: dict[str, Surrogate]
+    below: int | None = None
+    notes: tuple[str, ...] = ()
+    named: bool = False
+
+
+def chosen_models(case: Case, names: list[str] | None) -> Chosen:
+    """The named models (files or shipped), or the shipped one whose card fits the field best: the least mean doubt.
+
+    A shipped model fits where its setting does and less than half of the patches are outside its training; the others
+    are told of. Raises ValueError for a named model that does not fit, and named ones of unlike fine meshes.
     """
     with held_interrupt():
         from skfem_ml.learning import ModelMismatchError, shipped
 
-    from skfem_ml.lod import LOD, solver_coarse
-    from skfem_ml.problems import diffusion
-
-    rows: dict[str, Callable[[Diffusion], FEFunction]] = {}
+    fits: dict[str, tuple[Surrogate, float]] = {}
     left_out = []
     for name in names or shipped("lod"):
         surrogate, label = load_surrogate(name), Path(name).stem
-        ell = surrogate.setting.ell
-        # The row of exact LOD, which is judged by the fine mesh of the field, has this setting.
-        lod = LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=ell)
         try:
+            lod = _lod_of(case, surrogate)
             surrogate.check(lod)
         except ModelMismatchError as error:
             if names:
                 raise ValueError(mismatch(label, error)) from error
             continue
-        if not names and (outside := share_outside(surrogate, lod, case.problem.a)) > MOST:
-            left_out.append(
-                f"left out: {label}, for {outside:.0%} of the patches are outside its training; show it by "
-                f"--surrogate {label}"
-            )
+        outside, doubt = doubts(surrogate, lod, _on(lod, case))
+        if names or outside <= MOST:
+            fits[label] = surrogate, doubt
             continue
-        rows[f"u_h of LOD ell={ell}"] = solver_coarse(case.coarse, diffusion, ell, engine=engine)
+        left_out.append(
+            f"left out: {label}, for {outside:.0%} of the patches are outside its training; show it by "
+            f"--surrogate {label}"
+        )
+    if not names and fits:
+        best = min(fits, key=lambda label: fits[label][1])
+        left_out += [f"left out: {label}, which fits less well than {best}" for label in fits if label != best]
+        fits = {best: fits[best]}
+    below = {surrogate.setting.n // case.refine for surrogate, _ in fits.values()}
+    if len(below) > 1:
+        raise ValueError(
+            f"surrogate: expected models of one fine mesh, got {sorted(below)} cells along one of the field"
+        )
+    models = {label: surrogate for label, (surrogate, _) in fits.items()}
+    return Chosen(models, next(iter(below), None), tuple(left_out), names is not None)
+
+
+def _lod_of(case: Case, surrogate: Surrogate) -> LOD:
+    """The LOD on the case's meshes with the model's ell and, where that is possible, its fine mesh."""
+    from skfem_ml.lod import LOD
+
+    setting = surrogate.setting
+    lod = LOD(case.coarse, fine=case.given.mesh, dirichlet=case.problem.dirichlet, ell=setting.ell)
+    return lod.with_fine(setting.n) if setting.n % case.refine == 0 and setting.n != case.refine else lod
+
+
+def _on(lod: LOD, case: Case) -> np.ndarray:
+    """The field in the order of the LOD's coefficient mesh."""
+    from skfem_ml.lod import LOD
+
+    given = LOD(case.coarse, fine=case.given.mesh, ell=1)
+    a = np.empty(case.given.a.shape)
+    a[..., lod.space.coefficient_refinement.cells] = case.given.a[..., given.space.refinement.cells]
+    return a
+
+
+def learned_rows(case: Case, models: Mapping[str, Surrogate], tol: float, engine: str) -> dict[str, Callable]:
+    """The rows of surrogates and of their hybrids."""
+    rows: dict[str, Callable] = {}
+    for label, surrogate in models.items():
         for method in ("surrogate", "hybrid") if surrogate.has_doubt else ("surrogate",):
-            rows[f"u_h of {method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
-    return rows, left_out
+            rows[f"{method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
+    return rows
 
 
 def mismatch(name: str, error: ModelMismatchError) -> str:
@@ -158,10 +221,11 @@ def _listed(setting: Mapping[str, object]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in setting.items())
 
 
-def share_outside(surrogate: Surrogate, lod: LOD, a: np.ndarray) -> float:
-    """The share of patches whose values, shape or features the model was not trained on: their score is infinite, or
-    their values are out of range.
+def doubts(surrogate: Surrogate, lod: LOD, a: np.ndarray) -> tuple[float, float]:
+    """The share of patches that the model was not trained on (values out of range, an infinite score), and the mean
+    score of the others.
     """
     elements = lod.space.all_elements
     _, scores = surrogate.with_score(lod, elements, a=a)
-    return float((~np.isfinite(scores) | (surrogate.excess(lod, elements, a=a) > 0)).mean())
+    outside = ~np.isfinite(scores) | (surrogate.excess(lod, elements, a=a) > 0)
+    return float(outside.mean()), float(scores[~outside].mean()) if not outside.all() else np.inf

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from skfem_ml.progress import Progress
 
 T = TypeVar("T")
-Solvers = dict[str, Callable[..., Any]]  # name -> solver(problem), which returns a solution of any kind
+Solvers = dict[str, Any]  # name -> solver(problem), which returns a solution of any kind; or heading -> such a mapping
 
 
 def plot(table: Table, path: Path) -> None:
@@ -38,7 +38,8 @@ class Comparison:
 
     ``solvers(progress)`` makes the rows; ``progress`` is for trainings among them. ``notes`` stand above the table and
     ``remarks(table)`` below, the latter by row or, under the name "", about all; ``facts(table)`` joins the JSON.
-    ``files`` are written besides CSV, Markdown and JSON: suffix -> ``write(table, path)``.
+    ``files`` are written besides CSV, Markdown and JSON: suffix -> ``write(table, path)``. ``tabulate(problem, solvers,
+    progress)`` makes the table; by default it is `compare`'s.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Comparison:
     facts: Callable[[Table], Mapping[str, object]] = nothing
     remarks: Callable[[Table], Mapping[str, str]] = nothing
     files: Mapping[str, Callable[[Table, Path], None]] = field(default_factory=lambda: {"png": plot})
+    tabulate: Callable[[Any, Solvers, Progress], Table] | None = None
 
 
 class Rows:
@@ -75,7 +77,6 @@ def run_comparison(comparison: Comparison, folder: Path, screen: Screen) -> None
     Raises ValueError where the reference fails, OSError where the folder cannot be written.
     """
     from skfem_ml.cli.outputs import Outputs
-    from skfem_ml.compare import compare
 
     suffixes = [*comparison.files, "csv", "md", "json"]
     outputs = Outputs(folder, [f"{comparison.name}.{suffix}" for suffix in suffixes])
@@ -84,7 +85,8 @@ def run_comparison(comparison: Comparison, folder: Path, screen: Screen) -> None
         rows = Rows(report, warned)
         report(0, 1, f"{comparison.name}: preparing")
         solvers = comparison.solvers(rows.step)
-        table = compare(comparison.problem(), solvers, reference=comparison.reference, progress=rows.row)
+        tabulate = comparison.tabulate or partial(_compared, reference=comparison.reference)
+        table = tabulate(comparison.problem(), solvers, rows.row)
         warned.row = ""
         if comparison.reference is not None and table[comparison.reference].failure:
             raise ValueError(f"the reference, {comparison.reference}, failed: {table[comparison.reference].failure}")
@@ -102,6 +104,12 @@ def run_comparison(comparison: Comparison, folder: Path, screen: Screen) -> None
         say(f"error: {failure}")
     if failures:
         raise typer.Exit(FAILED)
+
+
+def _compared(problem: object, solvers: Solvers, progress: Progress, reference: str | None) -> Table:
+    from skfem_ml.compare import compare
+
+    return compare(problem, solvers, reference=reference, progress=progress)
 
 
 def run_training(screen: Screen, start: str, train: Callable[[Progress], T], keep: Callable[[], Path | None]) -> T:
@@ -139,13 +147,16 @@ def _content(comparison: Comparison, table: Table, warned: Warned, files: Mappin
 def _text(comparison: Comparison, table: Table, files: Mapping[str, str]) -> str:
     """Notes, the table with a remark behind its row, remarks about all."""
     remarks = comparison.remarks(table)
-    lines = str(table).splitlines()
-    for k, row in enumerate(table.rows, start=1):  # after the headings
-        if row.name in remarks:
-            lines[k] += f"  {remarks[row.name]}"
+    lines = [_remarked(line, remarks) for line in str(table).splitlines()]
     above = [*comparison.notes, ""] if comparison.notes else []
     below = [remarks[""]] if "" in remarks else []
     return "\n".join([*above, *lines, *below, "", "files: " + ", ".join(files.values())])
+
+
+def _remarked(line: str, remarks: Mapping[str, str]) -> str:
+    """A line of the table with the remark of the row that it begins with (names are followed by two blanks)."""
+    remark = remarks.get(line.partition("  ")[0].strip()) if line[:1].strip() else None
+    return f"{line}  {remark}" if remark else line
 
 
 def _markdown(comparison: Comparison, table: Table, warned: Warned) -> str:

@@ -1,9 +1,10 @@
 """``compare(problem, {"name": solver, ...}) -> Table``: solvers side by side on one problem."""
 
+from skfem_ml.compare.advice import advice
 from skfem_ml.compare.clock import Clock, best_of, clocked, machine
 from skfem_ml.compare.loads import compare_loads
 from skfem_ml.compare.measures import measure_of
 from skfem_ml.compare.run import compare
 from skfem_ml.compare.table import Row, Table
 
-__all__ = ["Clock", "Row", "Table", "best_of", "clocked", "compare", "compare_loads", "machine", "measure_of"]
+__all__ = ["Clock", "Row", "Table", "advice", "best_of", "clocked", "compare", "compare_loads", "machine", "measure_of"]

@@ -35,12 +35,17 @@ class Problem(Protocol):
 
 
 def comparison_figure(
-    problem: Problem, reference: tuple[str, FEFunction], solutions: Solutions, title: str = ""
+    problem: Problem,
+    reference: tuple[str, FEFunction],
+    solutions: Solutions,
+    title: str = "",
+    errors: Mapping[str, float | None] | None = None,
 ) -> Figure:
     """Return a figure: coefficient, reference and solutions on one scale, a section, and error maps on one scale.
 
     ``reference`` is a name and its solution, ``solutions`` two or three more, all on the problem's mesh. Error maps
-    show ``|u - r| / max |r|`` on a logarithmic scale of four decades, their titles ``|u - r| / |r|`` in L2. The section
+    show ``|u - r| / max |r|`` on a logarithmic scale of four decades, their titles ``|u - r| / |r|`` in L2, or what
+    ``errors`` says by name (for solutions that were sampled from finer ones). The section
     is the horizontal line through the largest difference of the best solution that can be told from the reference. The
     figure belongs to no window: ``figure.savefig(path)``.
     """
@@ -49,11 +54,13 @@ def comparison_figure(
 
     name, r = reference
     scale = float(abs(r.y).max()) or 1.0
-    errors = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
+    gaps = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
+    known = errors or {}
+    told = {label: _told(known.get(label) or _relative(e, r, scale)) for label, e in gaps.items()}
     everything = {name: r, **solutions}
     if problem.mesh.dim() == 1:
         figure = Figure(figsize=(8, 9), layout="constrained")
-        _lines(figure.subplots(3, 1, sharex=True), problem, everything, errors, r)
+        _lines(figure.subplots(3, 1, sharex=True), problem, everything, gaps, told)
     else:
         columns, (width, height) = len(solutions) + 2, _panel(problem.mesh)
         # Beside the panels: labels, a bar at the first and the last, titles, the legend.
@@ -63,8 +70,8 @@ def comparison_figure(
         top = [figure.add_subplot(grid[0, k]) for k in range(columns)]
         below = [figure.add_subplot(grid[1, 2 + k]) for k in range(len(solutions))]
         _fields(top, problem, everything)
-        _errors(below, errors, r, scale)
-        chosen, at = _where_most(errors)
+        _errors(below, gaps, told)
+        chosen, at = _where_most(gaps)
         _section(figure.add_subplot(grid[1, :2]), everything, chosen, at)
         if problem.mesh.dim() == 2:
             for ax in [*top[1:], *below]:
@@ -95,7 +102,7 @@ def _fields(axes: Sequence[Axes], problem: Problem, solutions: Solutions) -> Non
     colour_bar(axes[-1], drawn, "$u$", values=np.concatenate(values))
 
 
-def _errors(axes: Sequence[Axes], errors: Solutions, r: FEFunction, scale: float) -> None:
+def _errors(axes: Sequence[Axes], errors: Solutions, told: Mapping[str, str]) -> None:
     sizes = [abs(e.y) for e in errors.values()]
     norm = shared_norm(*sizes, log=True, decades=DECADES) if any(size.any() for size in sizes) else None
     low = 0.0 if norm is None else float(norm.vmin or 0.0)
@@ -106,15 +113,19 @@ def _errors(axes: Sequence[Axes], errors: Solutions, r: FEFunction, scale: float
 
     for k, (ax, (label, e)) in enumerate(zip(axes, errors.items(), strict=True)):
         drawn = plot_nodal(ax, e.basis, e.y, cmap="magma", norm=norm, transform=shown)
-        ax.set_title(f"{_broken(label)}\n{_told(e, r, scale)}")
+        ax.set_title(f"{_broken(label)}\n{told[label]}")
         ax.set_ylabel("" if k else ax.get_ylabel())
     colour_bar(axes[-1], drawn, ERROR, extend="min")
 
 
-def _told(e: FEFunction, r: FEFunction, scale: float) -> str:
-    """The relative error in L2, in words; ``e`` is over ``scale``."""
+def _relative(e: FEFunction, r: FEFunction, scale: float) -> float:
+    """The relative error in L2; ``e`` is over ``scale``."""
     size, whole = (float(np.sqrt((np.asarray(u.basis.interpolate(u.y)) ** 2 * u.basis.dx).sum())) for u in (e, r))
-    return f"error {size * scale / (whole or 1.0):.1e} in L2"
+    return size * scale / (whole or 1.0)
+
+
+def _told(error: float) -> str:
+    return f"error {error:.1e} in L2"
 
 
 def _broken(label: str) -> str:
@@ -152,19 +163,22 @@ def _section(ax: Axes, solutions: Solutions, chosen: str, at: Array) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
 
 
-def _lines(axes: Sequence[Axes], problem: Problem, solutions: Solutions, errors: Solutions, r: FEFunction) -> None:
+def _lines(
+    axes: Sequence[Axes], problem: Problem, solutions: Solutions, errors: Solutions, told: Mapping[str, str]
+) -> None:
     top, middle, bottom = axes
     plot_cells(top, problem.mesh, problem.a, label="coefficient $a$")
     top.set_xlabel("")
     top.set_yscale("log" if problem.a.max() >= LOG_FROM * problem.a.min() else "linear")
     top.ticklabel_format(axis="y", useOffset=False) if top.get_yscale() == "linear" else None
-    order = np.argsort(r.basis.doflocs[0])
-    x, scale = r.basis.doflocs[0, order], float(abs(r.y).max()) or 1.0
+    basis = next(iter(solutions.values())).basis
+    order = np.argsort(basis.doflocs[0])
+    x = basis.doflocs[0, order]
     for k, (name, u) in enumerate(solutions.items()):
         middle.plot(x, u.y[order], **_style(k), label=name)
     for k, (name, e) in enumerate(errors.items(), start=1):
         shown = np.where(e.y[order] == 0, np.nan, abs(e.y[order]))  # zero has no logarithm
-        bottom.semilogy(x, shown, **_style(k), label=f"{name}: {_told(e, r, scale)}")
+        bottom.semilogy(x, shown, **_style(k), label=f"{name}: {told[name]}")
     middle.set_ylabel("$u$")
     bottom.set_ylabel(ERROR)
     bottom.set_xlabel("$x$")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skfem import MeshQuad, MeshTri
 
-from skfem_ml.compare import compare, compare_loads
+from skfem_ml.compare import Row, Table, advice, compare, compare_loads
 from skfem_ml.compare.loads import STAGES
 from skfem_ml.lod import LOD, GeometricMean, solver_coarse, solver_lod
 from skfem_ml.metrics import energy_error, l2_error
@@ -92,3 +92,26 @@ def test_a_coefficient_on_larger_cells():
     on_fine[0] *= 2
     with pytest.raises(ValueError, match="varies within 1 of them; leave out cells=4"):
         solver_coarse(COARSE, diffusion, 2, cells=4)(Diffusion(fine, on_fine))
+
+
+def _costed(fine: dict, coarse: dict) -> Table:
+    groups = {"fine": fine, "coarse": coarse}
+    rows = [
+        Row(name, {"error L2": l2, "error energy": energy}, seconds, seconds, group=group)
+        for group, within in groups.items()
+        for name, (l2, energy, seconds) in within.items()
+    ]
+    return Table(tuple(rows))
+
+
+def test_the_advice_is_the_cheapest_that_is_good_enough():
+    fine = {"direct": (0.0, 0.0, 9.0), "sloppy": (0.1, 0.5, 0.1), "multigrid": (1e-4, 2e-3, 1.0)}
+    coarse = {"mean": (0.3, None, 0.01), "u_h": (0.012, None, 0.2), "best": (0.01, None, 3.0)}
+    told = advice(_costed(fine, coarse), "fine", "coarse")
+    assert told.startswith("for this, use multigrid: the fine solution to 2.0e-03 in energy in 1 CPU seconds")
+    assert "u_h in 0.2 CPU seconds, 5 times cheaper" in told
+    assert advice(_costed(fine, coarse), "fine", "coarse", within=1e-3).startswith("for this, use direct")
+    assert "nothing coarse" in advice(_costed(fine, {"best": (0.01, None, 3.0)}), "fine", "coarse")
+    assert "use none of these" in advice(_costed({"sloppy": (0.1, 0.5, 0.1)}, coarse), "fine", "coarse")
+    with pytest.raises(ValueError, match="within"):
+        advice(_costed(fine, coarse), "fine", "coarse", within=0.0)

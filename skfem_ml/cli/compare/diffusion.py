@@ -1,42 +1,34 @@
-"""``skfem-ml compare diffusion [FIELD]``: coarse FEM, null models and LOD against the fine solution."""
+"""``skfem-ml compare diffusion [FIELD]``: fine and coarse answers of all kinds, for one load or for many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from skfem_ml.cli import options as opt
+from skfem_ml.cli.compare.rows import COARSE, FINE, REFERENCE, LODOptions, diffusion_rows
 from skfem_ml.cli.options import Read
 from skfem_ml.cli.run import Comparison, Solvers, run_comparison
 from skfem_ml.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from skfem import Basis, Mesh
+    from numpy.typing import NDArray
 
     from skfem_ml.cli.cases import Case
+    from skfem_ml.cli.learned import Chosen
     from skfem_ml.compare import Table
+    from skfem_ml.lod import Surrogate
+    from skfem_ml.problems import Diffusion, Field
+    from skfem_ml.progress import Progress
     from skfem_ml.solutions import FEFunction
 
-REFERENCE = "fine FEM"
-MEANS = ("arithmetic", "harmonic", "geometric")
-SINGLE_SOLVE = (
-    "One solve with LOD costs more than one direct fine solve; it pays where its small matrix is used again:\n"
-    "many loads, time steps, eigenpairs, coefficients that change locally, a fine matrix that is too large."
-)
-
-
-@dataclass(frozen=True)
-class LODOptions:
-    """The rows of LOD: one per localisation parameter in ``ells``."""
-
-    ells: tuple[int, ...] = (1, 2, 3)
-    engine: str = "auto"
-    corrected: bool = False
-    galerkin: bool = False
+MEASURED = 3  # loads that are run where many are asked for; the others cost the same
+LARGEST = 2**20  # fine cells up to which the mesh of a model is taken unasked
 
 
 def diffusion(
@@ -44,47 +36,94 @@ def diffusion(
     screen: Screen,
     ell: Annotated[str, typer.Option("--ell", help="Localisation parameters of LOD, such as 1,2,3.")] = "1,2,3",
     engine: opt.Engine = "auto",
-    corrected: opt.Corrected = False,
     galerkin: Annotated[bool, typer.Option("--galerkin", help="Add rows of the Galerkin variant of LOD.")] = False,
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
             "--surrogate",
             help="Add rows of a surrogate: name of a shipped one (skfem-ml models) or its file; may be repeated. "
-            "Default: the shipped ones that are made for such meshes and fields.",
+            "Default: the shipped one that fits mesh and field best.",
         ),
     ] = None,
+    below: Annotated[
+        int | None,
+        typer.Option(
+            "--below", min=1, help="Fine cells along every cell of the field. Default: 1, or what the surrogate has."
+        ),
+    ] = None,
+    loads: Annotated[int, typer.Option("--loads", min=1, help="Reckon the costs for so many loads.")] = 1,
+    fields: Annotated[int, typer.Option("--fields", min=1, help="Reckon the costs for so many such fields.")] = 1,
+    within: Annotated[
+        float, typer.Option("--within", help="The energy error that the last sentence asks of a fine answer.")
+    ] = 0.01,
     tol: opt.Tol = 0.1,
     output: opt.Output = opt.OUTPUT,
 ) -> None:
-    """Compare coarse FEM, null models, LOD and its surrogates with the fine solution of -div(a grad u) = f.
+    """Compare what one would take for -div(a grad u) = f: elimination, multigrid, LOD, null models and surrogates.
 
-    Prints a table of errors relative to the fine finite element solution, seconds and unknowns, and writes it as CSV,
-    Markdown and JSON, with a picture (PNG) and all fields (VTU), into the output folder.
+    Prints a table of errors relative to the fine finite element solution and of seconds, ends with one sentence that
+    says what to use, and writes CSV, Markdown, JSON, a picture (PNG) and all fields (VTU) into the output folder.
     """
-    from skfem_ml.checks import choice
-    from skfem_ml.cli.learned import learned_rows
+    from skfem_ml.checks import choice, positive
+    from skfem_ml.cli.learned import chosen_models, learned_rows
     from skfem_ml.lod import LOD
 
     choice(engine, opt.ENGINES, "engine")
-    lod = LODOptions(_ells(ell), engine, corrected, galerkin)
+    positive(within, "within")
+    lod = LODOptions(_ells(ell), engine, galerkin)
     case = read()
     for each in lod.ells:  # refuses what does not fit before anything is solved
         LOD(case.coarse, fine=case.problem.mesh, dirichlet=case.problem.dirichlet, ell=each, engine=engine)
-    learned, left_out = learned_rows(case, surrogate, tol, engine)
-    run_comparison(_comparison(case, lod, learned, left_out), output, screen)
+    case, models, left_out = _with_models(case, chosen_models(case, surrogate), below)
+    rows = diffusion_rows(case, lod, loads, learned_rows(case, models, tol, engine))
+    count = Count(fields, loads, within)
+    run_comparison(_comparison(case, lod, rows, count, left_out), output, screen)
 
 
-def _comparison(case: Case, lod: LODOptions, learned: Mapping[str, Callable], left_out: list[str]) -> Comparison:
+@dataclass(frozen=True)
+class Count:
+    """For how many coefficients and loads costs are reckoned, and the energy error that is asked of a fine answer."""
+
+    fields: int
+    loads: int
+    within: float
+
+
+def _with_models(case: Case, chosen: Chosen, below: int | None) -> tuple[Case, dict[str, Surrogate], list[str]]:
+    """The case on the fine mesh asked for, else on that of the models; the models that live there; what is said."""
+    from skfem_ml.cli.cases import finer
+
+    size = case.problem.mesh.t.shape[1] * (chosen.below or 1) ** case.problem.mesh.dim()
+    wanted = below or (chosen.below if chosen.named or size <= LARGEST else None) or 1
+    models, said = dict(chosen.models), list(chosen.notes)
+    if models and wanted != chosen.below:
+        if chosen.named:
+            raise ValueError(
+                f"below: {', '.join(models)} wants {chosen.below} fine cells along one of the field, got {wanted}"
+            )
+        said += [f"left out: {name}, which wants --below {chosen.below} ({size} fine cells)" for name in models]
+        models = {}
+    why = "as asked" if below else "as the surrogate was trained"
+    return (finer(case, wanted, why) if wanted > 1 else case), models, said
+
+
+def _comparison(case: Case, lod: LODOptions, rows: Solvers, count: Count, left_out: list[str]) -> Comparison:
     def solvers(_: object) -> Solvers:
         warm_up(case.problem.mesh.dim(), lod.engine)
-        return diffusion_solvers(case.coarse, lod, learned)
+        return rows
+
+    def tabulate(problem: Diffusion, solvers: Solvers, progress: Progress) -> Table:
+        from skfem_ml.compare import compare_loads
+
+        loads = drawn_loads(problem, min(count.loads, MEASURED))
+        return compare_loads(problem, solvers, loads, REFERENCE, count.loads, count.fields, progress=progress)
 
     def facts(table: Table) -> dict[str, object]:
         from skfem_ml.cli.outputs import slug
 
         names = {row.name: f"u_{slug(row.name)}" for row in table.rows if row.name in table.solutions}
-        return {**case.facts, "ell": list(lod.ells), "engine": lod.engine, "left out": left_out, "vtu": names}
+        told = {"ell": list(lod.ells), "engine": lod.engine, "left out": left_out, "vtu": names}
+        return {**case.facts, **told, "loads": count.loads, "fields": count.fields, "advice": _advice(table, count)}
 
     return Comparison(
         "diffusion",
@@ -92,27 +131,29 @@ def _comparison(case: Case, lod: LODOptions, learned: Mapping[str, Callable], le
         solvers,
         REFERENCE,
         notes=[*case.notes, *left_out],
-        heading="Diffusion: LOD and null models against the fine solution",
+        heading="Diffusion: what one would take, against the fine solution",
         facts=facts,
-        remarks=remarks,
+        remarks=lambda table: remarks(table, count),
         files={"png": lambda table, path: _draw(case, table, path), "vtu": lambda table, path: _vtu(case, table, path)},
+        tabulate=tabulate,
     )
 
 
-def diffusion_solvers(coarse: Basis | Mesh, lod: LODOptions, more: Mapping[str, Callable] | None = None) -> Solvers:
-    """Return the rows of the comparison: name -> ``solver(problem)``; ``more`` joins at the end (a surrogate)."""
-    from skfem_ml.lod import solver_lod
-    from skfem_ml.reference import solver_fem
+def drawn_loads(problem: Diffusion, count: int) -> list[Field]:
+    """The problem's load, then smooth ones: 1 + sines of random phases, of two to five half waves on each axis."""
+    return [problem.f, *(_waves(problem, seed) for seed in range(1, count))]
 
-    rows: Solvers = {REFERENCE: solver_fem(), "coarse FEM": solver_fem(coarse)}
-    rows |= {f"coarse FEM, {mean} mean": solver_fem(coarse, mean=mean) for mean in MEANS}
-    variants = [("", "petrov-galerkin", False)]
-    variants += [(", corrected load", "petrov-galerkin", True)] if lod.corrected else []
-    variants += [(", Galerkin", "galerkin", False)] if lod.galerkin else []
-    for label, variant, corrected in variants:
-        for ell in lod.ells:
-            rows[f"LOD ell={ell}{label}"] = solver_lod(coarse, ell, variant, corrected, engine=lod.engine)
-    return {**rows, **(more or {})}
+
+def _waves(problem: Diffusion, seed: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    low, high = problem.mesh.p.min(axis=1), problem.mesh.p.max(axis=1)
+    waves, phases = rng.integers(2, 6, len(low)), rng.uniform(0, 2 * np.pi, len(low))
+
+    def f(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        place = (x.T - low) / (high - low)
+        return 1 + np.sin(np.pi * waves * place + phases).prod(axis=-1).T
+
+    return f
 
 
 def warm_up(dim: int, engine: str) -> None:
@@ -128,8 +169,8 @@ def warm_up(dim: int, engine: str) -> None:
         lod.prolong(np.ones(lod.coarse.N), form, a=np.ones(lod.fine.mesh.t.shape[1]))
 
 
-def remarks(table: Table) -> dict[str, str]:
-    """What the table does not say: what a hybrid recomputed, and what a single solve is not for."""
+def remarks(table: Table, count: Count) -> dict[str, str]:
+    """What the table does not say: what a hybrid recomputed, the best of all coarse functions, and what to use."""
     told: dict[str, str] = {}
     for name, u in table.solutions.items():
         record = u.record
@@ -137,8 +178,13 @@ def remarks(table: Table) -> dict[str, str]:
             share = record["recomputed"]
             nowhere = "; the surrogate is used nowhere" if share == 1 else ""
             told[name] = f"{share:.1%} of the elements recomputed exactly{nowhere}"
-    fastest = min((row.seconds for row in table.rows if row.name.startswith("LOD") and row.seconds), default=0.0)
-    return {**told, "": SINGLE_SOLVE} if fastest > (table[REFERENCE].seconds or 0.0) else told
+    return {**told, "": _advice(table, count)}
+
+
+def _advice(table: Table, count: Count) -> str:
+    from skfem_ml.compare import advice
+
+    return advice(table, FINE, COARSE, count.within)
 
 
 def _ells(text: str) -> tuple[int, ...]:
@@ -151,34 +197,42 @@ def _ells(text: str) -> tuple[int, ...]:
     return ells
 
 
-def _on_fine(table: Table) -> dict[str, FEFunction]:
-    """All solutions on the fine basis."""
+def _on_field(case: Case, table: Table) -> dict[str, FEFunction]:
+    """All solutions at the nodes of the field's own mesh, which is nested in the fine one."""
+    from skfem import Basis
+
     from skfem_ml.solutions import FEFunction
 
     solutions: dict[str, FEFunction] = dict(table.solutions)
-    basis = solutions[REFERENCE].basis
+    mesh = case.given.mesh
+    basis = Basis(mesh, mesh.elem())
     return {
-        name: u if u.basis.mesh is basis.mesh else FEFunction(basis, u(basis.doflocs), u.record)
+        name: FEFunction(basis, u.y if u.basis.mesh is mesh else u(basis.doflocs), u.record)
         for name, u in solutions.items()
     }
 
 
 def _draw(case: Case, table: Table, path: Path) -> None:
-    """Coarse FEM, the best of the null models and the best row of LOD beside the reference."""
+    """Coarse FEM, the best null model, u_h, and the best of LOD or the surrogate beside the reference."""
     from skfem_ml.pictures import comparison_figure
 
-    on_fine = _on_fine(table)
-    measured = [row for row in table.rows if row.error is not None]
-    null = [row for row in measured if row.name.endswith(" mean")]
-    groups = null, [row for row in measured if row.name.startswith("LOD")]
-    best = [min(group, key=lambda row: row.error or 0.0).name for group in groups if group]
-    shown = {name: on_fine[name] for name in ("coarse FEM", *best) if name in on_fine}
-    figure = comparison_figure(case.problem, (REFERENCE, on_fine[REFERENCE]), shown, title=case.title)
+    solutions, shown = _on_field(case, table), ["coarse FEM"]
+    for start in ("coarse FEM, ", "LOD ", "surrogate "):
+        rows = [row for row in table.rows if row.name.startswith(start) and row.error is not None]
+        shown += [min(rows, key=lambda row: row.error or 0.0).name] if rows else []
+    errors = {name: table[name].error for name in shown if name in solutions}
+    figure = comparison_figure(
+        case.given,
+        (REFERENCE, solutions[REFERENCE]),
+        {name: solutions[name] for name in errors},
+        title=case.title,
+        errors=errors,
+    )
     figure.savefig(path, dpi=130)
 
 
 def _vtu(case: Case, table: Table, path: Path) -> None:
     from skfem_ml.cli.outputs import nodal_fields, write_vtu
 
-    on_fine = _on_fine(table)
-    write_vtu(path, on_fine[REFERENCE].basis.mesh, case.problem.a, nodal_fields(on_fine, REFERENCE))
+    solutions = _on_field(case, table)
+    write_vtu(path, case.given.mesh, case.given.a, nodal_fields(solutions, REFERENCE))
