@@ -1,0 +1,190 @@
+"""What a `Multigrid` works on: a grid of cells with a hierarchy of its own, or any mesh with pyamg's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_matrix
+from skfem import Basis, BilinearForm, Mesh
+
+from skfem_ml.meshes.boundary import Dirichlet
+from skfem_ml.meshes.forms import real_values
+from skfem_ml.meshes.grid import ELEMENTS, SUPPORTED, BoxGrid
+from skfem_ml.meshes.lattice import mesh_lattice
+from skfem_ml.solvers.amg import preconditioner_pyamg
+from skfem_ml.solvers.multigrid.geometry import Geometry, dofs_of
+from skfem_ml.solvers.multigrid.hierarchy import Hierarchy, Stage
+from skfem_ml.solvers.multigrid.krylov import roughly
+
+log = logging.getLogger("skfem_ml")
+
+
+class Space(Protocol):
+    """Values of degrees of freedom ``(N,)``, the arrays that a hierarchy has in their place, and its operators."""
+
+    size: int
+    free_dofs: ndarray
+
+    def apply(self, u: ndarray) -> ndarray:
+        """A u ``(N,)``, all rows kept."""
+
+    def inner(self, u: ndarray) -> ndarray:
+        """Values as an array of the hierarchy, zero where u is fixed."""
+
+    def outer(self, x: ndarray) -> ndarray:
+        """The values ``(N,)`` of an array of the hierarchy."""
+
+    def product(self, x: ndarray) -> ndarray:
+        """A x, zero where u is fixed."""
+
+    def cycle(self, r: ndarray) -> ndarray:
+        """B r for the symmetric preconditioner B."""
+
+    def full_multigrid(self, b: ndarray) -> ndarray:
+        """An approximation of A^-1 b."""
+
+    def rows(self) -> list[tuple[int, int]]:
+        """Unknowns and nonzeros of every level, the finest first."""
+
+    def bottom(self) -> str:
+        """Who solves on the coarsest level."""
+
+
+class GridSpace:
+    """A grid of cells, coarsened as long as the numbers of cells are even (`Hierarchy`)."""
+
+    def __init__(self, geometry: Geometry, form: BilinearForm, coefficients: Mapping[str, ArrayLike]):
+        self.geometry, self.size, self.free_dofs = geometry, geometry.size, geometry.free_dofs
+        self._free = geometry.inside & ~geometry.fixed
+        elements = geometry.elements(form, geometry.checked(coefficients))
+        self.hierarchy = Hierarchy(Stage(elements, geometry.fixed, geometry.inside, geometry.filled))
+        if not geometry.fixed.any() and not self.hierarchy.lower_order:
+            raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
+        self.cycle = self.hierarchy.cycles.cycle
+
+    def full_multigrid(self, b: ndarray) -> ndarray:
+        x = self.hierarchy.cycles.full_multigrid(b)
+        return roughly(self.product, self.cycle, x, b) if self.hierarchy.by_pyamg else x
+
+    def apply(self, u: ndarray) -> ndarray:
+        return self.geometry.from_grid(self.hierarchy.product(self.geometry.to_grid(u)))
+
+    def inner(self, u: ndarray) -> ndarray:
+        return self.geometry.to_grid(u) * self._free
+
+    def outer(self, x: ndarray) -> ndarray:
+        return self.geometry.from_grid(x)
+
+    def product(self, x: ndarray) -> ndarray:
+        return self.hierarchy.product(x) * self._free
+
+    def rows(self) -> list[tuple[int, int]]:
+        free = [stage.inside & ~stage.fixed for stage in self.hierarchy.stages]
+        return [(int(f.sum()), m.count_nonzero()) for f, m in zip(free, self.hierarchy.matrices, strict=True)]
+
+    def renewed(self, form: BilinearForm, coefficients: Mapping[str, ArrayLike]) -> GridSpace:
+        return GridSpace(self.geometry, form, coefficients)
+
+    def told(self) -> str:
+        mesh, shape = self.geometry.grid.mesh, self.geometry.grid.shape
+        whole = self.geometry.filled.all()
+        kind = {1: "lines", 2: "quads", 3: "hexes"}[len(shape)]
+        return f"{' x '.join(map(str, shape)) if whole else mesh.t.shape[1]} {kind}"
+
+    def bottom(self) -> str:
+        if not self.hierarchy.by_pyamg:
+            return "elimination"
+        return f"coarsened by pyamg: {self.hierarchy.obstacle or 'too large to be factorised'}"
+
+
+class AlgebraicSpace:
+    """Any mesh and element: the hierarchy is pyamg's smoothed aggregation, and ``reason`` says why."""
+
+    def __init__(
+        self, basis: Basis, form: BilinearForm, dirichlet: Dirichlet, coefficients: Mapping[str, ArrayLike], reason: str
+    ):
+        self.reason, self.size, self._basis, self._dirichlet = reason, basis.N, basis, dirichlet
+        log.info("multigrid: coarsened by pyamg: %s", reason)
+        fixed = _dirichlet_dofs(basis, dirichlet)
+        self.free_dofs = np.setdiff1d(np.arange(basis.N), fixed)
+        nelems = basis.mesh.t.shape[1]
+        values = {name: real_values(name, value, nelems) for name, value in coefficients.items()}
+        arguments = {k: v[..., None] if isinstance(v, ndarray) else v for k, v in values.items()}
+        self._all: csr_matrix = form.assemble(basis, **arguments)
+        self._matrix = csr_matrix(self._all[self.free_dofs][:, self.free_dofs])
+
+    @cached_property
+    def _preconditioner(self):
+        return preconditioner_pyamg(self._matrix)
+
+    def apply(self, u: ndarray) -> ndarray:
+        return self._all @ u
+
+    def inner(self, u: ndarray) -> ndarray:
+        return u[self.free_dofs]
+
+    def outer(self, x: ndarray) -> ndarray:
+        out = np.zeros(self.size)
+        out[self.free_dofs] = x
+        return out
+
+    def product(self, x: ndarray) -> ndarray:
+        return self._matrix @ x
+
+    def cycle(self, r: ndarray) -> ndarray:
+        return self._preconditioner @ r if len(r) else r
+
+    def full_multigrid(self, b: ndarray) -> ndarray:
+        return roughly(self.product, self.cycle, np.zeros_like(b), b)
+
+    def rows(self) -> list[tuple[int, int]]:
+        return [(len(self.free_dofs), self._matrix.nnz)]
+
+    def renewed(self, form: BilinearForm, coefficients: Mapping[str, ArrayLike]) -> AlgebraicSpace:
+        return AlgebraicSpace(self._basis, form, self._dirichlet, coefficients, self.reason)
+
+    def told(self) -> str:
+        return f"{self._basis.mesh.t.shape[1]} cells of {type(self._basis.mesh).__name__}"
+
+    def bottom(self) -> str:
+        return f"coarsened by pyamg: {self.reason}"
+
+
+def _dirichlet_dofs(basis: Basis, dirichlet: Dirichlet) -> ndarray:
+    if dirichlet is None:
+        return np.asarray(basis.get_dofs().flatten())
+    if (numbers := dofs_of(dirichlet)) is not None:
+        return numbers
+    facets = basis.mesh.facets_satisfying(dirichlet, boundaries_only=True) if callable(dirichlet) else dirichlet
+    names = list(facets) if isinstance(facets, set | frozenset | tuple) else facets
+    return np.asarray(basis.get_dofs(names).flatten())
+
+
+def as_basis(space: Basis | Mesh) -> Basis:
+    """The basis, or that of the first-order elements of a mesh."""
+    return Basis(space, space.elem()) if isinstance(space, Mesh) else space
+
+
+def space_of(
+    basis: Basis | Mesh | BoxGrid, form: BilinearForm, dirichlet: Dirichlet, coefficients: Mapping[str, ArrayLike]
+) -> GridSpace | AlgebraicSpace:
+    """A grid of cells where the mesh is one, else what pyamg makes of the matrix."""
+    if isinstance(basis, BoxGrid):
+        return GridSpace(Geometry(basis, dirichlet), form, coefficients)
+    mesh = basis if isinstance(basis, Mesh) else basis.mesh
+    reason = ""
+    if type(mesh) not in SUPPORTED.values():
+        reason = f"{type(mesh).__name__} is no mesh of boxes"
+    elif isinstance(basis, Basis) and type(basis.elem) is not ELEMENTS[mesh.dim()]:
+        reason = f"{type(basis.elem).__name__} is not of first order"
+    elif mesh_lattice(mesh) is None:
+        reason = "the cells are no boxes of one grid"
+    if reason:
+        return AlgebraicSpace(as_basis(basis), form, dirichlet, coefficients, reason)
+    return GridSpace(Geometry(basis, dirichlet), form, coefficients)
