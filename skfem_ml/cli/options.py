@@ -70,6 +70,23 @@ Tol = Annotated[
     float,
     typer.Option("--tol", help="Hybrid: elements whose score is above this are recomputed exactly; 0 recomputes all."),
 ]
+Below = Annotated[
+    int | None,
+    typer.Option(
+        "--below", min=1, help="Fine cells along every cell of the field. Default: 1, or what the surrogate has."
+    ),
+]
+Loads = Annotated[int, typer.Option("--loads", min=1, help="Reckon the costs for so many loads.")]
+Fields = Annotated[int, typer.Option("--fields", min=1, help="Reckon the costs for so many such fields.")]
+Within = Annotated[float, typer.Option("--within", help="Energy error that the last sentence asks of a fine answer.")]
+Surrogates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--surrogate",
+        help="Add rows of a surrogate: name of a shipped one (skfem-ml models) or its file; may be repeated. "
+        "Default: the shipped one that fits mesh and field best.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")]
 Output = Annotated[
     Path,

@@ -69,3 +69,20 @@ class Correctors:
     def matrix(self) -> csr_matrix:
         """Q ``(fine.N, coarse.N)``: column j is the corrector of lambda_j on the fine mesh."""
         return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
+
+    def basis(self) -> csr_matrix:
+        """B = P - Q ``(fine.N, coarse.N)``: column j is (1 - Q) lambda_j."""
+        return (self.lod.space.prolongation - self.matrix).tocsr()
+
+    def galerkin(self) -> csr_matrix:
+        """B^T A B ``(coarse.N, coarse.N)`` with the matrix A of the form on the fine mesh."""
+        basis = self.basis()
+        return (basis.T @ self.fine_form.assembled() @ basis).tocsr()
+
+
+def without_correctors(verb: str, local_map: object) -> TypeError:
+    """What is raised where correctors are asked of a local map."""
+    return TypeError(
+        f"{verb}: expected a system of a BilinearForm, whose correctors it needs, got one of "
+        f"{type(local_map).__name__}; take lod.system(form, a=a).{verb.partition('(')[0]}(...)"
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from skfem import Basis
+from skfem import Basis, BilinearForm
 from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.lod.mesh.forms import check_coefficients
@@ -110,6 +110,17 @@ def _own_rows(ell: int, dim: int) -> ndarray:
     """The rows of a local matrix that belong to the corners of T, x fastest."""
     index = lexicographic(2, dim) + ell
     return ((2 * ell + 2) ** np.arange(dim)) @ index
+
+
+def form_of(local_map: object, form: BilinearForm | None = None) -> BilinearForm:
+    """The bilinear form that a local map stands for: the one that is given, else its own. TypeError without one."""
+    form = form if form is not None else getattr(local_map, "form", None)
+    if not isinstance(form, BilinearForm):
+        raise TypeError(
+            f"form: expected the bilinear form that {type(local_map).__name__} stands for, got none; pass form=..., "
+            "for example problems.diffusion"
+        )
+    return form
 
 
 def check_local(lod: LOD, local: ndarray, count: int | None = None) -> None:

@@ -26,12 +26,18 @@ FROM_PROBLEM = ("refine", "fine", "dirichlet")
 
 
 def solver_lod(
-    coarse: Basis | Mesh, ell: int = 2, variant: str = "petrov-galerkin", corrected: bool = False, **options: Any
+    coarse: Basis | Mesh,
+    ell: int = 2,
+    variant: str = "petrov-galerkin",
+    corrected: bool = False,
+    complete: float | None = None,
+    **options: Any,
 ) -> Staged:
     """Return ``solver(problem) -> FEFunction``, LOD on ``coarse`` with the problem's mesh as fine mesh.
 
     The solution is the reconstruction (1 - Q) u_h on the fine basis, where S u_h = b; with ``corrected`` the load is
-    corrected too and the solution is (1 - Q) u_h + R f, which for a large ``ell`` is the fine finite element solution.
+    corrected too and the solution is (1 - Q) u_h + R f, which for a large ``ell`` is the fine finite element solution;
+    with ``complete``, a tolerance, it is that solution, by multigrid from u_h (`System.complete`).
     Boundary values g enter as their coarse nodal interpolant, so the fine solution is met exactly where g is linear.
     The solution's ``record`` has the coarse degrees of freedom as ``unknowns``, ``seconds`` of "setup", "assembly",
     "solve" and "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant", "corrected"
@@ -55,7 +61,9 @@ def solver_lod(
 
         def prepare(a: ndarray) -> _Prolonged:
             (system, solved), seconds = _timed(lambda: built.assembled(diffusion, a, variant))
-            return _Prolonged(built, system, solved, variant, corrected, {"setup": setup, "assembly": seconds})
+            return _Prolonged(
+                built, system, solved, variant, corrected, complete, {"setup": setup, "assembly": seconds}
+            )
 
         return prepare
 
@@ -134,16 +142,22 @@ class _Prolonged:
     solved: CoarseSystem
     variant: str
     corrected: bool
+    tol: float | None
     seconds: dict[str, float]
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         lod = self.built.lod
         (F, u, error), solve = _timed(lambda: self._coarse(f))
-        y, prolong = _timed(lambda: self.system.prolong(u, load=F if self.corrected else None))
+        y, prolong = _timed(lambda: self._fine(u, F))
         told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": self.variant}
         told |= {"corrected": self.corrected, "backward error": error}
         seconds = {**self.seconds, "solve": solve, "prolongation": prolong}
         return FEFunction(lod.fine, y, Record(lod.coarse.N, seconds, notes=told))
+
+    def _fine(self, u: ndarray, F: FineLoad) -> ndarray:
+        if self.tol is not None:
+            return self.system.complete(u, F, self.tol).u
+        return self.system.prolong(u, load=F if self.corrected else None)
 
     def _coarse(self, f: Field | ndarray) -> tuple[FineLoad, ndarray, float]:
         F = self.built.load(f)

@@ -6,8 +6,7 @@
 3. What it returns is the local matrix S_T[i, j] = a_T(lambda_j, lambda_i) - a(Q_T lambda_j, lambda_i): `System.local`.
    Another local map (`local.LocalMap`) returns such matrices without correctors.
 4. S is their sum through the local-to-global maps: `System.matrix` is ``sum_local(lod, local).tocsr()``.
-5. The same correctors turn loads into right-hand sides (`System.load`) and coarse solutions into fine ones
-   (`System.prolong`).
+5. The same correctors make right-hand sides (`System.load`) and fine solutions of coarse ones (`System.prolong`).
 """
 
 from __future__ import annotations
@@ -24,11 +23,13 @@ from skfem import BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.lod.coarse import contrast, solve_coarse, warn_unless_definite, warn_unseen
-from skfem_ml.lod.correctors import Correctors
-from skfem_ml.lod.local import LocalMap, check_local, sum_local
+from skfem_ml.lod.completion import complete, fine_multigrid
+from skfem_ml.lod.correctors import Correctors, without_correctors
+from skfem_ml.lod.local import LocalMap, check_local, form_of, sum_local
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, changed_patches, coefficients_on, described
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.solvers import Multigrid, Solved
 
 if TYPE_CHECKING:
     from skfem_ml.lod.method import LOD
@@ -55,10 +56,8 @@ class System:
     coefficients
         The form's keyword arguments: numbers, one value per cell of ``lod.coefficient_mesh`` ``(nelems,)`` (also
         ``a[:, None]`` and ``basis0.interpolate(a)``), or tensors ``(d, d, nelems)``.
-
     memory
-        Bytes of factorised patches to hold, so that the next verb does not factorise them again; those that do not fit
-        are factorised again. ``lod.system`` gives the LOD's.
+        Bytes of factorised patches to hold for the next verb. ``lod.system`` gives the LOD's.
 
     Raises
     ------
@@ -82,8 +81,8 @@ class System:
             raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
         if not isinstance(form, BilinearForm | LocalMap):
             raise TypeError(
-                f"form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
-                f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
+                "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), got "
+                f"{type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
             )
         self.lod, self.form, self.memory = lod, form, memory
         self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))
@@ -121,11 +120,14 @@ class System:
         """
         _check_variant(variant)
         if variant not in self._matrices:
-            self._matrices[variant] = self._galerkin() if variant == "galerkin" else self._summed()
+            basis = self.basis() if variant == "galerkin" else None
+            self._matrices[variant] = (
+                self._summed() if basis is None else (basis.T @ self.fine_matrix() @ basis).tocsr()
+            )
         return self._matrices[variant].copy()
 
     def galerkin(self) -> csr_matrix:
-        """B^T A B with the multiscale basis B and the fine matrix A: ``matrix("galerkin")``."""
+        """B^T A B with the basis B and the fine matrix A: ``matrix("galerkin")``."""
         return self.matrix("galerkin")
 
     def load(
@@ -182,12 +184,7 @@ class System:
         """
         if self._correctors is not None:
             return self
-        form = form if form is not None else getattr(self.form, "form", None)
-        if not isinstance(form, BilinearForm):
-            raise TypeError(
-                f"form: expected the bilinear form that {type(self.form).__name__} stands for, got none; pass "
-                "form=..., for example problems.diffusion"
-            )
+        form = form_of(self.form, form)
         if form not in self._exact:
             self._exact[form] = System(self.lod, form, self.coefficients, self.memory)
         return self._exact[form]
@@ -195,6 +192,11 @@ class System:
     def fine_matrix(self) -> csr_matrix:
         """A: the matrix of the form on the fine mesh, ``(fine.N, fine.N)``."""
         return self._for("fine_matrix").fine_form.assembled()
+
+    @cached_property
+    def multigrid(self) -> Multigrid:
+        """Multigrid of the form on the fine mesh: what `complete` solves with."""
+        return fine_multigrid(self._for("multigrid").fine_form)
 
     # What needs correctors.
 
@@ -207,7 +209,7 @@ class System:
 
         With A and F the fine matrix and load, B^T A B and B^T F are the Galerkin variant.
         """
-        return (self.lod.space.prolongation - self._for("basis").matrix).tocsr()
+        return self._for("basis").basis()
 
     def prolong(self, u: ArrayLike, /, load: LinearForm | FineLoad | None = None, **fields: ArrayLike) -> ndarray:
         """The fine reconstruction u_ms = (1 - Q) u_h, nodal values on the fine mesh ``(fine.N,)``.
@@ -223,6 +225,23 @@ class System:
         fine = correctors.sum(-columns[self.lod.patches.corners], loads)
         return self.lod.space.prolongation @ u + fine.reshape(len(fine), *u.shape[1:])
 
+    def complete(
+        self,
+        u: ArrayLike,
+        /,
+        load: LinearForm | FineLoad,
+        tol: float = 1e-6,
+        form: BilinearForm | None = None,
+        **fields: ArrayLike,
+    ) -> Solved:
+        """The fine solution from u, ``(coarse.N,)`` or ``(fine.N,)``: `multigrid` until the error is ``tol`` in energy.
+
+        u of exact LOD or of a local map (``form``: see `exact`) is the start and gives the values on Gamma_D. `Solved`
+        has the true relative residual and an estimate of |u - u*|_a / |u*|_a. RuntimeError where 200 steps do not do.
+        """
+        F = FineLoad.of(self.lod.space, load, fields)
+        return complete(self.exact(form), np.asarray(u, dtype=float), F, tol)
+
     def update(self, **coefficients: ArrayLike) -> System:
         """The system with other values of some coefficients; local matrices of unchanged patches are taken over."""
         unknown = sorted(set(coefficients) - set(self.coefficients))
@@ -237,8 +256,11 @@ class System:
 
     @property
     def held(self) -> int:
-        """How many patches are held factorised, for the next verb."""
+        """How many patches are held factorised."""
         return 0 if self._correctors is None else self._correctors.held
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "multigrid"}  # made again
 
     @cached_property
     def _local(self) -> ndarray:
@@ -266,17 +288,10 @@ class System:
         warn_unless_definite(S, np.flatnonzero(~self.lod.space.fixed), ratio, remedy)
         return S
 
-    def _galerkin(self) -> csr_matrix:
-        basis = self.basis()
-        return (basis.T @ self.fine_matrix() @ basis).tocsr()
-
     def _for(self, verb: str) -> Correctors:
         """The correctors, for a verb that needs them."""
         if self._correctors is None:
-            raise TypeError(
-                f"{verb}: expected a system of a BilinearForm, whose correctors it needs, got one of "
-                f"{type(self.form).__name__}; take lod.system(form, a=a).{verb.partition('(')[0]}(...)"
-            )
+            raise without_correctors(verb, self.form)
         return self._correctors
 
 

@@ -45,9 +45,9 @@ def comparison_figure(
 
     ``reference`` is a name and its solution, ``solutions`` two or three more, all on the problem's mesh. Error maps
     show ``|u - r| / max |r|`` on a logarithmic scale of four decades, their titles ``|u - r| / |r|`` in L2, or what
-    ``errors`` says by name (for solutions that were sampled from finer ones). The section
-    is the horizontal line through the largest difference of the best solution that can be told from the reference. The
-    figure belongs to no window: ``figure.savefig(path)``.
+    ``errors`` says by name (for solutions that were sampled from finer ones). The section is the horizontal line
+    through the largest difference of the best solution that can be told from the reference. The figure belongs to no
+    window: ``figure.savefig(path)``.
     """
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -66,19 +66,25 @@ def comparison_figure(
         # Beside the panels: labels, a bar at the first and the last, titles, the legend.
         size = ((width + 0.6) * columns + 2.2, 2 * height + 3.4)
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12))
-        grid = figure.add_gridspec(2, columns)
-        top = [figure.add_subplot(grid[0, k]) for k in range(columns)]
-        below = [figure.add_subplot(grid[1, 2 + k]) for k in range(len(solutions))]
-        _fields(top, problem, everything)
-        _errors(below, gaps, told)
-        chosen, at = _where_most(gaps)
-        _section(figure.add_subplot(grid[1, :2]), everything, chosen, at)
-        if problem.mesh.dim() == 2:
-            for ax in [*top[1:], *below]:
-                ax.axhline(at[1], color="black", linewidth=0.8)
-                ax.axhline(at[1], color="white", linewidth=0.8, linestyle=(0, (4, 4)))
+        _panels(figure, problem, everything, gaps, told)
     figure.suptitle(title)
     return figure
+
+
+def _panels(figure: Figure, problem: Problem, solutions: Solutions, errors: Solutions, told: Mapping[str, str]) -> None:
+    """Fields above, errors and the section below."""
+    columns = len(solutions) + 1
+    grid = figure.add_gridspec(2, columns)
+    top = [figure.add_subplot(grid[0, k]) for k in range(columns)]
+    below = [figure.add_subplot(grid[1, 2 + k]) for k in range(len(errors))]
+    _fields(top, problem, solutions)
+    _errors(below, errors, told)
+    chosen, at = _where_most(errors)
+    _section(figure.add_subplot(grid[1, :2]), solutions, chosen, at)
+    if problem.mesh.dim() == 2:
+        for ax in [*top[1:], *below]:
+            ax.axhline(at[1], color="black", linewidth=0.8)
+            ax.axhline(at[1], color="white", linewidth=0.8, linestyle=(0, (4, 4)))
 
 
 def _panel(mesh: Mesh) -> tuple[float, float]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from skfem_ml.cli import options as opt
@@ -37,25 +36,11 @@ def diffusion(
     ell: Annotated[str, typer.Option("--ell", help="Localisation parameters of LOD, such as 1,2,3.")] = "1,2,3",
     engine: opt.Engine = "auto",
     galerkin: Annotated[bool, typer.Option("--galerkin", help="Add rows of the Galerkin variant of LOD.")] = False,
-    surrogate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--surrogate",
-            help="Add rows of a surrogate: name of a shipped one (skfem-ml models) or its file; may be repeated. "
-            "Default: the shipped one that fits mesh and field best.",
-        ),
-    ] = None,
-    below: Annotated[
-        int | None,
-        typer.Option(
-            "--below", min=1, help="Fine cells along every cell of the field. Default: 1, or what the surrogate has."
-        ),
-    ] = None,
-    loads: Annotated[int, typer.Option("--loads", min=1, help="Reckon the costs for so many loads.")] = 1,
-    fields: Annotated[int, typer.Option("--fields", min=1, help="Reckon the costs for so many such fields.")] = 1,
-    within: Annotated[
-        float, typer.Option("--within", help="The energy error that the last sentence asks of a fine answer.")
-    ] = 0.01,
+    surrogate: opt.Surrogates = None,
+    below: opt.Below = None,
+    loads: opt.Loads = 1,
+    fields: opt.Fields = 1,
+    within: opt.Within = 0.01,
     tol: opt.Tol = 0.1,
     output: opt.Output = opt.OUTPUT,
 ) -> None:
@@ -144,12 +129,14 @@ def drawn_loads(problem: Diffusion, count: int) -> list[Field]:
     return [problem.f, *(_waves(problem, seed) for seed in range(1, count))]
 
 
-def _waves(problem: Diffusion, seed: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _waves(problem: Diffusion, seed: int) -> Callable[[NDArray], NDArray]:
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     low, high = problem.mesh.p.min(axis=1), problem.mesh.p.max(axis=1)
     waves, phases = rng.integers(2, 6, len(low)), rng.uniform(0, 2 * np.pi, len(low))
 
-    def f(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def f(x: NDArray) -> NDArray:
         place = (x.T - low) / (high - low)
         return 1 + np.sin(np.pi * waves * place + phases).prod(axis=-1).T
 
