@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
-from skfem import MeshHex, MeshLine, MeshQuad
 
-from skfem_ml.lod import LOD, CondensedInteriors, ExtrapolatedInteriors
+from skfem_ml.lod import LOD
 from skfem_ml.lod.engine.condensation import CondensationEngine
 from skfem_ml.lod.engine.elements import element_source
-from skfem_ml.lod.engine.elements.energies import bordered_of, energies_of
 from skfem_ml.lod.engine.reference import ReferenceEngine
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
@@ -19,8 +16,6 @@ from tests.gallery import (
     reaction_diffusion,
     relative,
     sloped_load,
-    tensor_diffusion,
-    unit_load,
 )
 
 CASES = [
