@@ -83,7 +83,7 @@ class Extrapolated(PickledForm):
     >>> from skfem_ml.problems import diffusion
     >>> lod = LOD(MeshQuad().refined(2), refine=32, cells=1, ell=1)
     >>> found, exact = Extrapolated(diffusion, (4, 8)).judge(lod, a=2.0), lod.local(diffusion, a=2.0)
-    >>> bool(abs(found.matrices - exact).max() < 0.1 * abs(lod.with_fine(8).local(diffusion, a=2.0) - exact).max())
+    >>> bool(abs(found.matrices - exact).max() < 0.2 * abs(lod.with_fine(8).local(diffusion, a=2.0) - exact).max())
     True
 
     References

@@ -127,7 +127,7 @@ class ElementCondenser:
             values = self.on_device(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
             values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, 4, 0, 4))
-        value = self._values(elements)[..., None, None]
+        value = self.values(elements)[..., None, None]
         if s == 1:
             unit = self.on_device(self.unit[CORNERS][:, CORNERS])
             return value * torch.nn.functional.pad(unit, (0, 4, 0, 4))
@@ -138,7 +138,14 @@ class ElementCondenser:
         out[..., 4 * s :, 4 * s :] = self.leaf_gram / value
         return out
 
-    def _values(self, elements: ndarray) -> Tensor:
+    def leaf_parts(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A cell of value one at a place in T: stiffness, constraints and their Gram, where they come as that."""
+        assert self.unit is not None
+        if self.leaf > 1:
+            return self.leaf_stiffness, self.leaf_border[place], self.leaf_gram[place]
+        return self.on_device(self.unit[CORNERS][:, CORNERS]), self.border.new_zeros(4, 4), self.border.new_zeros(4, 4)
+
+    def values(self, elements: ndarray) -> Tensor:
         """Value of the coefficient on every leaf, ``(k, leaves)``."""
         cells = self.space.coefficient_refinement.cells[elements]
         if self.leaf == 1 and self.space.m < self.space.n:
@@ -194,7 +201,7 @@ class ElementCondenser:
         halves = []
         if s > 1:
             halves.append(half_load(self.leaf_step, loads[:, self.leaf_nodes], blocks))
-            blocks[:, :, 4 * s :] /= self._values(elements)[..., None, None]
+            blocks[:, :, 4 * s :] /= self.values(elements)[..., None, None]
         for merge, step in zip(self.merges, steps, strict=True):
             vector = blocks.new_zeros(k, merge.blocks**2, merge.width, v)
             for number, rows in enumerate(merge.child_rows):
@@ -243,7 +250,7 @@ class ElementCondenser:
             children = torch.stack([whole[:, :, rows[:-4].to(self.device)] for rows in merge.child_rows], 2)
             values = merge.joined(children)
         if self.leaf > 1:
-            value = self._values(elements)[..., None, None]
+            value = self.values(elements)[..., None, None]
             half = None if given[0] is None else given[0] / value
             inner = recover(self.leaf_step, torch.cat([values, multipliers[:, None] / value], 2), half)
             out[:, self.leaf_nodes.ravel()] = inner.reshape(k, -1, v)
