@@ -5,6 +5,7 @@ A coarse basis whose forms are assembled so that the fine scales of a coefficien
 ``method``       `LOD`: the coarse basis with its fine mesh, patches and Dirichlet part
 ``system``       `System`: one form with one set of coefficients; how a coefficient becomes a matrix is told there
 ``local``        `LocalMap`: what may stand in the place of a form; `Known`, `GeometricMean`
+``extrapolation`` `Extrapolated`: exact matrices of two fine meshes, and what they are worth
 ``coarse``       the coarse system: whether S is definite, and its solution
 ``solver``       `solver_lod`, `solver_coarse`: whole problems
 ``gradient``     derivatives of exact matrices and of coarse solutions

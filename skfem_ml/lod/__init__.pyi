@@ -1,3 +1,8 @@
+from .engine.elements import CondensedInteriors as CondensedInteriors
+from .engine.elements import ExtrapolatedInteriors as ExtrapolatedInteriors
+from .engine.protocol import Interiors as Interiors
+from .extrapolation import Extrapolated as Extrapolated
+from .extrapolation import Extrapolation as Extrapolation
 from .gradient import coarse_solution as coarse_solution
 from .gradient import exact_matrices as exact_matrices
 from .gradient import matrix_gradient as matrix_gradient

@@ -9,6 +9,8 @@ them with correctors for a ``BilinearForm``; a `Surrogate` guesses them, a `Hybr
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +46,26 @@ class LocalMap(Protocol):
         for.
         """
         ...
+
+
+class PickledForm:
+    """A local map that holds a ``form``; it is pickled by the place of that, as a function is.
+
+    A decorated form hides the function of its name.
+    """
+
+    form: BilinearForm
+
+    def __getstate__(self) -> dict[str, object]:
+        place = self.form.form.__module__, self.form.form.__qualname__
+        found = getattr(sys.modules.get(place[0]), place[1], None)
+        return {**vars(self), "form": place if found is self.form else self.form}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        form = state["form"]
+        if isinstance(form, tuple):
+            form = getattr(import_module(form[0]), form[1])
+        self.__dict__.update(state, form=form)
 
 
 class Known:

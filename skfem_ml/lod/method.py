@@ -6,6 +6,7 @@ It holds meshes, patches and choices (`mesh.discretisation`); what is computed o
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,7 @@ from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.checks import whole
 from skfem_ml.lod.coarse import warn_unseen
-from skfem_ml.lod.engine.protocol import EngineFactory, find_engine
+from skfem_ml.lod.engine.protocol import EngineFactory, Interiors, find_engine, find_interiors
 from skfem_ml.lod.local import LocalMap, sum_local
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
@@ -67,6 +68,10 @@ class LOD:
     engine
         ``"condensation"`` (fast; quads), ``"reference"`` (everything), ``"auto"``: the fast one where it applies; or a
         factory of engines of your own, `engine.protocol.EngineFactory`.
+    interiors
+        What takes the place of the interiors of elements on the fine mesh (quads, fast engine): N, a multiple of four
+        times ``refine``, for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`;
+        or `Interiors` of your own. Every result is then that of the form with these energies, on the fine mesh.
     device
         Where the fast engine computes: a torch device such as ``"cpu"`` or ``"cuda"``.
     workers
@@ -122,6 +127,7 @@ class LOD:
         dirichlet: Dirichlet = None,
         interpolation: str | Interpolation = "projection",
         engine: str | EngineFactory = "auto",
+        interiors: int | Interiors | None = None,
         device: str = "cpu",
         workers: int = 1,
         memory: int = 2**30,
@@ -133,6 +139,7 @@ class LOD:
         )  # fmt: skip
         self.coarse, self.ell, self.patches = self.space.coarse, self.space.ell, self.space.patches
         self.engine, self.progress, self._choice = find_engine(engine, self.space), progress, engine
+        self.space.interiors = find_interiors(interiors, self.space, engine)
         self.memory = whole(memory, "memory", 0)
 
     def __repr__(self) -> str:
@@ -141,7 +148,8 @@ class LOD:
         told = [f"{len(self.patches.corners)} {KINDS[space.grid.dim]}", f"refine={space.n}", f"ell={self.ell}"]
         told += [f"cells={space.m}"] if space.m != space.n else []
         told += [name] if (name := name_of(space.interpolation)) != "projection" else []
-        return f"LOD({', '.join(told)}, {engine} on {space.device})"
+        interiors = "" if space.interiors is None else f", {space.interiors!r}"
+        return f"LOD({', '.join(told)}, {engine} on {space.device}{interiors})"
 
     if not TYPE_CHECKING:  # type checkers are to see what is missing
 
@@ -152,15 +160,14 @@ class LOD:
     def with_fine(self, refine: int) -> LOD:
         """The same coarse space, patches, boundary, engine and progress with ``refine`` fine cells along a coarse edge.
 
-        Its coefficient mesh has the cells of this one; they are in the same order where both are built by ``LOD``.
-        Raises ValueError where ``refine`` is no multiple of the coefficient cells along a coarse edge.
+        Both share the coefficient mesh; ``interiors`` are left out. Raises ValueError where ``refine`` is no multiple
+        of the coefficient cells along a coarse edge.
         """
-        space = self.space
-        return LOD(
-            self.coarse, refine, cells=space.m, ell=self.ell, dirichlet=space.dirichlet, engine=self._choice,
-            interpolation=space.interpolation, device=space.device, workers=space.workers, memory=self.memory,
-            progress=self.progress,
-        )  # fmt: skip
+        other = copy.copy(self)
+        other.__dict__.pop("fine", None)
+        other.space = self.space.with_fine(refine)
+        other.engine = find_engine(self._choice, other.space)
+        return other
 
     @cached_property
     def fine(self) -> Basis:

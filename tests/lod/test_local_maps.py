@@ -8,7 +8,7 @@ import pytest
 import torch
 from skfem import MeshQuad
 
-from skfem_ml.lod import FieldNetwork, GeometricMean, Hybrid, Known, LocalMap, PatchMLP, Surrogate
+from skfem_ml.lod import Extrapolated, FieldNetwork, GeometricMean, Hybrid, Known, LocalMap, PatchMLP, Surrogate
 from skfem_ml.lod.mesh.forms import check_coefficients
 from skfem_ml.lod.surrogate import Setting
 from tests.gallery import diffusion, moved, random_field, relative, small_lod
@@ -40,6 +40,8 @@ CASES = {
     "exact": Case(lambda lod, a: diffusion),
     "known": Case(lambda lod, a: Known(lod.local(diffusion, a=a)), lacks=frozenset({"coefficient"})),
     "geometric mean": Case(lambda lod, a: GeometricMean(), lacks=frozenset({"pattern"})),
+    "extrapolated": Case(lambda lod, a: Extrapolated(diffusion, (4, 8))),
+    "hybrid, extrapolated": Case(lambda lod, a: Hybrid(Extrapolated(diffusion, (4, 8)), diffusion, 0.2)),
     "field network": Case(lambda lod, a: Surrogate(field_network(lod), Setting.of(lod)), 1e-5),
     "patch network": Case(
         lambda lod, a: Surrogate(patch_network(lod), Setting.of(lod)), 1e-5, lacks=frozenset({"symmetry", "constants"})

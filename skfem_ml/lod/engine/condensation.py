@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from skfem_ml.lod.engine.bordered import Fresh, Workspace
-from skfem_ml.lod.engine.elements import ElementCondenser
+from skfem_ml.lod.engine.elements import element_source
 from skfem_ml.lod.engine.held import Held, run_bytes
 from skfem_ml.lod.engine.lattice import Lattice
 from skfem_ml.lod.engine.reconstruction import Sums, explicit_correctors, interior_values, listed
@@ -53,9 +53,9 @@ class CondensationEngine:
 
     def __init__(self, space: Discretisation, fine_form: FineForm, memory: int = 0):
         self.space, self.lattice = space, Lattice(space.grid, space.dirichlet)
-        self.condenser = ElementCondenser(space, fine_form)
+        self.condenser = element_source(space, fine_form)
         self.applies = space.patches.regular & ~space.floating
-        self.others = ReferenceEngine(space, fine_form, memory)
+        self.others = ReferenceEngine(space, fine_form, memory, self.condenser.correction)
         self.held = Held(memory)
 
     def local(self, elements: ndarray, loads: ndarray | None = None) -> Iterator[tuple[ndarray, ndarray]]:

@@ -1,19 +1,24 @@
-"""What an engine is, which one computes the correctors, and what is collected from any of them."""
+"""What an engine and its interiors are, which are chosen, and what is collected from any of them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
 
+from skfem_ml.checks import whole
 from skfem_ml.lod.engine.reference import ReferenceEngine
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.progress import Progress, bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLD = 2**24  # entries collected before they are summed: bounds the memory
 Batch = TypeVar("Batch", bound=tuple)
@@ -47,6 +52,43 @@ class Engine(Protocol):
         """How many factorised patches are held."""
 
 
+class Interiors(ABC):
+    """What stands in the place of the interiors of coarse quads on the fine mesh: energies from elsewhere.
+
+    For every element T they give a symmetric H ``(4 n + 4, 4 n + 4)``: (b, m) . H (b, m) takes the place of the
+    smallest a_T(v, v) of fine functions v with values b at the 4 n nodes on the boundary of T and moments m = P_T v,
+    P_T being the quasi-interpolation on T before it is averaged. Nodes come west and east from below, with corners,
+    then south and north from the left, without; moments at the corners (0, 0), (0, 1), (1, 0), (1, 1) as (x, y). H must
+    be positive, but for what the form does not see (constants); H(c a) = c H(a) is expected of it. What an engine does
+    with it is told in `engine.elements.energies`.
+
+    >>> from skfem import MeshQuad
+    >>> from skfem_ml.lod import LOD, CondensedInteriors, Interiors
+    >>> from skfem_ml.problems import diffusion
+    >>> class Doubled(Interiors):
+    ...     def energies(self, space, fine_form):
+    ...         plain = CondensedInteriors(space.n).energies(space, fine_form)
+    ...         return lambda elements: 2 * plain(elements)
+    >>> one, two = (LOD(MeshQuad().refined(2), 4, interiors=i).assemble(diffusion, a=1.0) for i in (None, Doubled()))
+    >>> bool(abs(2 * one - two).max() < 1e-12)
+    True
+    """
+
+    def check(self, space: Discretisation) -> None:  # noqa: B027 (most have nothing to check)
+        """Raise ValueError where they do not fit the space."""
+
+    @abstractmethod
+    def energies(self, space: Discretisation, fine_form: FineForm) -> Energies:
+        """The function that gives H of elements ``(k,)``: a tensor of doubles ``(k, 4 n + 4, 4 n + 4)``."""
+
+    def stiffness(self, fine_form: FineForm) -> csr_matrix:
+        """What they add to the matrix of the form on the fine mesh, ``(fine.N, fine.N)``."""
+        from skfem_ml.lod.engine.elements import added_stiffness  # here, since it loads torch
+
+        return added_stiffness(fine_form)
+
+
+Energies = Callable[[ndarray], "Tensor"]
 EngineFactory = Callable[[Discretisation, FineForm, int], Engine]
 """``factory(space, fine_form, memory) -> Engine``: what ``LOD(engine=...)`` takes; memory in bytes."""
 
@@ -81,6 +123,28 @@ def find_engine(choice: str | EngineFactory, space: Discretisation) -> EngineFac
     if choice == "condensation":
         _require_quads(space)
     return ENGINES[choice]
+
+
+def find_interiors(
+    choice: int | Interiors | None, space: Discretisation, engine: str | EngineFactory
+) -> Interiors | None:
+    """Interiors extrapolated from so many cells along a coarse edge, those given, or None for those of the fine mesh.
+
+    Raises TypeError for what is none of them, and ValueError where they, or the fast engine, do not apply.
+    """
+    if choice is None:
+        return None
+    if engine == "reference" or space.grid.dim != 2 or space.n < 3:  # with fewer nodes inside, moments are not free
+        raise ValueError(
+            f"interiors: expected quads, refine > 2 and the condensation engine, got dimension {space.grid.dim}, "
+            f"refine = {space.n} and engine = {engine!r}; leave interiors out, or take Extrapolated(form)"
+        )
+    if not isinstance(choice, Interiors):
+        from skfem_ml.lod.engine.elements import ExtrapolatedInteriors  # here, since it loads torch
+
+        choice = ExtrapolatedInteriors(whole(choice, "interiors", 2))
+    choice.check(space)
+    return choice
 
 
 def _condenses(space: Discretisation) -> bool:

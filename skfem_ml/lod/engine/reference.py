@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,10 +45,15 @@ class ReferenceEngine:
         The form with its coefficients.
     memory
         Bytes of factorised patches to hold for later calls; 0 for none.
+    correction
+        What is added to the matrices of coarse elements, ``(k, (n + 1)**d, (n + 1)**d)``, or None for nothing.
     """
 
-    def __init__(self, space: Discretisation, fine_form: FineForm, memory: int = 0):
-        self.space, self.fine_form, self.memory = space, fine_form, memory
+    def __init__(
+        self, space: Discretisation, fine_form: FineForm, memory: int = 0,
+        correction: Callable[[ndarray], ndarray | None] = lambda elements: None,
+    ):  # fmt: skip
+        self.space, self.fine_form, self.memory, self.correction = space, fine_form, memory, correction
         self._held: dict[int, PatchProblem] = {}
         self._bytes = 0
         self.projector = space.interpolation.local(space.n, space.grid.dim)
@@ -90,7 +95,7 @@ class ReferenceEngine:
         yield from ((T, self._held[T]) for T in elements[here].tolist())
         for block, index_of, matrices in self._blocks(elements[~here]):
             for T in block.tolist():
-                own = self._own_load(matrices[index_of[self.space.refinement.cells[T]]])
+                own = self._own_load(T, matrices[index_of[self.space.refinement.cells[T]]])
                 problem = PatchProblem(self._patch(T, index_of, matrices), own)
                 if self._bytes + problem.bytes <= self.memory:
                     self._bytes, self._held[T] = self._bytes + problem.bytes, problem
@@ -130,12 +135,13 @@ class ReferenceEngine:
             index_of[cells] = np.arange(len(cells))
             yield block, index_of, self.fine_form.matrices(cells)
 
-    def _own_load(self, matrices: ndarray) -> ndarray:
+    def _own_load(self, T: int, matrices: ndarray) -> ndarray:
         """a_T(lambda_j, .) for the corners j of T: ``((n + 1)**d, 2**d)``."""
         corners = self.space.fine_corners_in_cell
         out = np.zeros((self.hats.shape[1], self.hats.shape[0]))
         np.add.at(out, corners, np.einsum("eij,cej->eic", matrices, self.hats[:, corners]))
-        return out
+        more = self.correction(np.array([T]))
+        return out if more is None else out + more[0] @ self.hats.T
 
     def _patch(self, T: int, index_of: ndarray, matrices: ndarray) -> Patch:
         space = self.space
@@ -145,6 +151,9 @@ class ReferenceEngine:
         corners = position[:, space.fine_corners_in_cell].reshape(-1, 2**space.grid.dim)
         cells = space.refinement.cells[coarse].ravel()
         stiffness = _assembled(matrices[index_of[cells]], corners, corners, (len(nodes), len(nodes)))
+        more = self.correction(coarse)
+        if more is not None:
+            stiffness = stiffness + _assembled(more, position, position, stiffness.shape)
         coarse_nodes, row = np.unique(space.grid.corners[coarse], return_inverse=True)
         weighted = space.averages[coarse][:, :, None] * self.projector
         constraints = _assembled(weighted, row.reshape(len(coarse), -1), position, (len(coarse_nodes), len(nodes)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import ndarray
@@ -20,9 +22,16 @@ from skfem_ml.meshes.cells import widths
 from skfem_ml.meshes.forms import cell_basis
 from skfem_ml.meshes.grid import ELEMENTS, BoxGrid, corner_nodes
 
+if TYPE_CHECKING:
+    from skfem_ml.lod.engine.protocol import Interiors
+
+ON_COARSE = ("grid", "coarse", "m", "ell", "dirichlet", "interpolation", "patches", "device", "workers")
+
 
 class Discretisation:
     """What the engines work on: meshes, patches, boundary, interpolation, device. Parameters as for ``LOD``."""
+
+    interiors: Interiors | None = None  # in the place of the interiors of elements on the fine mesh
 
     def __init__(
         self,
@@ -58,6 +67,22 @@ class Discretisation:
         self.patches = Patches(self.grid, self.ell)
         checks.device(device)
         self.device, self.workers = device, checks.whole(workers, "workers", 1)
+
+    def with_fine(self, n: int) -> Discretisation:
+        """The same with n fine cells along a coarse edge; it shares the coefficient mesh, with its order of cells.
+
+        Raises ValueError where n is no multiple of the coefficient cells along a coarse edge.
+        """
+        n = checks.whole(n, "refine", 1)
+        if n % self.m:
+            raise ValueError(f"refine: expected a multiple of cells = {self.m}, got {n}")
+        other = copy.copy(self)
+        other.__dict__ = {name: self.__dict__[name] for name in ON_COARSE}
+        shared = {"coefficient_grid": self.coefficient_grid, "coefficient_refinement": self.coefficient_refinement}
+        if n == self.m:
+            shared = {"fine_grid": self.coefficient_grid, "refinement": self.coefficient_refinement}
+        other.__dict__ |= {"n": n, "_given": None, **shared}
+        return other
 
     def fine_basis(self, cells: ndarray) -> Basis:
         """The Q1 basis of the fine mesh on some of its cells."""

@@ -130,11 +130,13 @@ class FineForm:
         return out
 
     def assembled(self) -> csr_matrix:
-        """The matrix of the form on the fine mesh, ``(fine.N, fine.N)``."""
+        """The matrix of the form on the fine mesh, ``(fine.N, fine.N)``, with what the space's interiors add to it."""
         corners = self.space.fine_grid.corners
         rows, cols = np.broadcast_arrays(corners[:, :, None], corners[:, None, :])
         blocks = self.matrices(np.arange(len(corners)))
-        return coo_matrix((blocks.ravel(), (rows.ravel(), cols.ravel()))).tocsr()
+        matrix = coo_matrix((blocks.ravel(), (rows.ravel(), cols.ravel()))).tocsr()
+        interiors = self.space.interiors
+        return matrix if interiors is None else matrix + interiors.stiffness(self)
 
     def _matrices(self, cells: ndarray) -> ndarray:
         order = self.space.fine_grid.order[cells]

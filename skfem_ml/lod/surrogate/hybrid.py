@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -13,6 +11,8 @@ from numpy.typing import ArrayLike
 from skfem import BilinearForm
 
 from skfem_ml.learning.storage import ModelMismatchError
+from skfem_ml.lod.extrapolation import Extrapolated
+from skfem_ml.lod.local import LocalMap, PickledForm
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.setting import fingerprint
@@ -39,17 +39,26 @@ class Judgement(NamedTuple):
         return float(self.recomputed.mean()) if len(self.recomputed) else 0.0
 
 
-class Hybrid:
-    """A local map: the surrogate's matrices, recomputed by exact correctors where their score exceeds ``tol``.
+@runtime_checkable
+class Scored(LocalMap, Protocol):
+    """A local map that tells the relative error it expects of its matrices: a `Surrogate`, `Extrapolated`."""
 
-    The score of an element is the relative error that the surrogate expects of itself (`Surrogate.doubt`) plus how far
-    its inputs lie outside the range of training (`Surrogate.excess`). It tells where the surrogate is in doubt; it
-    bounds no error, and a tolerance is to be chosen on fields whose exact matrices are known.
+    def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
+        """Local matrices of the elements ``(k, rows, columns)``, and their scores ``(k,)``."""
+
+
+class Hybrid(PickledForm):
+    """A local map: a cheap map's matrices, recomputed by exact correctors where their score exceeds ``tol``.
+
+    The score of an element is the relative error that a surrogate expects of itself (`Surrogate.doubt`) plus how far
+    its inputs lie outside the range of training (`Surrogate.excess`); of `Extrapolated` it is the certificate. It tells
+    where the map is in doubt; it bounds no error, and a tolerance is to be chosen on fields whose exact matrices are
+    known.
 
     Parameters
     ----------
     surrogate
-        The fast local map.
+        The fast local map: a `Surrogate`, `Extrapolated`, or another `Scored` one.
     form
         The form it stands for.
     tol
@@ -63,8 +72,10 @@ class Hybrid:
     ValueError
         For a negative tolerance and, without ``score``, a surrogate whose doubt was not trained; when called, for
         scores of another shape.
+    TypeError
+        For a local map without scores.
     ModelMismatchError
-        For another form than the surrogate's.
+        For another form than that of the surrogate or of `Extrapolated`.
 
     >>> from skfem_ml import Hybrid, Surrogate, diffusion
     >>> surrogate = Surrogate.load("diffusion-q1-ell2-n8")
@@ -72,36 +83,22 @@ class Hybrid:
     Hybrid('diffusion-q1-ell2-n8', tol=0.02)
     """
 
-    def __init__(self, surrogate: Surrogate, form: BilinearForm, tol: float, score: Score | None = None):
+    def __init__(self, surrogate: Surrogate | Scored, form: BilinearForm, tol: float, score: Score | None = None):
         if not tol >= 0:
             raise ValueError(f"tol: expected a number of at least 0, got {tol}")
-        got, wanted = surrogate.setting.form, fingerprint(form)
-        if got != wanted:
-            raise ModelMismatchError(
-                "surrogate",
-                {"form": wanted},
-                {"form": got},
-                "wanted is the form at hand, got the model's; train one",
+        if not isinstance(surrogate, Scored):
+            raise TypeError(
+                "surrogate: expected a Surrogate, Extrapolated or a local map with with_score(lod, elements, ...), got "
+                f"{type(surrogate).__name__}"
             )
-        if score is None:
+        _require_form(surrogate, form)
+        if score is None and isinstance(surrogate, Surrogate):
             surrogate.require_doubt()
         self.surrogate, self.form, self.tol, self.score = surrogate, form, tol, score
 
     def __repr__(self) -> str:
-        name = self.surrogate.card.name
+        name = self.surrogate.card.name if isinstance(self.surrogate, Surrogate) else ""
         return f"Hybrid({repr(name) if name else self.surrogate}, tol={self.tol:g})"
-
-    def __getstate__(self) -> dict[str, object]:
-        # A decorated form hides the function of its name: it is pickled by its place, as a function is.
-        place = self.form.form.__module__, self.form.form.__qualname__
-        found = getattr(sys.modules.get(place[0]), place[1], None)
-        return {**vars(self), "form": place if found is self.form else self.form}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        form = state["form"]
-        if isinstance(form, tuple):
-            form = getattr(import_module(form[0]), form[1])
-        self.__dict__.update(state, form=form)
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``."""
@@ -112,14 +109,7 @@ class Hybrid:
         chosen = lod.space.all_elements if elements is None else np.asarray(elements)
         if np.ndim(coefficients.get("a", 1.0)) == 2:
             raise ValueError("a: expected one field (nelems,), got several; call once for each")
-        if self.score is None:
-            out, scores = self.surrogate.with_score(lod, chosen, **coefficients)
-        else:
-            out, answer = self.surrogate.raw(lod, chosen, **coefficients)
-            scores = np.asarray(self.score(lod, chosen, **coefficients), dtype=float)
-            if scores.shape != chosen.shape:
-                raise ValueError(f"score: expected one value an element, ({len(chosen)},), got shape {scores.shape}")
-            scores = np.where(answer.finite[0].cpu().numpy(), scores, np.inf)
+        out, scores = self._scored(lod, chosen, **coefficients)
         # Nothing passes a tolerance of zero, not even a score that happens to vanish.
         again = ~(scores <= self.tol) if self.tol > 0 else np.ones(len(chosen), dtype=bool)
         again |= ~np.isfinite(out).all(axis=(1, 2))  # also at an infinite tolerance
@@ -127,3 +117,31 @@ class Hybrid:
             out = out.copy()
             out[again] = lod.local(self.form, chosen[again], **coefficients)
         return Judgement(out, scores, again)
+
+    def _scored(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
+        """Matrices of the cheap map, finite or not, and their scores."""
+        if self.score is None:
+            return self.surrogate.with_score(lod, elements, **coefficients)
+        if isinstance(self.surrogate, Surrogate):
+            out, _ = self.surrogate.raw(lod, elements, **coefficients)
+        else:
+            out = self.surrogate.local(lod, elements, **coefficients)
+        scores = np.asarray(self.score(lod, elements, **coefficients), dtype=float)
+        if scores.shape != elements.shape:
+            raise ValueError(f"score: expected one value an element, ({len(elements)},), got shape {scores.shape}")
+        return out, np.where(np.isfinite(out).all(axis=(1, 2)), scores, np.inf)
+
+
+def _require_form(surrogate: Surrogate | Scored, form: BilinearForm) -> None:
+    """Raise ModelMismatchError where a surrogate, or `Extrapolated`, is of another form."""
+    if isinstance(surrogate, Extrapolated):
+        wrong = surrogate.form is not form
+        wanted, got, remedy = repr(form), repr(surrogate.form), "give Hybrid the form of Extrapolated"
+    elif isinstance(surrogate, Surrogate):
+        wanted, got, remedy = fingerprint(form), surrogate.setting.form, "train one"
+        wrong = wanted != got
+    else:
+        return
+    if wrong:
+        told = f"wanted is the form at hand, got the model's; {remedy}"
+        raise ModelMismatchError("surrogate", {"form": wanted}, {"form": got}, told)

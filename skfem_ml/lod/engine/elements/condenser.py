@@ -12,70 +12,13 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Eliminated, eliminate, flat_index, half_load, recover, scatter_add
+from skfem_ml.lod.engine.bordered import Eliminated, eliminate, half_load, recover, scatter_add
+from skfem_ml.lod.engine.elements.layout import CORNERS, Merge, boundary_nodes, merge_factors
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 
-
-def boundary_nodes(s: int) -> ndarray:
-    """Places (x, y) of the 4 s nodes around s x s cells: west and east with corners, then south and north."""
-    y, x = np.arange(s + 1), np.arange(1, s)
-    west, east = np.stack([0 * y, y]), np.stack([0 * y + s, y])
-    south, north = np.stack([x, 0 * x]), np.stack([x, 0 * x + s])
-    return np.concatenate([west, east, south, north], axis=1)
-
-
-def merge_factors(count: int) -> list[int]:
-    """Prime factors, so that ``count`` cells along an edge are merged in steps as small as can be."""
-    factors, prime = [], 2
-    while count > 1:
-        while count % prime == 0:
-            factors.append(prime)
-            count //= prime
-        prime += 1
-    return factors
-
-
-CORNERS = [0, 2, 1, 3]  # lexicographic corners in the order of a stack: the two left ones, then the two right ones
 CHUNK_BYTES = 2**21  # matrices of elements merged at a time: they should stay in the cache
-
-
-class Merge:
-    """Index maps of one merge: q x q blocks of s x s cells become one, and the nodes between them are eliminated."""
-
-    def __init__(self, n: int, s: int, q: int, columns: int):
-        size = q * s
-        inner = np.array([(x, y) for y in range(1, size) for x in range(1, size) if x % s == 0 or y % s == 0]).T
-        nodes = np.concatenate([inner.reshape(2, -1), boundary_nodes(size)], axis=1)
-        self.inner, self.width = inner.size // 2, nodes.shape[1] + columns
-        place = np.full((size + 1, size + 1), -1)
-        place[nodes[0], nodes[1]] = np.arange(nodes.shape[1])
-        extra = nodes.shape[1] + np.arange(columns)
-        self.children, self.child_rows = [], []
-        for by in range(q):
-            for bx in range(q):
-                x, y = boundary_nodes(s) + s * np.array([[bx], [by]])
-                rows = torch.from_numpy(np.append(place[x, y], extra))
-                self.child_rows.append(rows)
-                self.children.append(flat_index(rows, rows, self.width))
-        blocks = n // size  # parents along an edge of the element
-        self.blocks, self.q = blocks, q
-        corner = size * np.stack(np.divmod(np.arange(blocks**2), blocks)[::-1])  # (2, parents)
-        at = corner[:, :, None] + inner.reshape(2, 1, -1)
-        self.border_nodes = torch.from_numpy(at[0] + (n + 1) * at[1])  # (parents, inner)
-
-    def child(self, blocks: Tensor, number: int) -> Tensor:
-        """Of child matrices (E, child blocks, ...), those at one place of their parents: (E, parents, ...)."""
-        e, b, q = len(blocks), self.blocks, self.q
-        by, bx = divmod(number, q)
-        return blocks.view(e, b, q, b, q, *blocks.shape[2:])[:, :, by, :, bx]
-
-    def joined(self, children: Tensor) -> Tensor:
-        """Blocks grouped by parent, (E, parents, q * q, ...), in the order of child blocks (E, child blocks, ...)."""
-        e, b, q = len(children), self.blocks, self.q
-        grouped = children.view(e, b, b, q, q, *children.shape[3:]).transpose(2, 3)
-        return grouped.reshape(e, b * b * q * q, *children.shape[3:])
 
 
 class ElementCondenser:
@@ -144,13 +87,25 @@ class ElementCondenser:
 
         With ``keep`` also the elimination steps, for loads and to recover their interior.
         """
+        blocks, steps = self.bordered(elements, keep)
+        return self._with_functionals(blocks, elements), steps
+
+    def bordered(self, elements: ndarray, keep: bool = False) -> tuple[Tensor, list[Eliminated]]:
+        """The part of `condense` that no other element has a say in: ``(k, 4 n + 4, 4 n + 4)``, without R.
+
+        [[S, C], [C^T, -G]] of boundary nodes and of P on the element, not averaged; the interior is eliminated.
+        """
         if keep or not len(elements) or not self.merges:
-            return self._condense(elements)
+            return self._merged(elements)
         chunk = max(1, CHUNK_BYTES // (8 * max(merge.blocks**2 * merge.width**2 for merge in self.merges)))
-        parts = [self._condense(elements[start : start + chunk])[0] for start in range(0, len(elements), chunk)]
+        parts = [self._merged(elements[start : start + chunk])[0] for start in range(0, len(elements), chunk)]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)), []
 
-    def _condense(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
+    def correction(self, elements: ndarray) -> ndarray | None:
+        """What is added to the element matrices of the form, ``(k, (n + 1)**2, (n + 1)**2)``: nothing."""
+        return None
+
+    def _merged(self, elements: ndarray) -> tuple[Tensor, list[Eliminated]]:
         blocks, steps = self._leaves(elements), []
         for merge in self.merges:
             matrix = blocks.new_zeros(len(blocks), merge.blocks**2, merge.width, merge.width)
@@ -159,7 +114,10 @@ class ElementCondenser:
             matrix[:, :, -4:, : merge.inner] += self.border[merge.border_nodes.to(self.device)].mT
             steps.append(eliminate(matrix, merge.inner))
             blocks = steps[-1].schur
-        return self._with_functionals(blocks[:, 0], elements), steps
+        out, nb = blocks[:, 0], 4 * self.space.n
+        out[:, :nb, nb:] += self.border[self.outer]  # the boundary's own part of the constraints
+        out[:, nb:, :nb] += self.border[self.outer].mT
+        return out, steps
 
     def _leaves(self, elements: ndarray) -> Tensor:
         """Bordered matrices of the smallest blocks, ``(k, blocks, 4 s + 4, ...)``."""
@@ -169,7 +127,7 @@ class ElementCondenser:
             values = self.on_device(self.fine_form.matrices(cells.ravel())).view(*cells.shape, 4, 4)
             values = values[..., CORNERS, :][..., CORNERS]
             return torch.nn.functional.pad(values, (0, 4, 0, 4))
-        value = self._values(elements)[..., None, None]
+        value = self.values(elements)[..., None, None]
         if s == 1:
             unit = self.on_device(self.unit[CORNERS][:, CORNERS])
             return value * torch.nn.functional.pad(unit, (0, 4, 0, 4))
@@ -180,7 +138,14 @@ class ElementCondenser:
         out[..., 4 * s :, 4 * s :] = self.leaf_gram / value
         return out
 
-    def _values(self, elements: ndarray) -> Tensor:
+    def leaf_parts(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A cell of value one at a place in T: stiffness, constraints and their Gram, where they come as that."""
+        assert self.unit is not None
+        if self.leaf > 1:
+            return self.leaf_stiffness, self.leaf_border[place], self.leaf_gram[place]
+        return self.on_device(self.unit[CORNERS][:, CORNERS]), self.border.new_zeros(4, 4), self.border.new_zeros(4, 4)
+
+    def values(self, elements: ndarray) -> Tensor:
         """Value of the coefficient on every leaf, ``(k, leaves)``."""
         cells = self.space.coefficient_refinement.cells[elements]
         if self.leaf == 1 and self.space.m < self.space.n:
@@ -193,14 +158,14 @@ class ElementCondenser:
         return self.on_device(self.space.averages[elements][:, CORNERS])
 
     def _with_functionals(self, blocks: Tensor, elements: ndarray) -> Tensor:
-        """Add the boundary's part of the border, and the columns R.
+        """Average the constraints, and add the columns R.
 
         R = K lambda condenses to S lambda_B, and against a column Y to Y~^T lambda_B - Y^T lambda, so R needs no
         elimination of its own. The last term is left out for R itself: what comes out in the end is then
         g_T(lambda_i) - a(w, lambda_i) itself, without a difference of large numbers.
         """
         nb = 4 * self.space.n
-        stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:] + self.border[self.outer]
+        stiffness, columns = blocks[:, :nb, :nb], blocks[:, :nb, nb:]
         gram, moments = blocks[:, nb:, nb:], self.moments
         if not self.uniform:
             weight = self._averages(elements)
@@ -224,12 +189,19 @@ class ElementCondenser:
 
         ``steps`` are those of ``condense`` on the same elements.
         """
+        boundary, constraints, halves = self._load(elements, steps, loads)
+        if not self.uniform:
+            constraints = constraints * self._averages(elements)[:, :, None]
+        return torch.cat([boundary, constraints, self.hats.T @ boundary], 1), halves
+
+    def _load(self, elements: ndarray, steps: list[Eliminated], loads: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Loads against boundary nodes ``(k, 4 n, v)`` and P ``(k, 4, v)`` of `bordered`, and the halves."""
         s, k, v = self.leaf, len(elements), loads.shape[2]
         blocks = loads.new_zeros(k, (self.space.n // s) ** 2, 4 * s + 4, v)
         halves = []
         if s > 1:
             halves.append(half_load(self.leaf_step, loads[:, self.leaf_nodes], blocks))
-            blocks[:, :, 4 * s :] /= self._values(elements)[..., None, None]
+            blocks[:, :, 4 * s :] /= self.values(elements)[..., None, None]
         for merge, step in zip(self.merges, steps, strict=True):
             vector = blocks.new_zeros(k, merge.blocks**2, merge.width, v)
             for number, rows in enumerate(merge.child_rows):
@@ -237,10 +209,7 @@ class ElementCondenser:
             inner, blocks = vector.split([merge.inner, merge.width - merge.inner], dim=2)
             halves.append(half_load(step, inner + loads[:, merge.border_nodes.to(self.device)], blocks))
         boundary, constraints = blocks[:, 0].split([4 * self.space.n, 4], dim=1)
-        boundary = boundary + loads[:, self.outer]
-        if not self.uniform:
-            constraints = constraints * self._averages(elements)[:, :, None]
-        return torch.cat([boundary, constraints, self.hats.T @ boundary], 1), halves
+        return boundary + loads[:, self.outer], constraints, halves
 
     def interior(
         self,
@@ -255,11 +224,22 @@ class ElementCondenser:
         ``multipliers`` ``(k, 4, v)`` are those of the constraints at the corners; ``steps`` and ``halves`` come from
         ``condense`` and ``load`` on the same elements.
         """
+        if not self.uniform:
+            multipliers = multipliers * self._averages(elements)[:, :, None]
+        return self._interior(elements, steps, boundary, multipliers, halves)
+
+    def _interior(
+        self,
+        elements: ndarray,
+        steps: list[Eliminated],
+        boundary: Tensor,
+        multipliers: Tensor,
+        halves: list[Tensor] | None,
+    ) -> Tensor:
+        """`interior` with the multipliers of `bordered`, ``(k, 4, v)``."""
         k, _, v = boundary.shape
         out = boundary.new_zeros(k, (self.space.n + 1) ** 2, v)
         out[:, self.outer] = boundary
-        if not self.uniform:
-            multipliers = multipliers * self._averages(elements)[:, :, None]
         given = [None] * (len(self.merges) + 1) if halves is None else halves
         values = boundary[:, None]  # (k, blocks, nodes around, v)
         for merge, step, half in zip(reversed(self.merges), reversed(steps), reversed(given), strict=False):
@@ -270,7 +250,7 @@ class ElementCondenser:
             children = torch.stack([whole[:, :, rows[:-4].to(self.device)] for rows in merge.child_rows], 2)
             values = merge.joined(children)
         if self.leaf > 1:
-            value = self._values(elements)[..., None, None]
+            value = self.values(elements)[..., None, None]
             half = None if given[0] is None else given[0] / value
             inner = recover(self.leaf_step, torch.cat([values, multipliers[:, None] / value], 2), half)
             out[:, self.leaf_nodes.ravel()] = inner.reshape(k, -1, v)
