@@ -13,7 +13,9 @@ from scipy.sparse.linalg import svds
 from skfem import CellBasis
 
 from skfem_ml.coefficients.validation import validate
-from skfem_ml.solutions import Eigenpairs, FEFunction
+from skfem_ml.problems import mass
+from skfem_ml.solutions import Eigenpairs, FEFunction, probes
+from skfem_ml.solvers import solver_direct
 
 Array = NDArray[np.float64]
 Solution = Array | Callable[[Array], ArrayLike]
@@ -42,6 +44,19 @@ def energy_error(u: Solution, v: Solution, basis: CellBasis, a: ArrayLike, relat
     other = gradients(v, basis)
     error = energy_norm(gradients(u, basis) - other, basis, a)
     return error / _nonzero(energy_norm(other, basis, a)) if relative else error
+
+
+def best_error(u: FEFunction, coarse: CellBasis) -> float:
+    """Return ``min |u - v| / |u|`` in L2 over the functions v on a coarse basis whose mesh that of u refines.
+
+    No method whose answer is such a function can have a smaller error. Boundary values are left free. Raises ValueError
+    for u = 0.
+    """
+    P, M = probes(coarse, u.basis.doflocs), mass.assemble(u.basis)
+    moments = P.T @ (M @ u.y)
+    nearest = solver_direct()(P.T @ M @ P, moments)
+    whole = float(u.y @ (M @ u.y))
+    return float(np.sqrt(max(whole - moments @ nearest, 0.0) / _nonzero(whole)))
 
 
 def l2_norm(field: Array, basis: CellBasis) -> float:

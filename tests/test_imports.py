@@ -26,7 +26,7 @@ ALLOWED = {
     "solutions": {"checks", "meshes"},
     "solvers": {"checks", "meshes", "coefficients", "solutions", "problems"},
     "problems": {"checks", "meshes", "coefficients", "solutions"},
-    "metrics": {"checks", "coefficients", "solutions"},
+    "metrics": {"checks", "coefficients", "solutions", "problems", "solvers"},
     "stepping": {"checks", "coefficients", "problems"},
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,

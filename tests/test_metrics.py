@@ -8,7 +8,7 @@ from scipy.sparse import random as random_matrix
 from skfem import Basis, ElementQuad1, ElementQuad2, MeshLine, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
-from skfem_ml.metrics import energy_error, l2_error, observed_rates, spectral_error, spectral_norm
+from skfem_ml.metrics import best_error, energy_error, l2_error, observed_rates, spectral_error, spectral_norm
 from skfem_ml.solutions import Analytic, FEFunction
 from tests.gallery import l_shape, shuffled
 
@@ -123,3 +123,19 @@ def test_nodal_interpolation_converges_at_the_known_rates():
         h.append(2.0**-k)
     np.testing.assert_allclose(observed_rates(h, np.array(errors)[:, 0]), 2, atol=0.05)
     np.testing.assert_allclose(observed_rates(h, np.array(errors)[:, 1]), 1, atol=0.05)
+
+
+def test_the_best_coarse_function_is_a_bound():
+    """In the coarse space it is zero; else no coarse function, however found, has a smaller error."""
+    fine, coarse = (Basis(MeshQuad().refined(k), ElementQuad1()) for k in (5, 2))
+    x = fine.doflocs
+    u = FEFunction(fine, np.sin(5 * x[0]) * np.exp(x[1]))
+    best = best_error(u, coarse)
+    inside = FEFunction(fine, 1 + x[0] - 2 * x[1])
+    assert best_error(inside, coarse) < 1e-7 < best
+    rng = np.random.default_rng(0)
+    interpolant = u(coarse.doflocs)
+    for change in (0.0, 1e-3, 1e-2):
+        v = FEFunction(coarse, interpolant + change * rng.standard_normal(coarse.N))
+        assert l2_error(v, u, fine, relative=True) >= best
+    assert l2_error(FEFunction(coarse, interpolant), u, fine, relative=True) < 3 * best

@@ -158,10 +158,9 @@ class LOD:
             raise AttributeError(f"LOD has no attribute {name!r}" + ("" if name.startswith("_") else f"; {its}"))
 
     def with_fine(self, refine: int) -> LOD:
-        """The same coarse space, patches, boundary, engine and progress with ``refine`` fine cells along a coarse edge.
+        """The same with ``refine`` fine cells along a coarse edge, on the same coefficient mesh, without ``interiors``.
 
-        Both share the coefficient mesh; ``interiors`` are left out. Raises ValueError where ``refine`` is no multiple
-        of the coefficient cells along a coarse edge.
+        Raises ValueError where ``refine`` is no multiple of the coefficient cells along a coarse edge.
         """
         other = copy.copy(self)
         other.__dict__.pop("fine", None)

@@ -56,18 +56,22 @@ def solver_lod(
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     _refuse(options)
 
+    way = _Way(variant, corrected, complete)
+
     def build(problem: Diffusion) -> Callable[[ndarray], _Prolonged]:
         built, setup = _timed(lambda: _Built(coarse, problem, ell, None, options))
-
-        def prepare(a: ndarray) -> _Prolonged:
-            (system, solved), seconds = _timed(lambda: built.assembled(diffusion, a, variant))
-            return _Prolonged(
-                built, system, solved, variant, corrected, complete, {"setup": setup, "assembly": seconds}
-            )
-
-        return prepare
+        return lambda a: _Prolonged(built, a, way, setup)
 
     return Staged(build)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a coarse solution is found and becomes a fine one."""
+
+    variant: str
+    corrected: bool
+    tol: float | None
 
 
 def solver_coarse(
@@ -107,9 +111,15 @@ class _Built:
     """What depends on the meshes: ``given`` has the problem's mesh as fine mesh, ``lod`` maybe a finer one."""
 
     def __init__(self, coarse: Basis | Mesh, problem: Diffusion, ell: int, refine: int | None, options: dict[str, Any]):
-        self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **options)
+        plain = {name: value for name, value in options.items() if name != "interiors"}
+        self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **plain)
         check_boundaries(self.given, problem)
-        self.lod = self.given if refine in (None, self.given.space.n) else self.given.with_fine(refine)
+        space, n = self.given.space, refine or self.given.space.n
+        if options.get("interiors") is not None:
+            options = {**options, "cells": space.m, "dirichlet": space.dirichlet}
+            self.lod = LOD(coarse, n, ell=ell, **options)
+        else:
+            self.lod = self.given if n == space.n else self.given.with_fine(n)
         self.values = problem.dirichlet_values(self.given.coarse)
 
     def coefficient(self, a: ndarray) -> ndarray:
@@ -133,36 +143,31 @@ class _Built:
         return self.given.fine_load(f if isinstance(f, ndarray) else load(f))
 
 
-@dataclass(frozen=True)
 class _Prolonged:
     """Answers on the fine mesh, of one coefficient."""
 
-    built: _Built
-    system: System
-    solved: CoarseSystem
-    variant: str
-    corrected: bool
-    tol: float | None
-    seconds: dict[str, float]
+    def __init__(self, built: _Built, a: ndarray, way: _Way, setup: float):
+        (self.system, self.solved), seconds = _timed(lambda: built.assembled(diffusion, a, way.variant))
+        self.built, self.way, self.seconds = built, way, {"setup": setup, "assembly": seconds}
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         lod = self.built.lod
         (F, u, error), solve = _timed(lambda: self._coarse(f))
         y, prolong = _timed(lambda: self._fine(u, F))
-        told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": self.variant}
-        told |= {"corrected": self.corrected, "backward error": error}
+        told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": self.way.variant}
+        told |= {"corrected": self.way.corrected, "backward error": error}
         seconds = {**self.seconds, "solve": solve, "prolongation": prolong}
         return FEFunction(lod.fine, y, Record(lod.coarse.N, seconds, notes=told))
 
-    def _fine(self, u: ndarray, F: FineLoad) -> ndarray:
-        if self.tol is not None:
-            return self.system.complete(u, F, self.tol).u
-        return self.system.prolong(u, load=F if self.corrected else None)
-
     def _coarse(self, f: Field | ndarray) -> tuple[FineLoad, ndarray, float]:
         F = self.built.load(f)
-        b = self.system.load(F, corrected=self.corrected, variant=self.variant)
+        b = self.system.load(F, corrected=self.way.corrected, variant=self.way.variant)
         return F, *self.solved.solve(b, self.built.values)
+
+    def _fine(self, u: ndarray, F: FineLoad) -> ndarray:
+        if self.way.tol is not None:
+            return self.system.complete(u, F, self.way.tol).u
+        return self.system.prolong(u, load=F if self.way.corrected else None)
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ class System:
             raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
         if not isinstance(form, BilinearForm | LocalMap):
             raise TypeError(
-                "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), got "
-                f"{type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
+                "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
+                f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
             )
         self.lod, self.form, self.memory = lod, form, memory
         self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))

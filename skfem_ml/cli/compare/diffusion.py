@@ -33,7 +33,7 @@ LARGEST = 2**20  # fine cells up to which the mesh of a model is taken unasked
 def diffusion(
     read: Read,
     screen: Screen,
-    ell: Annotated[str, typer.Option("--ell", help="Localisation parameters of LOD, such as 1,2,3.")] = "1,2,3",
+    ell: Annotated[str, typer.Option("--ell", help="Localisation parameters of LOD, such as 1,2,3.")] = "1,2",
     engine: opt.Engine = "auto",
     galerkin: Annotated[bool, typer.Option("--galerkin", help="Add rows of the Galerkin variant of LOD.")] = False,
     surrogate: opt.Surrogates = None,
@@ -118,7 +118,7 @@ def _comparison(case: Case, lod: LODOptions, rows: Solvers, count: Count, left_o
         notes=[*case.notes, *left_out],
         heading="Diffusion: what one would take, against the fine solution",
         facts=facts,
-        remarks=lambda table: remarks(table, count),
+        remarks=lambda table: remarks(case, table, count),
         files={"png": lambda table, path: _draw(case, table, path), "vtu": lambda table, path: _vtu(case, table, path)},
         tabulate=tabulate,
     )
@@ -156,8 +156,13 @@ def warm_up(dim: int, engine: str) -> None:
         lod.prolong(np.ones(lod.coarse.N), form, a=np.ones(lod.fine.mesh.t.shape[1]))
 
 
-def remarks(table: Table, count: Count) -> dict[str, str]:
+def remarks(case: Case, table: Table, count: Count) -> dict[str, str]:
     """What the table does not say: what a hybrid recomputed, the best of all coarse functions, and what to use."""
+    from skfem import Basis
+
+    from skfem_ml.metrics import best_error
+
+    best = best_error(table.solutions[REFERENCE], Basis(case.coarse, case.coarse.elem()))
     told: dict[str, str] = {}
     for name, u in table.solutions.items():
         record = u.record
@@ -165,7 +170,9 @@ def remarks(table: Table, count: Count) -> dict[str, str]:
             share = record["recomputed"]
             nowhere = "; the surrogate is used nowhere" if share == 1 else ""
             told[name] = f"{share:.1%} of the elements recomputed exactly{nowhere}"
-    return {**told, "": _advice(table, count)}
+    cells = case.coarse.t.shape[1]
+    bound = f"no function on the {cells} coarse cells is nearer to the first fine solution than {best:.3e} in L2"
+    return {**told, "": f"{bound}\n{_advice(table, count)}"}
 
 
 def _advice(table: Table, count: Count) -> str:

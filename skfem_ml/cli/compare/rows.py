@@ -35,7 +35,7 @@ def diffusion_rows(
 
 def _fine(case: Case, lod: LODOptions, loads: int) -> Solvers:
     """Solvers whose answer lives on the fine mesh."""
-    from skfem_ml.lod import solver_lod, solver_slod
+    from skfem_ml.lod import solver_lod
     from skfem_ml.reference import solver_fem
     from skfem_ml.solvers import solver_multigrid, solver_pyamg
 
@@ -57,6 +57,8 @@ def _fine(case: Case, lod: LODOptions, loads: int) -> Solvers:
     ell = _middle(lod)
     rows[f"LOD ell={ell}, completed"] = solver_lod(case.coarse, ell, complete=TOLERANCE, **options)
     if loads >= MANY and case.problem.mesh.dim() == 2:
+        from skfem_ml.lod import solver_slod
+
         rows[f"SLOD ell={ell}"] = solver_slod(case.coarse, ell, cells=case.refine)
     return rows
 
