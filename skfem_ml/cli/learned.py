@@ -197,7 +197,7 @@ def learned_rows(case: Case, models: Mapping[str, Surrogate], tol: float, engine
     rows: dict[str, Callable] = {}
     for label, surrogate in models.items():
         for method in ("surrogate", "hybrid") if surrogate.has_doubt else ("surrogate",):
-            rows[f"{method} {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
+            rows[f"{method}, {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
     return rows
 
 

@@ -77,7 +77,7 @@ class LOD:
     workers
         Threads of the fast engine on a CPU, each taking rows of patches.
     memory
-        Bytes of factorised patches that a `System` may hold (300 kB a patch at refine = 8 and ell = 2, 5 MB at 32).
+        Bytes of factorised patches a `System` may hold (300 kB a patch at refine = 8 and ell = 2, 5 MB at 32).
     progress
         Whether to show a progress bar; or ``progress(done, total, text)`` to be told instead.
 
@@ -112,8 +112,7 @@ class LOD:
     References
     ----------
     Malqvist, Peterseim, Math. Comp. 83 (2014); Elfverson, Ginting, Henning, Numer. Math. 131 (2015) (Petrov-Galerkin);
-    Engwer, Henning, Malqvist, Peterseim, CMAME 350 (2019) (implementation); Kropfl, Maier, Peterseim, Adv. Cont. Discr.
-    Models 2022:29, sections 2-3 (local-to-global maps).
+    Engwer, Henning, Malqvist, Peterseim, CMAME 350 (2019); Kropfl, Maier, Peterseim, Adv. Cont. Discr. Models 2022:29.
     """
 
     def __init__(

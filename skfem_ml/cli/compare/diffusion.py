@@ -211,8 +211,9 @@ def _draw(case: Case, table: Table, path: Path) -> None:
     from skfem_ml.pictures import comparison_figure
 
     solutions, shown = _on_field(case, table), ["coarse FEM"]
-    for start in ("coarse FEM, ", "LOD ", "surrogate "):
+    for start in ("coarse FEM, ", "LOD ", "surrogate, "):
         rows = [row for row in table.rows if row.name.startswith(start) and row.error is not None]
+        rows = [row for row in rows if not row.name.endswith(", completed")]
         shown += [min(rows, key=lambda row: row.error or 0.0).name] if rows else []
     errors = {name: table[name].error for name in shown if name in solutions}
     figure = comparison_figure(

@@ -1,0 +1,198 @@
+"""Where operator compression pays: error against CPU seconds for one and many coefficients, one and many loads.
+
+    python -m demos.benchmarks.work_precision [--seeds 0 1] [--meshes 256 1024]
+
+For four families of coefficients on 256 x 256 cells, 32 x 32 coarse elements, and a fine mesh of 256 x 256 or 1024 x
+1024 cells, every method that ``skfem-ml compare diffusion`` knows is measured once a mesh, once a coefficient and once
+a load. With these, the costs of F coefficients of N loads each are reckoned: mesh + F (field + N load). The figures go
+to ``work_precision.json``, the tables to ``work_precision.md``, the pictures to ``work_precision_256.png`` and
+``work_precision_1024.png``. A finished family is not measured again (delete the JSON to start over).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+from skfem import MeshQuad
+
+from skfem_ml.cli.cases import Case, finer
+from skfem_ml.cli.compare.diffusion import drawn_loads
+from skfem_ml.cli.compare.rows import COARSE, FINE, REFERENCE, LODOptions, diffusion_rows
+from skfem_ml.cli.learned import chosen_models, learned_rows
+from skfem_ml.coefficients import channels, iid_multilevel, inclusions, log_normal
+from skfem_ml.compare import Row, Table, advice, compare_loads, machine
+from skfem_ml.compare.loads import STAGES
+from skfem_ml.meshes import coarsened
+from skfem_ml.problems import Diffusion
+
+HERE = Path(__file__).parent
+CELLS, REFINE = 256, 8
+LOADS, FIELDS = (1, 10, 100, 1000), (1, 100)
+MEASURED = 2  # loads that are run
+FAMILIES = ("multilevel 5", "log-normal 100", "discs 100", "channels 100")
+FAINT = {"coarse FEM, arithmetic mean", "coarse FEM, harmonic mean"}  # measured, and left out of the pictures
+
+
+def field(family: str, mesh: MeshQuad, seed: int) -> np.ndarray:
+    """A coefficient of a family, ``(nelems,)``, scaled to the contrast in its name."""
+    rng = np.random.default_rng([seed, FAMILIES.index(family)])
+    if family.startswith("multilevel"):
+        return iid_multilevel(mesh, range(9), 1.0, 5.0, rng)
+    if family.startswith("log-normal"):
+        logs = np.log(log_normal(mesh, 1.0, 0.04, rng))
+        return np.exp((logs - logs.min()) * np.log(100.0) / np.ptp(logs))
+    if family.startswith("discs"):
+        return inclusions(mesh, 100.0, 100, 0.03, rng)
+    return np.maximum(*(channels(mesh, 100.0, 4, 1 / 64, rng, axis) for axis in (0, 1)))
+
+
+def case_of(family: str, seed: int, cells: int) -> Case:
+    """The problem on ``cells`` x ``cells`` fine cells, 32 x 32 coarse ones, with the field on 256 x 256."""
+    line = np.linspace(0, 1, CELLS + 1)
+    mesh = MeshQuad.init_tensor(line, line)
+    case = Case(Diffusion(mesh, field(family, mesh, seed)), coarsened(mesh, REFINE), REFINE)
+    return finer(case, cells // CELLS, "benchmark") if cells > CELLS else case
+
+
+def measured(family: str, seed: int, cells: int) -> list[dict[str, object]]:
+    """The rows of one family on one fine mesh; models of the package by their cards, those made for the mesh."""
+    case = case_of(family, seed, cells)
+    chosen = chosen_models(case, None)
+    models = chosen.models if (chosen.below or 1) == case.below else {}
+    rows = diffusion_rows(case, LODOptions((1, 2, 3)), max(LOADS), learned_rows(case, models, 0.02, "auto"))
+    loads = drawn_loads(case.problem, MEASURED)
+    table = compare_loads(case.problem, rows, loads, REFERENCE, repeats=2, progress=_told)
+    return [
+        {"name": row.name, "group": row.group, "errors": dict(row.errors), "stages": dict(row.stages)}
+        for row in table
+        if not row.failure
+    ]
+
+
+def _told(done: int, total: int, text: str) -> None:
+    print(f"  {done + 1}/{total} {text}", flush=True)
+
+
+def reckoned(rows: list[dict], fields: int, loads: int) -> Table:
+    """The table for so many coefficients of so many loads each."""
+    out = []
+    for row in rows:
+        mesh, once, each = (row["stages"][stage] for stage in STAGES)
+        seconds = mesh + fields * (once + loads * each)
+        out.append(Row(row["name"], row["errors"], None, seconds, group=row["group"], stages=row["stages"]))
+    return Table(tuple(out))
+
+
+def sentences(results: dict[str, list[dict]], cells: int) -> list[str]:
+    """What to use, family by family, for numbers of coefficients and loads: all seeds that were measured."""
+    lines = ["| family | seed | coefficients | loads | what to use |", "|---|---:|---:|---:|---|"]
+    for key, rows in sorted(results.items()):
+        family, seed, size = json.loads(key)
+        if size != cells:
+            continue
+        for fields in FIELDS:
+            for loads in LOADS:
+                told = advice(reckoned(rows, fields, loads), FINE, COARSE).removeprefix("for this, use ")
+                lines.append(f"| {family} | {seed} | {fields} | {loads} | {told} |")
+    return lines
+
+
+def stage_table(results: dict[str, list[dict]], cells: int) -> list[str]:
+    """Errors and stages of every method: the worst error and the largest CPU seconds of all families and seeds."""
+    lines = [
+        "| | L2, worst (family) | energy, worst | CPU s mesh | CPU s field | CPU s load |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    chosen = {tuple(json.loads(key)): rows for key, rows in results.items() if json.loads(key)[2] == cells}
+    names = {row["name"]: row["group"] for rows in chosen.values() for row in rows}
+    for group in (FINE, COARSE):
+        lines.append(f"| *{group}* | | | | | |")
+        for name in (name for name, within in names.items() if within == group):
+            found = [(key, row) for key, rows in chosen.items() for row in rows if row["name"] == name]
+            key, worst = max(found, key=lambda pair: pair[1]["errors"]["error L2"])
+            energies = [row["errors"]["error energy"] for _, row in found if row["errors"]["error energy"] is not None]
+            energy = f"{max(energies):.1e}" if energies else "-"
+            stages = " | ".join(f"{max(row['stages'][stage] for _, row in found):.2g}" for stage in STAGES)
+            lines.append(f"| {name} | {worst['errors']['error L2']:.1e} ({key[0]}) | {energy} | {stages} |")
+    return lines
+
+
+def draw(results: dict[str, list[dict]], cells: int, seed: int, path: Path) -> None:
+    """Error against CPU seconds a coefficient, one row of panels a family, one column a number of loads."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    chosen = {json.loads(key)[0]: rows for key, rows in results.items() if json.loads(key)[1:] == [seed, cells]}
+    names = list(dict.fromkeys(r["name"] for rows in chosen.values() for r in rows if r["name"] not in FAINT))
+    names = [name for name in names if name != REFERENCE]
+    colours = {name: colormaps["turbo"](k / max(len(names) - 1, 1)) for k, name in enumerate(names)}
+    figure = Figure(figsize=(17, 3.3 * len(chosen) + 1.5), layout="constrained")
+    panels = figure.subplots(len(chosen), len(LOADS), sharey="row", sharex="col", squeeze=False)
+    for line, (family, rows) in zip(panels, chosen.items(), strict=True):
+        for ax, loads in zip(line, LOADS, strict=True):
+            for fields, filled in ((1, True), (100, False)):
+                for row in reckoned(rows, fields, loads):
+                    if row.name not in colours or not row.error:
+                        continue
+                    style = {"color": colours[row.name], "marker": "o" if row.group == FINE else "s", "ms": 7}
+                    face = {} if filled else {"markerfacecolor": "none"}
+                    label = row.name if filled and ax is line[0] else None
+                    ax.loglog(
+                        (row.cpu_seconds or 0.0) / fields, row.error, linestyle="none", label=label, **style, **face
+                    )
+            direct = reckoned(rows, 1, loads)[REFERENCE].cpu_seconds
+            ax.axvline(direct, color="0.5", linestyle=":", linewidth=1.2)
+            ax.set_title(f"{family}, {loads} load{'s' if loads > 1 else ''}")
+            ax.grid(True, which="major", alpha=0.3)
+            ax.set_xlabel("CPU seconds a coefficient" if line is panels[-1] else "")
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        line[0].set_ylabel("relative $L_2$ error")
+    labels = {}
+    for ax in figure.axes:
+        labels |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.suptitle(
+        f"{cells} x {cells} fine cells: fine answers (circles) and coarse ones (squares); hollow: one of 100 "
+        "coefficients; dotted: elimination"
+    )
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure what is missing, and write tables and pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--meshes", type=int, nargs="+", default=[256, 1024])
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")  # of S that is not definite: the errors show it
+    store = HERE / "work_precision.json"
+    results = json.loads(store.read_text()) if store.is_file() else {}
+    for cells in given.meshes:
+        for seed in given.seeds:
+            for family in FAMILIES:
+                key = json.dumps([family, seed, cells])
+                if key in results:
+                    continue
+                print(f"{family}, seed {seed}, {cells} x {cells}", flush=True)
+                results[key] = measured(family, seed, cells)
+                store.write_text(json.dumps(results, indent=1) + "\n")
+    write(results, given.seeds[0])
+
+
+def write(results: dict[str, list[dict]], seed: int) -> None:
+    """The page and the pictures."""
+    text = [__doc__.split("\n\n")[0], "", f"Written by `python -m demos.benchmarks.work_precision`. {machine()}.", ""]
+    for cells in sorted({json.loads(key)[2] for key in results}):
+        draw(results, cells, seed, HERE / f"work_precision_{cells}.png")
+        text += [f"## {cells} x {cells} fine cells", "", f"![error against seconds](work_precision_{cells}.png)", ""]
+        text += [*stage_table(results, cells), "", *sentences(results, cells), ""]
+    (HERE / "work_precision.md").write_text("# " + "\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
