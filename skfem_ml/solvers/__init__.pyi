@@ -5,5 +5,7 @@ from .direct import solver_direct as solver_direct
 from .linear import Prepared as Prepared
 from .linear import Solver as Solver
 from .linear import relative_residual as relative_residual
+from .multigrid.batch import MultigridBatch as MultigridBatch
 from .multigrid.krylov import Solved as Solved
 from .multigrid.method import Multigrid as Multigrid
+from .multigrid.problem import solver_multigrid as solver_multigrid

@@ -105,7 +105,7 @@ class Geometry:
         """Element matrices on the grid of cells, zero in holes: multiples of one matrix where the form allows it."""
         fields = [name for name, value in coefficients.items() if isinstance(value, ndarray)]
         name = fields[0] if fields else None
-        unit = self._unit(form, coefficients, name) if len(fields) < 2 else None
+        unit = self.unit(form, coefficients, name) if len(fields) < 2 else None
         at = self.grid.cell_at
         if unit is not None:
             values = np.ones(len(self.grid.order)) if name is None else np.asarray(coefficients[name])
@@ -120,9 +120,8 @@ class Geometry:
                 out[k][tuple(index[part] for index in lexicographic)] = matrices[:, i, j]
         return Elements(out, self.dim)
 
-    def _unit(
-        self, form: BilinearForm, coefficients: Mapping[str, float | ndarray], name: str | None
-    ) -> ndarray | None:
+    def unit(self, form: BilinearForm, coefficients: Mapping[str, float | ndarray], name: str | None) -> ndarray | None:
+        """K with K_T = a_T K on every cell, a being the coefficient of that name, or None; see `meshes.forms`."""
         widths = [np.diff(line) for line in self.grid.lines]
         if max(np.ptp(width) for width in widths) > 1e-10 * min(width.min() for width in widths):
             return None

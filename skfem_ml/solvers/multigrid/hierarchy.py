@@ -39,31 +39,39 @@ class Stage:
     inside: ndarray
     filled: ndarray
 
-    def obstacle(self) -> str:
-        """Why this grid cannot be coarsened by two; empty where it can."""
-        cells = self.filled.shape
-        if any(n % 2 for n in cells):
-            return f"{' x '.join(map(str, cells[::-1]))} cells, of which one number is odd"
-        children = [self.filled[nodes_of(corner)] for corner in np.ndindex((2,) * len(cells))]
-        if any((child != children[0]).any() for child in children[1:]):
-            return "holes that cut cells of twice the size"
-        return ""
-
     def interpolation(self, stencil: ndarray, lower_order: bool) -> tuple[Interpolation, Stage]:
         """P from the grid of twice the width of cells, and that grid."""
-        elements, dim, origin = self.elements, self.elements.dim, (0,) * self.elements.dim
-        smooth = elements.unit is not None and constant_on_parents(elements.values[0], dim)
+        elements, unit = self.elements, self.elements.unit
+        dim, origin = elements.dim, (0,) * elements.dim
+        smooth = unit is not None and constant_on_parents(elements.values[0], dim)
         weights = linear(dim) if smooth else black_box(stencil, dim, lower_order)
         weights, changed = pinned(weights, self.fixed, stencil)
-        if smooth and not changed:
-            one = coarse_elements(Elements([np.ones((2,) * dim)], dim, elements.unit), linear(dim))
-            unit = np.zeros((2**dim, 2**dim))
-            unit[np.triu_indices(2**dim)] = [value.item() for value in one.values]
-            unit = unit + np.triu(unit, 1).T
-            coarse = Elements([elements.values[0][nodes_of(origin)]], dim, unit)
+        if unit is not None and smooth and not changed:
+            coarse = Elements([elements.values[0][nodes_of(origin)]], dim, coarse_unit(unit))
         else:
             coarse = coarse_elements(elements, weights)
         return weights, Stage(coarse, *(mask[nodes_of(origin)] for mask in (self.fixed, self.inside, self.filled)))
+
+
+def obstacle(filled: ndarray) -> str:
+    """Why a grid with cells where ``filled`` cannot be coarsened by two; empty where it can."""
+    cells = filled.shape
+    if any(n % 2 for n in cells):
+        return f"{' x '.join(map(str, cells[::-1]))} cells, of which one number is odd"
+    children = [filled[nodes_of(corner)] for corner in np.ndindex((2,) * len(cells))]
+    if any((child != children[0]).any() for child in children[1:]):
+        return "holes that cut cells of twice the size"
+    return ""
+
+
+def coarse_unit(unit: ndarray) -> ndarray:
+    """The matrix of a cell of twice the size, from that of its 2**d children: by linear interpolation."""
+    size = len(unit)
+    dim = size.bit_length() - 1
+    whole = coarse_elements(Elements([np.ones((2,) * dim)], dim, unit), linear(dim))
+    out = np.zeros((size, size))
+    out[np.triu_indices(size)] = [value.item() for value in whole.values]
+    return out + np.triu(out, 1).T
 
 
 def constant_on_parents(a: ndarray, dim: int) -> bool:
@@ -109,7 +117,7 @@ class Hierarchy:
             stencil = stage.elements.stencil()
             self.matrices.append(diagonals(stencil, dim))
             small = stage.inside.sum() <= COARSEST
-            self.obstacle = "" if small else stage.obstacle()
+            self.obstacle = "" if small else obstacle(stage.filled)
             if small or self.obstacle:
                 break
             scaled = _scaled(stage, stencil)
@@ -127,9 +135,10 @@ class Hierarchy:
         self.cycles = Cycles(self.levels, self._coarsest, dim)
         self.product = _product(self.matrices[0])
 
-    def _coarsest(self, b: ndarray) -> ndarray:
-        out = np.zeros(b.size)
-        out[self._free] = self._solve(b.ravel()[self._free])
+    def _coarsest(self, b: ndarray, given: ndarray | None) -> ndarray:
+        out = np.zeros(b.size) if given is None else given.ravel().copy()
+        r = b if given is None else b - _product(self.matrices[-1])(given)
+        out[self._free] += self._solve(r.ravel()[self._free])
         return out.reshape(b.shape)
 
 

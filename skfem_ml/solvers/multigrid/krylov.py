@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy import ndarray
 from scipy.linalg import eigh_tridiagonal
 
 Operator = Callable[[ndarray], ndarray]
+LEAST = 2  # steps before an estimate of the error is trusted
 ROUNDING = 1e-14  # backward error at which a solution is as good as can be
 
 log = logging.getLogger("skfem_ml")
@@ -105,14 +106,18 @@ class ConjugateGradients:
 
     def smallest_ritz_value(self) -> float:
         """The smallest eigenvalue of the Lanczos matrix of the steps, at most 1."""
-        if not self.steps:
-            return 1.0
-        lengths = np.array(self._lengths)
-        ratios = np.array(self._sizes[1:-1]) / np.array(self._sizes[:-2])
-        diagonal = 1 / lengths
-        diagonal[1:] += ratios / lengths[:-1]
-        smallest = eigh_tridiagonal(diagonal, np.sqrt(ratios) / lengths[:-1], eigvals_only=True)[0]
-        return float(np.clip(smallest, 1e-12, 1.0))
+        return smallest_ritz_value(self._lengths, self._sizes)
+
+
+def smallest_ritz_value(lengths: Sequence[float], sizes: Sequence[float]) -> float:
+    """The smallest Ritz value of B A, at most 1, from the lengths of n steps and the n + 1 values of r^T B r."""
+    if not lengths:
+        return 1.0
+    alpha, beta = np.array(lengths), np.array(sizes[1:-1]) / np.array(sizes[:-2])
+    diagonal = 1 / alpha
+    diagonal[1:] += beta / alpha[:-1]
+    smallest = eigh_tridiagonal(diagonal, np.sqrt(beta) / alpha[:-1], eigvals_only=True)[0]
+    return float(np.clip(smallest, 1e-12, 1.0))
 
 
 def converged(product: Operator, cycle: Operator, x: ndarray, b: ndarray, rtol: float, maxiter: int) -> ndarray:

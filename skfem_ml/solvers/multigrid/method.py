@@ -18,10 +18,8 @@ from skfem_ml.meshes.forms import refuse_complex
 from skfem_ml.meshes.grid import BoxGrid
 from skfem_ml.solvers.linear import Solver
 from skfem_ml.solvers.multigrid.coarse import CoarseGrid
-from skfem_ml.solvers.multigrid.krylov import ConjugateGradients, Solved, converged
+from skfem_ml.solvers.multigrid.krylov import LEAST, ConjugateGradients, Solved, converged
 from skfem_ml.solvers.multigrid.spaces import GridSpace, space_of
-
-LEAST = 2  # steps from which an estimate of the error is made
 
 
 class Multigrid:
@@ -104,10 +102,21 @@ class Multigrid:
         """Degrees of freedom off Gamma_D, ascending: the unknowns of `aspreconditioner` and `solver`."""
         return self._space.free_dofs
 
+    @property
+    def levels(self) -> int:
+        """How many levels there are, the coarsest included."""
+        return len(self._space.rows())
+
+    @property
+    def coarsest(self) -> str:
+        """Who solves on the coarsest level: "elimination", or pyamg and why."""
+        return self._space.bottom()
+
     def fmg(self, b: ArrayLike, x: ArrayLike | None = None) -> ndarray:
         """One full-multigrid pass for A u = b, u = x on Gamma_D (default 0), ``(N,)``: an error of some 1e-3."""
-        b, lift = self._system(b, x)
-        return lift + self._space.outer(self._space.full_multigrid(b))
+        given, lift = self._given(x)
+        start = self._space.full_multigrid(self._space.inner(self._values(b, "b")), given)
+        return lift + self._space.outer(start)
 
     def solve(self, b: ArrayLike, x: ArrayLike | None = None, rtol: float = 1e-8, maxiter: int = 100) -> ndarray:
         """The solution ``(N,)`` of A u = b, u = x on Gamma_D (default 0), as ``condense`` takes x.
@@ -116,9 +125,9 @@ class Multigrid:
         free nodes (b less what the values on Gamma_D contribute). Raises RuntimeError where ``maxiter`` steps do not
         reach that.
         """
-        b, lift = self._system(b, x)
-        space = self._space
-        return lift + space.outer(converged(space.product, space.cycle, space.full_multigrid(b), b, rtol, maxiter))
+        space, (r, lift) = self._space, self._system(b, x)
+        start = space.inner(self.fmg(b, x))
+        return lift + space.outer(converged(space.product, space.cycle, start, r, rtol, maxiter))
 
     def complete(
         self,
@@ -151,8 +160,8 @@ class Multigrid:
         )
 
     def _completed(self, b: ndarray, start: ArrayLike | None, x: ArrayLike | None, tol: float, maxiter: int) -> Solved:
-        space, (b, lift) = self._space, self._system(b, x)
-        inner = space.full_multigrid(b) if start is None else space.inner(self._values(start, "start") - lift)
+        space, inner = self._space, self._space.inner(self.fmg(b, x) if start is None else self._values(start, "start"))
+        b, lift = self._system(b, x)
         iterate = ConjugateGradients(space.product, space.cycle, inner, b - space.product(inner))
         image = space.apply(lift)  # |u|_A^2 = |lift|_A^2 + 2 lift A x + x A x
         fixed, across = float(lift @ image), space.inner(image)
@@ -233,14 +242,16 @@ class Multigrid:
         checks.finite(out, name)
         return out
 
-    def _system(self, b: ArrayLike, x: ArrayLike | None) -> tuple[ndarray, ndarray]:
-        """The right-hand side at the free nodes, and the values that are given on Gamma_D."""
-        b, lift = self._values(b, "b"), np.zeros(self._space.size)
-        if x is None:
-            return self._space.inner(b), lift
-        lift = self._values(x, "x").copy()
+    def _given(self, x: ArrayLike | None) -> tuple[ndarray | None, ndarray]:
+        """The values on Gamma_D, None where they are zero, and the same as an array."""
+        lift = np.zeros(self._space.size) if x is None else self._values(x, "x").copy()
         lift[self.free_dofs] = 0.0
-        return self._space.inner(b - self._space.apply(lift)), lift
+        return (lift if lift.any() else None), lift
+
+    def _system(self, b: ArrayLike, x: ArrayLike | None) -> tuple[ndarray, ndarray]:
+        """The right-hand side at the free nodes, less what the values on Gamma_D contribute, and these."""
+        b, (given, lift) = self._values(b, "b"), self._given(x)
+        return self._space.inner(b if given is None else b - self._space.apply(lift)), lift
 
     def _told(self) -> str:
         return self._space.told()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
-from skfem import Basis, BilinearForm, Mesh
+from skfem import Basis, BilinearForm, Element, Mesh
 
 from skfem_ml.meshes.boundary import Dirichlet
 from skfem_ml.meshes.forms import real_values
@@ -46,8 +46,8 @@ class Space(Protocol):
     def cycle(self, r: ndarray) -> ndarray:
         """B r for the symmetric preconditioner B."""
 
-    def full_multigrid(self, b: ndarray) -> ndarray:
-        """An approximation of A^-1 b."""
+    def full_multigrid(self, b: ndarray, given: ndarray | None = None) -> ndarray:
+        """An approximation x of A^-1 (b - A given); ``given`` are values at fixed nodes."""
 
     def rows(self) -> list[tuple[int, int]]:
         """Unknowns and nonzeros of every level, the finest first."""
@@ -68,9 +68,13 @@ class GridSpace:
             raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
         self.cycle = self.hierarchy.cycles.cycle
 
-    def full_multigrid(self, b: ndarray) -> ndarray:
-        x = self.hierarchy.cycles.full_multigrid(b)
-        return roughly(self.product, self.cycle, x, b) if self.hierarchy.by_pyamg else x
+    def full_multigrid(self, b: ndarray, given: ndarray | None = None) -> ndarray:
+        lift = None if given is None else self.geometry.to_grid(given)
+        x = self.hierarchy.cycles.full_multigrid(b, lift) * self._free
+        if not self.hierarchy.by_pyamg:
+            return x
+        r = b if lift is None else b - self.product(lift)
+        return roughly(self.product, self.cycle, x, r)
 
     def apply(self, u: ndarray) -> ndarray:
         return self.geometry.from_grid(self.hierarchy.product(self.geometry.to_grid(u)))
@@ -140,8 +144,9 @@ class AlgebraicSpace:
     def cycle(self, r: ndarray) -> ndarray:
         return self._preconditioner @ r if len(r) else r
 
-    def full_multigrid(self, b: ndarray) -> ndarray:
-        return roughly(self.product, self.cycle, np.zeros_like(b), b)
+    def full_multigrid(self, b: ndarray, given: ndarray | None = None) -> ndarray:
+        r = b if given is None else b - self.inner(self.apply(given))
+        return roughly(self.product, self.cycle, np.zeros_like(b), r)
 
     def rows(self) -> list[tuple[int, int]]:
         return [(len(self.free_dofs), self._matrix.nnz)]
@@ -166,9 +171,9 @@ def _dirichlet_dofs(basis: Basis, dirichlet: Dirichlet) -> ndarray:
     return np.asarray(basis.get_dofs(names).flatten())
 
 
-def as_basis(space: Basis | Mesh) -> Basis:
-    """The basis, or that of the first-order elements of a mesh."""
-    return Basis(space, space.elem()) if isinstance(space, Mesh) else space
+def as_basis(space: Basis | Mesh, element: Element | None = None) -> Basis:
+    """The basis, or that of an element (default: first order) on a mesh."""
+    return Basis(space, element or space.elem()) if isinstance(space, Mesh) else space
 
 
 def space_of(
