@@ -3,7 +3,6 @@
 ``direct``       `solver_direct`: sparse elimination
 ``amg``          `solver_pyamg`, `preconditioner_pyamg`: algebraic multigrid of pyamg
 ``multigrid``    `Multigrid`, `Solved`: geometric coarsening, operator-induced interpolation, on grids of cells
-``diffusion``    `solver_multigrid`: multigrid for whole problems, in stages
 ``linear``       what a solver is, and its residual
 """
 

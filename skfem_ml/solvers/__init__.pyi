@@ -1,6 +1,5 @@
 from .amg import preconditioner_pyamg as preconditioner_pyamg
 from .amg import solver_pyamg as solver_pyamg
-from .diffusion import solver_multigrid as solver_multigrid
 from .direct import solver_direct as solver_direct
 from .linear import Prepared as Prepared
 from .linear import Solver as Solver

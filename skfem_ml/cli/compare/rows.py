@@ -43,8 +43,8 @@ def _fine(case: Case, lod: LODOptions, loads: int) -> Solvers:
     rows: Solvers = {
         REFERENCE: solver_fem(),
         "fine FEM, AMG-CG": solver_fem(solver=solver_pyamg(TOLERANCE, "ruge-stuben")),
-        "multigrid, one pass": solver_multigrid(rtol=None),
-        "multigrid": solver_multigrid(rtol=TOLERANCE),
+        "multigrid, one pass": solver_multigrid(tol=None),
+        "multigrid": solver_multigrid(TOLERANCE),
     }
     if case.below > 1:
         rows["FEM, a cell of the field"] = solver_fem(case.given.mesh)
