@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +12,29 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from skfem_ml.lod.slod.blocks import outline
 from skfem_ml.lod.slod.responses import Responses
 from skfem_ml.lod.slod.sweep import Sweep
+
+Entries = tuple[ndarray, ndarray, ndarray]  # values, fine nodes, elements
+
+
+class Chosen(NamedTuple):
+    """What has been chosen.
+
+    Attributes
+    ----------
+    basis
+        B, the basis functions on the fine mesh, ``(fine.N, nelems)``.
+    loads
+        Their loads g on the elements of patches, ``(nelems, (2 ell + 1)^2)``, column of elements by column.
+    residuals
+        What they leave on the rims, ``(fine.N, nelems)``: A B = L G - residuals, L the loads 1_K / |K|.
+    """
+
+    basis: csr_matrix
+    loads: ndarray
+    residuals: csr_matrix
 
 
 class Functions:
@@ -32,7 +54,9 @@ class Functions:
         self.size, self.places = 2 * self.ell + 1, sweep.space.grid.shape[0] + 2 * self.ell
         self._around: dict[int, Tensor] = {}
         self._loads: dict[int, Tensor] = {}
-        self._parts: list[tuple[ndarray, ndarray, ndarray]] = []
+        self._parts: list[Entries] = []
+        self._rims: list[Entries] = []
+        self._outline = outline(self.size, self.size, sweep.space.n)
 
     def add(self, y: int, patches: Responses, g: Tensor) -> None:
         """Take up those of patches around elements in row ``y``, with their loads ``g`` ``(B, elements)``."""
@@ -45,6 +69,14 @@ class Functions:
                 at = torch.from_numpy(patches.at + column)
                 _of(self._around, row, p * p, self.places, values.shape[2])[-1 - number, at] = values[:, number]
                 _of(self._loads, row, p * p, self.places)[-1 - number, at] = g[:, number]
+        self._add_residuals(y, patches, patches.residuals(g).numpy())
+
+    def _add_residuals(self, y: int, patches: Responses, values: ndarray) -> None:
+        patch, place = np.nonzero(values)
+        n, node_at = self.sweep.space.n, self.sweep.space.fine_grid.node_at
+        x, up = self._outline[:, place]
+        nodes = node_at[(y - self.ell) * n + up, (patches.at[patch] - self.ell) * n + x]
+        self._rims.append((values[patch, place], nodes, patches.elements[patch]))
 
     def finish(self, row: int) -> None:
         """Write down the functions on the elements of a row, all patches that reach there having been added."""
@@ -62,7 +94,14 @@ class Functions:
 
     def matrix(self) -> csr_matrix:
         """The basis B, ``(fine.N, nelems)``."""
-        values, rows, columns = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+        return self._collected(self._parts)
+
+    def residuals(self) -> csr_matrix:
+        """What they leave on the rims, ``(fine.N, nelems)``."""
+        return self._collected(self._rims)
+
+    def _collected(self, parts: list[Entries]) -> csr_matrix:
+        values, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
         shape = (self.sweep.space.fine_mesh.p.shape[1], len(self.sweep.space.grid.corners))
         return csr_matrix((values, (rows, columns)), shape=shape)
 
@@ -81,13 +120,10 @@ class Functions:
         return blocks.transpose(1, 2, 0).reshape(len(columns), -1)
 
 
-def chosen_functions(
-    sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None] = lambda done: None
-) -> tuple[csr_matrix, ndarray]:
-    """The basis B ``(fine.N, nelems)`` and the loads g of its functions on the elements of their patches.
+def chosen_functions(sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None] = lambda done: None) -> Chosen:
+    """The basis functions of all patches, with the damping ``epsilon`` of each, ``(nelems,)``.
 
-    ``epsilon`` ``(nelems,)`` is the damping of every patch; ``tell`` is given the number of patches done. g is
-    ``(nelems, (2 ell + 1)**2)``, column of elements by column.
+    ``tell`` is given the number of patches done.
     """
     ell, ny = sweep.space.ell, sweep.space.grid.shape[1]
     functions, loads = Functions(sweep), np.zeros((len(epsilon), (2 * ell + 1) ** 2))
@@ -103,7 +139,7 @@ def chosen_functions(
         tell(done)
     for row in range(finished, ny):
         functions.finish(row)
-    return functions.matrix(), loads
+    return Chosen(functions.matrix(), loads, functions.residuals())
 
 
 def _of(kept: dict[int, Tensor], row: int, *shape: int) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.slod.sweep import Sweep, unit_load
+from skfem_ml.lod.slod.matrices import unit_load
+from skfem_ml.lod.slod.sweep import Sweep
 
 
 def respond(sweep: Sweep, epsilon: ndarray, loads: ndarray) -> tuple[ndarray, ndarray]:
@@ -29,7 +30,7 @@ def respond(sweep: Sweep, epsilon: ndarray, loads: ndarray) -> tuple[ndarray, nd
     psi ``(fine.N, v)`` and d ``(nelems, v)``.
     """
     space, ell = sweep.space, sweep.space.ell
-    rest = loads - loads.sum(axis=1, keepdims=True) * unit_load(space.n).numpy()
+    rest = loads - loads.sum(axis=1, keepdims=True) * unit_load(space.n)[:, None]
     (nx, ny), p, v = space.grid.shape, 2 * ell + 1, loads.shape[2]
     around = torch.zeros(ny + 2 * ell, nx + 2 * ell, 4 * space.n, v, dtype=torch.float64)
     d = torch.zeros(ny + 2 * ell, nx + 2 * ell, v, dtype=torch.float64)

@@ -132,6 +132,12 @@ class Responses:
         inner = torch.linalg.solve_triangular(self.step.factor.mT, half, upper=True)
         return spread(self.join, self.parts, self.places, torch.cat([inner, around], 1), g, load)
 
+    def residuals(self, g: Tensor) -> Tensor:
+        """What responses to the loads ``g`` ``(B, elements)`` leave on the outline: L W g on the rim, ``(B, outline)``."""
+        left = (self.functionals.mT @ g[:, :, None]) * self.rim[:, :, None]
+        ordered = (self.factor.tril() @ left)[:, :, 0] * self.rim
+        return ordered if self.order is None else torch.zeros_like(ordered).scatter_(1, self.order, ordered)
+
     def corrected(self, load: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """For a load around T ``(B, 4 n, 1)``: the loads d on elements that cancel most of what it leaves on the rim,
         ``(B, elements, 1)``, and the response to both around the elements, ``(B, elements, 4 n, 1)``.

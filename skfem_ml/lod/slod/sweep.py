@@ -16,6 +16,7 @@ from skfem_ml.lod.engine.threads import one_thread
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.slod.blocks import CHUNK_BYTES, Blocks, halves, join_of, join_rows
+from skfem_ml.lod.slod.matrices import unit_load
 from skfem_ml.lod.slod.responses import Responses
 from skfem_ml.lod.slod.rims import Rims, along
 
@@ -44,8 +45,8 @@ class ElementRow:
             return
         matrices, steps = condenser.condense(self.elements, keep=True)
         self.steps = [step._replace(schur=step.schur.new_empty(0, *step.schur.shape[1:])) for step in steps]
-        self.load = unit_load(condenser.space.n).expand(len(self.elements), -1, 1)
-        vector, self.halves = condenser.load(self.elements, self.steps, self.load)
+        load = torch.from_numpy(unit_load(condenser.space.n)[:, None]).expand(len(self.elements), -1, 1)
+        vector, self.halves = condenser.load(self.elements, self.steps, load)
         own = matrices.new_zeros(len(self.elements), count + 1, count + 1)
         own[:, :count, :count] = matrices[:, :count, :count]
         own[:, :count, count] = own[:, count, :count] = vector[:, :count, 0]
@@ -75,13 +76,6 @@ class ElementRow:
         index = np.searchsorted(self.columns, at)
         steps = [chosen(step, index) for step in self.steps]
         return self._condenser.load(self.elements[index], steps, loads)[0][:, : 4 * self._condenser.space.n]
-
-
-def unit_load(n: int) -> Tensor:
-    """The load 1_T / |T| against the fine hat functions of T, ``((n + 1)**2, 1)``; its sum is one."""
-    weights = np.ones(n + 1) / n
-    weights[[0, -1]] /= 2
-    return torch.from_numpy(np.kron(weights, weights)[:, None])
 
 
 class Sweep:

@@ -19,7 +19,7 @@ from skfem_ml import checks
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, described
 from skfem_ml.lod.slod.given import Given
-from skfem_ml.lod.slod.matrices import Factors, condition
+from skfem_ml.lod.slod.matrices import Matrices, condition
 from skfem_ml.progress import LOG, bar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skfem_ml.lod.slod.sweep import Sweep
 
 VARIANTS = ("collocation", "galerkin")
-CONDITION = 1e4  # of G, from which the damping is raised
+CONDITION = 1e4, 100.0  # of the Galerkin matrix, and times the number of elements: above both damping is raised
 RAISES = 2
 Loads: TypeAlias = "LinearForm | Sequence[LinearForm]"
 
@@ -81,35 +81,40 @@ class SLODSystem:
         return f"SLODSystem({', '.join(told)} on {self.slod!r})"
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_sweep", "_factors")}
+        return {name: value for name, value in self.__dict__.items() if name != "_sweep"}
 
     # What the patches give.
 
     def basis(self) -> csr_matrix:
         """The basis functions phi_T on the fine mesh, ``(fine.N, nelems)``."""
-        return self._chosen[0].copy()
+        return self._basis.copy()
 
     def elemental(self) -> COOData:
         """The loads g_T on the elements of patches, as the host's ``COOData``: ``.tocsr()`` is G ``(nelems, nelems)``.
 
         ``tolocal()`` gives them, ``(nelems, (2 ell + 1)**2, 1)``, in the order of ``slod.patches``.
         """
-        return replace(self._chosen[1], data=self._chosen[1].data.copy())
+        coo = self._chosen[0].elemental
+        return replace(coo, data=coo.data.copy())
 
     def matrix(self, variant: str = "collocation") -> csr_matrix:
         """G, or B^T A B with ``variant="galerkin"``: ``(nelems, nelems)``."""
         checks.choice(variant, VARIANTS, "variant")
-        return self._galerkin.copy() if variant == "galerkin" else self.elemental().tocsr()
+        matrices = self._chosen[0]
+        return (matrices.galerkin if variant == "galerkin" else matrices.collocation).copy()
 
     @property
     def epsilon(self) -> ndarray:
         """The damping of every patch, ``(nelems,)``: that of the SLOD, or ten times that where it was raised."""
-        return self._chosen[2].copy()
+        return self._chosen[1].copy()
 
     @property
     def condition(self) -> float:
-        """An estimate of the condition number of G: above 1e4 basis functions are hard to tell apart."""
-        return self._chosen[3]
+        """An estimate of the condition number of the Galerkin matrix with unit diagonal.
+
+        Above 1e4 and 100 times the number of elements the functions are hard to tell apart, and damping is raised.
+        """
+        return self._chosen[2]
 
     # Loads.
 
@@ -131,9 +136,8 @@ class SLODSystem:
         checks.choice(variant, VARIANTS, "variant")
         given = Given(self.slod.space, self._fine_form, f, fields, x)
         if variant == "galerkin":
-            psi = self._response(given)[0] if corrected else None
-            on_fine = given.on_fine if psi is None else given.on_fine - self._fine_matrix @ psi
-            return given.shaped(self._chosen[0].T @ on_fine)
+            b = self._basis.T @ given.on_fine
+            return given.shaped(b - self._chosen[0].energy(self._response(given)[0]) if corrected else b)
         if x is not None and not corrected:
             raise ValueError('corrected: expected True with boundary values x (or variant="galerkin"), got False')
         return given.shaped(given.on_elements - self._response(given)[1] if corrected else given.on_elements)
@@ -162,34 +166,34 @@ class SLODSystem:
         else:
             b = self.load(f, corrected=corrected, variant=variant, x=x, **fields)
         checks.choice(variant, VARIANTS, "variant")
-        if variant not in self._factors:
-            self._factors[variant] = Factors(self.matrix(variant))
-        return self._factors[variant].solve(b)
+        return self._chosen[0].solve(variant, b)
 
     def prolong(
         self, c: ArrayLike, /, load: Loads | None = None, *, x: ArrayLike | None = None, **fields: ArrayLike
     ) -> ndarray:
         """The solution B c on the fine mesh ``(fine.N,)``; with ``load``, B c + psi + x."""
         c = np.asarray(c, dtype=float)
-        if c.shape[:1] != (self._chosen[0].shape[1],) or c.ndim > 2:
-            raise ValueError(
-                f"c: expected {self._chosen[0].shape[1]} coefficients, one per element, got shape {c.shape}"
-            )
+        if c.shape[:1] != (self._basis.shape[1],) or c.ndim > 2:
+            raise ValueError(f"c: expected {self._basis.shape[1]} coefficients, one per element, got shape {c.shape}")
         if load is None:
             if x is not None or fields:
                 raise TypeError("load: expected the load that c was solved for beside x and fields, got none")
-            return self._chosen[0] @ c
+            return self._basis @ c
         given = Given(self.slod.space, self._fine_form, load, fields, x)
-        return self._chosen[0] @ c + given.shaped(self._response(given)[0] + given.lift)
+        return self._basis @ c + given.shaped(self._response(given)[0] + given.lift)
 
     def solution(
-        self, f: Loads, /, *, variant: str = "collocation", x: ArrayLike | None = None, **fields: ArrayLike
+        self, f: Loads, /, *, variant: str = "galerkin", x: ArrayLike | None = None, **fields: ArrayLike
     ) -> ndarray:
         """The solution on the fine mesh ``(fine.N,)``: `solve` and `prolong` with the corrected load."""
         b = self.load(f, corrected=True, variant=variant, x=x, **fields)
         return self.prolong(self.solve(b, variant=variant), f, x=x, **fields)
 
     # How it is computed.
+
+    @property
+    def _basis(self) -> csr_matrix:
+        return self._chosen[0].basis
 
     @cached_property
     def _sweep(self) -> Sweep:
@@ -203,25 +207,26 @@ class SLODSystem:
         return self._sweep.patches if "_sweep" in self.__dict__ else 0
 
     @cached_property
-    def _factors(self) -> dict[str, Factors]:
-        return {}
-
-    @cached_property
-    def _chosen(self) -> tuple[csr_matrix, COOData, ndarray, float]:
-        """Basis, loads, damping and condition: with ten times the damping where the condition is above 1e4."""
+    def _chosen(self) -> tuple[Matrices, ndarray, float]:
+        """Matrices, damping and condition: with ten times the damping where the condition is too large."""
         from skfem_ml.lod.slod.basis import chosen_functions
 
-        epsilon = self.slod.epsilon
+        slod, bound = self.slod, max(CONDITION[0], CONDITION[1] * len(self.slod.patches))
         for raised in range(RAISES + 1):
+            epsilon = slod.epsilon * 10.0**raised
             with self._told() as tell:
-                basis, loads = chosen_functions(self._sweep, epsilon, tell)
-            collected = self._collected(loads)
-            found = condition(collected.tocsr())
-            if found <= CONDITION or raised == RAISES or not self.slod.adaptive:
+                chosen = chosen_functions(self._sweep, epsilon, tell)
+            matrices = Matrices(slod.space, chosen, slod.patches)
+            found = condition(matrices.galerkin)
+            if found <= bound or not slod.adaptive:
                 break
-            epsilon = 10 * epsilon
-            LOG.info("slod: condition %.1e, above %.0e: epsilon is raised to %.0e", found, CONDITION, epsilon.max())
-        return basis, collected, epsilon, found
+            LOG.info("slod: condition %.1e, above %.1e, at epsilon = %.0e", found, bound, epsilon.max())
+        if found > bound:
+            checks.warn(
+                f"slod: the basis functions are hard to tell apart, condition {found:.1e} (above {bound:.1e}) at "
+                f"epsilon = {epsilon.max():.0e}; the solution may be far off, take ell={slod.ell + 1} or LOD"
+            )
+        return matrices, epsilon, found
 
     @contextmanager
     def _told(self) -> Iterator[Callable[[int], None]]:
@@ -229,24 +234,6 @@ class SLODSystem:
         progress, total = self.slod.progress, len(self.slod.patches)
         with nullcontext(progress) if callable(progress) else bar(progress) as tell:
             yield lambda done: tell(done, total, "patches")
-
-    def _collected(self, loads: ndarray) -> COOData:
-        """Loads ``(nelems, (2 ell + 1)**2)`` with their places in G."""
-        patches = self.slod.patches
-        own = np.broadcast_to(np.arange(len(loads))[:, None], patches.shape)
-        rows = np.where(patches >= 0, patches, own)  # outside the domain they are zero
-        values = np.where(patches >= 0, loads, 0.0)
-        indices = np.stack([rows.T.ravel(), own.T.ravel()])
-        return COOData(indices, values.T.ravel(), (len(loads), len(loads)), (loads.shape[1], 1))
-
-    @cached_property
-    def _fine_matrix(self) -> csr_matrix:
-        return self._fine_form.assembled()
-
-    @cached_property
-    def _galerkin(self) -> csr_matrix:
-        basis = self._chosen[0]
-        return (basis.T @ (self._fine_matrix @ basis)).tocsr()
 
     def _response(self, given: Given) -> tuple[ndarray, ndarray]:
         """psi ``(fine.N, k)`` and d ``(nelems, k)``; the last ones are kept for the same loads by their values."""
