@@ -84,8 +84,22 @@ class Join:
             rows = torch.cat([nodes, columns])
             self.flat.append(flat_index(rows, rows, self.size))
 
-    def __call__(self, first: Tensor, second: Tensor, free: ndarray, workspace: Workspace) -> Eliminated:
-        """Join blocks ``(B, N, N)``; the result is overwritten by the next one of this shape in the workspace.
+    def chunks(self, count: int) -> Iterator[slice]:
+        """Parts of a batch whose matrices stay in the cache."""
+        size = max(1, CHUNK_BYTES // (8 * self.size**2))
+        yield from (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+    def room(self, count: int, like: Tensor) -> Eliminated:
+        """Memory for ``count`` blocks that are joined."""
+        kept = self.size - self.line
+        return Eliminated(
+            like.new_empty(count, kept, kept),
+            like.new_empty(count, self.line, self.line).mT,  # stored by columns, as LAPACK does
+            like.new_empty(count, kept, self.line),
+        )
+
+    def __call__(self, first: Tensor, second: Tensor, free: ndarray, workspace: Workspace, out: Eliminated) -> None:
+        """Join blocks ``(B, N, N)`` and write what is left into ``out``.
 
         ``free`` ``(B, line)``: which unknowns of the line are free; others are fixed to zero.
         """
@@ -94,11 +108,10 @@ class Join:
         scatter_add(matrix, self.flat[0], first)
         scatter_add(matrix, self.flat[1], second)
         fix_some(matrix, free)
-        factor = cholesky(matrix[:, :count, :count])
-        coupling = matrix[:, count:, :count].contiguous()
-        divide(coupling, factor)
-        schur = matrix[:, count:, count:].baddbmm_(coupling, coupling.mT, alpha=-1)
-        return Eliminated(schur, factor, coupling)
+        cholesky(matrix[:, :count, :count], out.factor)
+        out.coupling.copy_(matrix[:, count:, :count])
+        divide(out.coupling, out.factor)
+        torch.baddbmm(matrix[:, count:, count:], out.coupling, out.coupling.mT, alpha=-1, out=out.schur)
 
 
 @cache
@@ -210,18 +223,15 @@ def spread(
 def join_rows(join: Join, first: Blocks, second: Blocks, offset: int, free: ndarray, workspace: Workspace) -> Blocks:
     """Blocks of ``first`` at places 0, 1, ... joined with those of ``second`` that are ``offset`` places further."""
     assert first.matrices is not None and second.matrices is not None
-    count, kept = len(free), join.size - join.line
-    out = first.matrices.new_empty(count, kept, kept)
-    factor = first.matrices.new_empty(count, join.line, join.line)
-    coupling = first.matrices.new_empty(count, kept, join.line)
-    chunk = max(1, CHUNK_BYTES // (8 * join.size**2))
-    for start in range(0, count, chunk):
-        part = slice(start, min(start + chunk, count))
+    out = join.room(len(free), first.matrices)
+    for part in join.chunks(len(free)):
         other = slice(part.start + offset, part.stop + offset)
-        step = join(first.matrices[part], second.matrices[other], free[part], workspace)
-        for target, made in zip((out, factor, coupling), step, strict=True):
-            target[part] = made
-    step = Eliminated(out[:0], factor, coupling)
-    step = step._replace(schur=out.new_empty(0, kept, kept))  # the matrices themselves are not to be held by the step
-    mask = torch.from_numpy(np.ascontiguousarray(free)).to(out)
-    return Blocks(out, join, step, (first, second), offset, mask)
+        join(first.matrices[part], second.matrices[other], free[part], workspace, taken(out, part))
+    step = out._replace(schur=out.schur.new_empty(0, 0, 0))  # matrices are to be let go of when no block needs them
+    mask = torch.from_numpy(np.ascontiguousarray(free)).to(out.schur)
+    return Blocks(out.schur, join, step, (first, second), offset, mask)
+
+
+def taken(step: Eliminated, part: slice) -> Eliminated:
+    """Those of a batch."""
+    return Eliminated(*(tensor[part] for tensor in step))

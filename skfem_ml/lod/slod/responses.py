@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
-from skfem_ml.lod.engine.bordered import Workspace, cholesky, divide, fix_some
+from skfem_ml.lod.engine.bordered import Eliminated, Workspace, cholesky, divide, fix_some
 from skfem_ml.lod.slod.blocks import Blocks, Join, Lifted, lifted, spread
+
+
+class Outlines(NamedTuple):
+    """Unknowns on the outlines of patches, ``(B, outline)`` each: see `rims.Rims`.
+
+    Attributes
+    ----------
+    rim, natural
+        Which are on the rim, and which on a natural boundary; the others are fixed.
+    robin
+        The Robin term.
+    """
+
+    rim: ndarray
+    natural: ndarray
+    robin: ndarray
 
 
 class Responses:
@@ -27,10 +44,8 @@ class Responses:
         The blocks that are joined last: those at the places ``at`` and ``at + offset``.
     free
         Which unknowns of the line between them are free, ``(B, line)``.
-    rim, natural
-        Which unknowns of the outline are on the rim, and which on a natural boundary, ``(B, outline)``.
-    robin
-        The Robin term, ``(B, outline)``.
+    outlines
+        What the unknowns of their outlines are.
 
     Attributes
     ----------
@@ -46,42 +61,46 @@ class Responses:
         parts: tuple[Blocks, Blocks],
         offset: int,
         free: ndarray,
-        rim: ndarray,
-        natural: ndarray,
-        robin: ndarray,
+        outlines: Outlines,
         workspace: Workspace,
     ):
         self.elements, self.at, self.join = elements, at, join
-        self.places = (at, at + offset)
-        made = join(parts[0].taken(self.places[0]), parts[1].taken(self.places[1]), free, workspace)
-        self.parts = (parts[0].light(), parts[1].light())
-        self.step, self.line_free = made._replace(schur=made.schur.new_empty(0, 0, 0)), as_mask(free, made.schur)
-        self._eliminate_rim(made.schur, rim, natural, robin)
+        self.places, self.parts = (at, at + offset), (parts[0].light(), parts[1].light())
+        first, second = (part.taken(places) for part, places in zip(parts, self.places, strict=True))
+        count, rest = len(at), join.rest
+        self.step = join.room(count, first)._replace(schur=first.new_empty(0, 0, 0))
+        self.factor = first.new_empty(count, rest, rest).mT
+        self.functionals = first.new_empty(count, sum(join.loads), rest)
+        self._set_outlines(outlines, free, first)
+        for part in join.chunks(count):
+            schur = workspace.empty("schur", part.stop - part.start, *[join.size - join.line] * 2)
+            out = Eliminated(schur, self.step.factor[part], self.step.coupling[part])
+            join(first[part], second[part], free[part], workspace, out)
+            self._eliminate_rim(schur, part, Outlines(*(values[part] for values in outlines)))
 
-    def _eliminate_rim(self, schur: Tensor, rim: ndarray, natural: ndarray, robin: ndarray) -> None:
-        """X = S + Robin term, X = L L^T, W = L^-1 R; natural unknowns first, whose rows of W bring them back."""
-        count = self.join.rest
-        free = rim | natural
-        schur[:, :count, :count].diagonal(dim1=1, dim2=2).add_(torch.from_numpy(robin * rim))
-        fix_some(schur, free)
-        stiffness, loads = schur[:, :count, :count], schur[:, count:, :count]
+    def _set_outlines(self, outlines: Outlines, free: ndarray, like: Tensor) -> None:
+        """Natural unknowns come first on an outline, if there are some."""
+        rim, natural = outlines.rim, outlines.natural
         self.order: Tensor | None = None
         if natural.any():
             order = np.argsort(~natural, axis=1, kind="stable")
             self.order = torch.from_numpy(order)
-            stiffness, loads = self._ordered(self._ordered(stiffness, 1), 2), self._ordered(loads, 2)
-            rim, natural, free = (np.take_along_axis(mask, order, axis=1) for mask in (rim, natural, free))
-        self.rim, self.natural, self.free = (as_mask(mask, schur) for mask in (rim, natural, free))
-        self.factor = cholesky(stiffness)
-        self.functionals = loads.contiguous()
-        divide(self.functionals, self.factor)
+            rim, natural = (np.take_along_axis(mask, order, axis=1) for mask in (rim, natural))
+        self.line_free, self.rim, self.natural = (as_mask(mask, like) for mask in (free, rim, natural))
 
-    def _ordered(self, values: Tensor, axis: int) -> Tensor:
-        if self.order is None:
-            return values
-        shape = [len(values), 1, 1]
-        shape[axis] = -1
-        return values.take_along_dim(self.order.view(shape), axis)
+    def _eliminate_rim(self, schur: Tensor, part: slice, outlines: Outlines) -> None:
+        """X = S + Robin term, X = L L^T, W = L^-1 R; with natural unknowns first, their rows of W bring them back."""
+        rest = self.join.rest
+        schur[:, :rest, :rest].diagonal(dim1=1, dim2=2).add_(torch.from_numpy(outlines.robin * outlines.rim))
+        fix_some(schur, outlines.rim | outlines.natural)
+        stiffness, loads = schur[:, :rest, :rest], schur[:, rest:, :rest]
+        if self.order is not None:
+            order = self.order[part]
+            stiffness = stiffness.take_along_dim(order[:, :, None], 1).take_along_dim(order[:, None], 2)
+            loads = loads.take_along_dim(order[:, None], 2)
+        cholesky(stiffness, self.factor[part])
+        functionals = self.functionals[part].copy_(loads)
+        divide(functionals, self.factor[part])
 
     def tensors(self) -> Iterator[Tensor]:
         """What it holds; what neighbours share is among it."""
@@ -133,9 +152,9 @@ class Responses:
         return spread(self.join, self.parts, self.places, torch.cat([inner, around], 1), g, load)
 
     def residuals(self, g: Tensor) -> Tensor:
-        """What responses to the loads ``g`` ``(B, elements)`` leave on the outline: L W g on the rim, ``(B, outline)``."""
+        """What responses to the loads ``g`` ``(B, elements)`` leave on the outline: L W g there, ``(B, outline)``."""
         left = (self.functionals.mT @ g[:, :, None]) * self.rim[:, :, None]
-        ordered = (self.factor.tril() @ left)[:, :, 0] * self.rim
+        ordered = (self.factor @ left)[:, :, 0] * self.rim
         return ordered if self.order is None else torch.zeros_like(ordered).scatter_(1, self.order, ordered)
 
     def corrected(self, load: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +167,8 @@ class Responses:
         part = int(middle >= self.join.loads[0])
         below = self.parts[part].lift(self.places[part], middle - part * self.join.loads[0], load)
         whole = lifted(self.join, part, below, self.step, self.line_free)
-        left = self._ordered(whole.outline, 1) * self.free[:, :, None]
+        ordered = whole.outline if self.order is None else whole.outline.take_along_dim(self.order[:, :, None], 1)
+        left = ordered * (self.rim + self.natural)[:, :, None]
         residual = torch.linalg.solve_triangular(self.factor, left, upper=False)
         d = -self._cancelling(epsilon) @ (residual * self.rim[:, :, None])
         return d, self.values(d, whole, residual)

@@ -15,10 +15,12 @@ from skfem_ml.lod.engine.lattice import Lattice
 from skfem_ml.lod.engine.threads import one_thread
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
-from skfem_ml.lod.slod.blocks import CHUNK_BYTES, Blocks, halves, join_of, join_rows
+from skfem_ml.lod.slod.blocks import Blocks, halves, join_of, join_rows
 from skfem_ml.lod.slod.matrices import unit_load
-from skfem_ml.lod.slod.responses import Responses
+from skfem_ml.lod.slod.responses import Outlines, Responses
 from skfem_ml.lod.slod.rims import Rims, along
+
+PATCHES = 64  # that are treated together
 
 
 class ElementRow:
@@ -167,15 +169,11 @@ class Sweep:
         slabs = self._slabs(y - ell, free)
         parts = slabs(widths[0]), slabs(widths[1])
         join = join_of(n, (widths[0], p), (widths[1], p), 0)
-        rim, natural = self.rims.masks(y)
-        robin = self.rims.robin(y)
-        size = max(1, CHUNK_BYTES // (8 * join.size**2))
-        for start in range(0, len(present), size):
-            at = present[start : start + size]
-            yield Responses(
-                line[at], at, join, parts, widths[0], free[at + widths[0]], rim[at], natural[at], robin[at],
-                self._workspace,
-            )  # fmt: skip
+        outlines = Outlines(*self.rims.masks(y), self.rims.robin(y))
+        for start in range(0, len(present), PATCHES):
+            at = present[start : start + PATCHES]
+            own = Outlines(*(values[at] for values in outlines))
+            yield Responses(line[at], at, join, parts, widths[0], free[at + widths[0]], own, self._workspace)
 
     def _slabs(self, bottom: int, free: ndarray) -> Callable[[int], Blocks]:
         """Blocks of some columns of p elements from row ``bottom`` up, at every place of the row: by their width."""
