@@ -12,6 +12,7 @@ A coarse basis whose forms are assembled so that the fine scales of a coefficien
 ``judging``      errors of local maps on given fields
 ``mesh``         grids, patches, boundary, interpolation, forms and loads on the fine mesh
 ``engine``       who solves for the correctors
+``slod``         `SLOD`: super-localised functions, one an element, for hundreds of loads
 ``surrogate``    networks in the place of correctors
 """
 

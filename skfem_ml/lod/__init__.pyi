@@ -16,6 +16,8 @@ from .mesh.interpolation import PROJECTION as PROJECTION
 from .mesh.interpolation import Interpolation as Interpolation
 from .mesh.loads import FineLoad as FineLoad
 from .method import LOD as LOD
+from .slod import SLOD as SLOD
+from .slod import SLODSystem as SLODSystem
 from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
 from .splitting import explain as explain

@@ -1,0 +1,2 @@
+from .method import SLOD as SLOD
+from .system import SLODSystem as SLODSystem

@@ -1,0 +1,244 @@
+"""One form with one set of coefficients on one `SLOD`: its basis, its matrices, and any number of loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_matrix
+from skfem import BilinearForm, LinearForm
+from skfem.assembly.form.coo_data import COOData
+
+from skfem_ml import checks
+from skfem_ml.lod.mesh.ellipticity import check_elliptic
+from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, described
+from skfem_ml.lod.slod.given import Given
+from skfem_ml.lod.slod.matrices import Matrices, condition
+from skfem_ml.progress import LOG, bar
+
+if TYPE_CHECKING:
+    from skfem_ml.lod.slod.method import SLOD
+    from skfem_ml.lod.slod.sweep import Sweep
+
+VARIANTS = ("collocation", "galerkin")
+CONDITION = 1e4, 100.0  # of the Galerkin matrix, and times the number of elements: above both damping is raised
+RAISES = 2
+Loads: TypeAlias = "LinearForm | Sequence[LinearForm]"
+
+
+class SLODSystem:
+    r"""One form with one set of coefficients on one `SLOD`, and what has been computed of it.
+
+    With B the basis functions phi_T on the fine mesh and g_T their loads, A phi_T = g_T up to what is left on the rims.
+
+    - ``"collocation"``: G c = F(1_K), G[K, T] = g_T on K; no fine matrix is needed.
+    - ``"galerkin"``: B^T A B c = B^T F; errors in L2 are up to three times smaller, and the energy error is the least
+      that the basis allows.
+
+    A load F that is not constant on elements has a part psi that no basis of nelems functions has: the sum of local
+    responses whose fluxes are cancelled on the rims by loads d on elements. ``corrected`` (the default) takes it out of
+    the load, F(1_K) - d_K, and ``prolong(c, load=f)`` puts it back: u = B c + psi. Any load is then as good as a
+    constant one.
+
+    Made by ``slod.system(form, **coefficients)``; coefficients are checked and copied.
+
+    Raises
+    ------
+    TypeError
+        For what is no ``BilinearForm``, complex forms, coefficients that are functions.
+    ValueError
+        For coefficients not finite or not positive where they must be, forms not symmetric or not elliptic, and where u
+        is fixed nowhere.
+
+    >>> from skfem import MeshQuad
+    >>> from skfem_ml.lod import SLOD
+    >>> from skfem_ml.problems import diffusion, load
+    >>> system = SLOD(MeshQuad().refined(2), refine=4, ell=2).system(diffusion, a=2.0)
+    >>> c = system.solve(load(1.0))
+    >>> system.basis().shape, c.shape
+    ((289, 16), (16,))
+    >>> bool(abs(system.prolong(c) - system.solution(load(1.0))).max() < 1e-12)
+    True
+    """
+
+    def __init__(self, slod: SLOD, form: BilinearForm, coefficients: dict[str, ArrayLike]):
+        self.slod, self.form, space = slod, form, slod.space
+        cells, nodes = space.coefficient_refinement.cells.size, space.fine_mesh.p.shape[1]
+        self.coefficients = check_coefficients(coefficients, cells, nodes, space.grid.dim)
+        self._fine_form = FineForm(space, form, self.coefficients)
+        check_elliptic(self._fine_form)
+        self._responded: tuple[ndarray, ndarray, ndarray] | None = None
+
+    def __repr__(self) -> str:
+        name = getattr(self.form.form, "__name__", "form")
+        told = [name, *(described(key, value) for key, value in self.coefficients.items())]
+        return f"SLODSystem({', '.join(told)} on {self.slod!r})"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_sweep"}
+
+    # What the patches give.
+
+    def basis(self) -> csr_matrix:
+        """The basis functions phi_T on the fine mesh, ``(fine.N, nelems)``."""
+        return self._basis.copy()
+
+    def elemental(self) -> COOData:
+        """The loads g_T on the elements of patches, as the host's ``COOData``: ``.tocsr()`` is G ``(nelems, nelems)``.
+
+        ``tolocal()`` gives them, ``(nelems, (2 ell + 1)**2, 1)``, in the order of ``slod.patches``.
+        """
+        coo = self._chosen[0].elemental
+        return replace(coo, data=coo.data.copy())
+
+    def matrix(self, variant: str = "collocation") -> csr_matrix:
+        """G, or B^T A B with ``variant="galerkin"``: ``(nelems, nelems)``."""
+        checks.choice(variant, VARIANTS, "variant")
+        matrices = self._chosen[0]
+        return (matrices.galerkin if variant == "galerkin" else matrices.collocation).copy()
+
+    @property
+    def epsilon(self) -> ndarray:
+        """The damping of every patch, ``(nelems,)``: that of the SLOD, or ten times that where it was raised."""
+        return self._chosen[1].copy()
+
+    @property
+    def condition(self) -> float:
+        """An estimate of the condition number of the Galerkin matrix with unit diagonal.
+
+        Above 1e4 and 100 times the number of elements the functions are hard to tell apart, and damping is raised.
+        """
+        return self._chosen[2]
+
+    # Loads.
+
+    def load(
+        self,
+        f: Loads,
+        /,
+        *,
+        corrected: bool = True,
+        variant: str = "collocation",
+        x: ArrayLike | None = None,
+        **fields: ArrayLike,
+    ) -> ndarray:
+        """The right-hand side ``(nelems,)``: F(1_K) - d_K, or B^T (F - A psi) for ``variant="galerkin"``.
+
+        Without ``corrected`` F(1_K) or B^T F. For a list of loads ``(nelems, k)``, which costs less than k of them. See
+        `solve` for ``x``; ``fields`` are the keyword arguments of ``f`` (see `FineLoad`).
+        """
+        checks.choice(variant, VARIANTS, "variant")
+        given = Given(self.slod.space, self._fine_form, f, fields, x)
+        if variant == "galerkin":
+            b = self._basis.T @ given.on_fine
+            return given.shaped(b - self._chosen[0].energy(self._response(given)[0]) if corrected else b)
+        if x is not None and not corrected:
+            raise ValueError('corrected: expected True with boundary values x (or variant="galerkin"), got False')
+        return given.shaped(given.on_elements - self._response(given)[1] if corrected else given.on_elements)
+
+    def solve(
+        self,
+        f: Loads | ArrayLike,
+        /,
+        *,
+        corrected: bool = True,
+        variant: str = "collocation",
+        x: ArrayLike | None = None,
+        **fields: ArrayLike,
+    ) -> ndarray:
+        """The coefficients c of the basis functions ``(nelems,)``, or ``(nelems, k)`` for a list of k loads.
+
+        ``f`` is a load, or a right-hand side as of `load`. The matrix is factorised once.
+
+        ``x`` are boundary values: a function on the coarse mesh ``(coarse.N,)`` or the fine one ``(fine.N,)`` that has
+        them, the smoother the better; u - x is what is solved for. Give `prolong` the same load and ``x``.
+        """
+        if not isinstance(f, LinearForm) and not (isinstance(f, list | tuple) and isinstance(f[0], LinearForm)):
+            b = np.asarray(f, dtype=float)
+            if b.shape[:1] != (len(self.slod.patches),) or b.ndim > 2:
+                raise ValueError(f"f: expected loads, or {len(self.slod.patches)} values, got shape {b.shape}")
+        else:
+            b = self.load(f, corrected=corrected, variant=variant, x=x, **fields)
+        checks.choice(variant, VARIANTS, "variant")
+        return self._chosen[0].solve(variant, b)
+
+    def prolong(
+        self, c: ArrayLike, /, load: Loads | None = None, *, x: ArrayLike | None = None, **fields: ArrayLike
+    ) -> ndarray:
+        """The solution B c on the fine mesh ``(fine.N,)``; with ``load``, B c + psi + x."""
+        c = np.asarray(c, dtype=float)
+        if c.shape[:1] != (self._basis.shape[1],) or c.ndim > 2:
+            raise ValueError(f"c: expected {self._basis.shape[1]} coefficients, one per element, got shape {c.shape}")
+        if load is None:
+            if x is not None or fields:
+                raise TypeError("load: expected the load that c was solved for beside x and fields, got none")
+            return self._basis @ c
+        given = Given(self.slod.space, self._fine_form, load, fields, x)
+        return self._basis @ c + given.shaped(self._response(given)[0] + given.lift)
+
+    def solution(
+        self, f: Loads, /, *, variant: str = "galerkin", x: ArrayLike | None = None, **fields: ArrayLike
+    ) -> ndarray:
+        """The solution on the fine mesh ``(fine.N,)``: `solve` and `prolong` with the corrected load."""
+        b = self.load(f, corrected=True, variant=variant, x=x, **fields)
+        return self.prolong(self.solve(b, variant=variant), f, x=x, **fields)
+
+    # How it is computed.
+
+    @property
+    def _basis(self) -> csr_matrix:
+        return self._chosen[0].basis
+
+    @cached_property
+    def _sweep(self) -> Sweep:
+        from skfem_ml.lod.slod.sweep import Sweep  # here, since it loads torch
+
+        return Sweep(self.slod.space, self._fine_form, self.slod.memory)
+
+    @property
+    def held(self) -> int:
+        """How many patches are held factorised, for corrected loads."""
+        return self._sweep.patches if "_sweep" in self.__dict__ else 0
+
+    @cached_property
+    def _chosen(self) -> tuple[Matrices, ndarray, float]:
+        """Matrices, damping and condition: with ten times the damping where the condition is too large."""
+        from skfem_ml.lod.slod.basis import chosen_functions
+
+        slod, bound = self.slod, max(CONDITION[0], CONDITION[1] * len(self.slod.patches))
+        for raised in range(RAISES + 1):
+            epsilon = slod.epsilon * 10.0**raised
+            with self._told() as tell:
+                chosen = chosen_functions(self._sweep, epsilon, tell)
+            matrices = Matrices(slod.space, chosen, slod.patches)
+            found = condition(matrices.galerkin)
+            if found <= bound or not slod.adaptive:
+                break
+            LOG.info("slod: condition %.1e, above %.1e, at epsilon = %.0e", found, bound, epsilon.max())
+        if found > bound:
+            checks.warn(
+                f"slod: the basis functions are hard to tell apart, condition {found:.1e} (above {bound:.1e}) at "
+                f"epsilon = {epsilon.max():.0e}; the solution may be far off, take ell={slod.ell + 1} or LOD"
+            )
+        return matrices, epsilon, found
+
+    @contextmanager
+    def _told(self) -> Iterator[Callable[[int], None]]:
+        """Tells the progress of patches."""
+        progress, total = self.slod.progress, len(self.slod.patches)
+        with nullcontext(progress) if callable(progress) else bar(progress) as tell:
+            yield lambda done: tell(done, total, "patches")
+
+    def _response(self, given: Given) -> tuple[ndarray, ndarray]:
+        """psi ``(fine.N, k)`` and d ``(nelems, k)``; the last ones are kept for the same loads by their values."""
+        from skfem_ml.lod.slod.loads import respond
+
+        if self._responded is None or not np.array_equal(self._responded[0], given.split):
+            self._responded = (given.split, *respond(self._sweep, self.epsilon, given.split))
+        return self._responded[1], self._responded[2]
