@@ -51,8 +51,8 @@ def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coeffici
 
     ``gradients`` G has the shape of the local matrices, ``(nelems, (2 ell + 2)**d, 2**d)``; entries of rows outside the
     domain count for nothing, as elements whose entries all vanish do. Any dimension, boundary and form that is affine
-    in ``a``. Raises ValueError for another shape, a form that is not affine, a coefficient ``a`` that is no field and an
-    LOD with interiors.
+    in ``a``. Raises ValueError for another shape, a form that is not affine, a coefficient ``a`` that is no field and
+    an LOD with interiors.
     """
     _refuse_interiors(lod)
     space = lod.space

@@ -85,12 +85,9 @@ def test_closer_than_its_certificate_and_than_the_finer_mesh(seed):
     found = Extrapolated(diffusion).judge(lod, a=a)
     gaps = norms(found.matrices - exact)
     assert (gaps <= found.absolute).all() and (gaps < norms(S16 - exact) / 2).all()
-    one, two, wanted = (
-        lod.system(chosen, a=a).solve(unit_load) for chosen in (Extrapolated(diffusion), diffusion, diffusion)
-    )
+    u, wanted = (lod.system(chosen, a=a).solve(unit_load) for chosen in (Extrapolated(diffusion), diffusion))
     plain = lod.with_fine(16).system(diffusion, a=a).solve(unit_load)
-    assert np.array_equal(two, wanted)
-    assert l2_error(one, wanted, lod.coarse) < l2_error(plain, wanted, lod.coarse) / 3
+    assert l2_error(u, wanted, lod.coarse) < l2_error(plain, wanted, lod.coarse) / 3
 
 
 def test_a_hybrid_recomputes_what_the_certificate_tells():

@@ -65,8 +65,8 @@ class Setting:
         space = lod.space
         if space.interiors is not None:
             raise ValueError(
-                f"lod: expected one with the exact interiors of its fine mesh, got {space.interiors!r}; its matrices are "
-                f"others, take lod.with_fine({space.n})"
+                f"lod: expected one with the exact interiors of its fine mesh, got {space.interiors!r}, whose matrices "
+                f"are others; take lod.with_fine({space.n})"
             )
         names = [name for name, known in NAMED.items() if known is space.interpolation]
         everywhere = space.dirichlet.sides.sum() == len(space.grid.mesh.boundary_facets())
