@@ -21,6 +21,7 @@ from skfem import Mesh, MeshQuad, condense, solve
 from skfem.models import unit_load
 from threadpoolctl import threadpool_limits
 
+from demos.benchmarks.interiors_tables import report
 from skfem_ml.coefficients import checkerboard
 from skfem_ml.coefficients.families import UNSEEN, WIDE, wide_field
 from skfem_ml.compare import best_of
@@ -255,11 +256,6 @@ def jobs() -> Iterator[tuple[str, Callable[[], Row]]]:
         yield f"limit: {name}", lambda field=field: towards_the_limit(field)
     for name, field in fields():
         yield name, lambda field=field: measured(field)
-
-
-def report(rows: dict[str, Row]) -> str:
-    """The Markdown of all rows."""
-    return json.dumps(rows)
 
 
 def main() -> None:
