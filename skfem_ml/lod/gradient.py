@@ -37,8 +37,9 @@ def exact_matrices(lod: LOD, a: Tensor, form: BilinearForm = diffusion, **coeffi
     ``a`` is ``(cells,)``, torch.float64, one positive value a cell of ``lod.coefficient_mesh``. With
     `coarse_solution` any functional of the coarse solution has its gradient. Forward runs the engine of
     ``lod``, backward the reference engine, a patch at a time (`matrix_gradient`). Raises ValueError for another shape
-    or type, and what ``lod.local`` raises.
+    or type, an LOD with interiors, and what ``lod.local`` raises.
     """
+    _refuse_interiors(lod)
     cells = lod.space.coefficient_refinement.cells.size
     if tuple(a.shape) != (cells,) or a.dtype != torch.float64:
         raise ValueError(f"a: expected {cells} values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}")
@@ -50,8 +51,10 @@ def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coeffici
 
     ``gradients`` G has the shape of the local matrices, ``(nelems, (2 ell + 2)**d, 2**d)``; entries of rows outside the
     domain count for nothing, as elements whose entries all vanish do. Any dimension, boundary and form that is affine
-    in ``a``. Raises ValueError for another shape, a form that is not affine and a coefficient ``a`` that is no field.
+    in ``a``. Raises ValueError for another shape, a form that is not affine, a coefficient ``a`` that is no field and
+    an LOD with interiors.
     """
+    _refuse_interiors(lod)
     space = lod.space
     wanted = (len(space.grid.corners), lod.patches.nodes.shape[1], lod.patches.corners.shape[1])
     if np.shape(gradients) != wanted:
@@ -72,6 +75,15 @@ def matrix_gradient(lod: LOD, form: BilinearForm, gradients: ndarray, **coeffici
             "cij,cjk,cik->c", slopes[patch.cells], trial, (tested - z)[patch.corners], optimize=True
         )
     return np.bincount(space.coefficient_cell, on_fine, minlength=space.coefficient_refinement.cells.size)
+
+
+def _refuse_interiors(lod: LOD) -> None:
+    """Raise ValueError for interiors that are not those of the fine mesh: their derivatives are not known."""
+    if lod.space.interiors is not None:
+        raise ValueError(
+            f"lod: expected one with the interiors of its fine mesh, got {lod.space.interiors!r}; differentiate "
+            f"lod.with_fine({lod.space.n})"
+        )
 
 
 def _slopes(lod: LOD, form: BilinearForm, coefficients: Mapping[str, float | ndarray]) -> ndarray:

@@ -6,7 +6,7 @@ it; so what they share is eliminated once. For ell = 2, with T the middle elemen
 
 ::
 
-      +---+---+---+---+---+   element   n x n fine cells, condensed onto its 4 n boundary nodes           elements.py
+      +---+---+---+---+---+   element   n x n fine cells, condensed onto its 4 n boundary nodes             elements/
       |   |   | # |   |   |   row       the elements of one row of the coarse grid                          rows.py
       +---+---+ # +---+---+   tower     ell elements upright (#), the level edges between them gone          rows.py
       |   |   | # |   |   |   strip     tower + element + tower: 2 ell + 1 elements upright, condensed onto
@@ -52,6 +52,10 @@ the next load: ``matrix``, ``load(corrected=True)`` and ``prolong`` of a `System
 
 **Recover** (reconstruction.py): level edges of strips and towers by (2), interiors of elements by (2) backwards through
 the merges. A sum of correctors is summed on the boundaries of elements; each interior is recovered once. (9)
+
+**Interiors** (elements/energies.py). All that a patch knows of the inside of an element are its energies, for values on
+its 4 n boundary nodes and four moments. `Interiors` may give others, condensed on finer meshes, extrapolated or learned
+(elements/interiors.py); everything is then as for a form with an addition on each element.                     (10)
 
 Sources: Engwer, Henning, Malqvist, Peterseim, CMAME 350 (2019), section 3, for the problem and its multipliers; static
 condensation and block-tridiagonal elimination are textbook matter (Golub, Van Loan, sections 4.2 and 4.5).

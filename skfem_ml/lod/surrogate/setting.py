@@ -61,8 +61,13 @@ class Setting:
 
     @classmethod
     def with_form(cls, lod: LOD, form: str) -> Setting:
-        """The setting of an LOD, with a fingerprint that is known."""
+        """The setting of an LOD, with a fingerprint that is known. Raises ValueError for one with interiors."""
         space = lod.space
+        if space.interiors is not None:
+            raise ValueError(
+                f"lod: expected one with the exact interiors of its fine mesh, got {space.interiors!r}, whose matrices "
+                f"are others; take lod.with_fine({space.n})"
+            )
         names = [name for name, known in NAMED.items() if known is space.interpolation]
         everywhere = space.dirichlet.sides.sum() == len(space.grid.mesh.boundary_facets())
         corners = space.grid.mesh.p[:, space.grid.corners]
