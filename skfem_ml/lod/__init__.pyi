@@ -18,6 +18,7 @@ from .mesh.loads import FineLoad as FineLoad
 from .method import LOD as LOD
 from .slod import SLOD as SLOD
 from .slod import SLODSystem as SLODSystem
+from .slod import solver_slod as solver_slod
 from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
 from .splitting import explain as explain

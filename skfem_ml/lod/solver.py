@@ -16,6 +16,7 @@ from skfem import Basis, BilinearForm, Mesh
 from skfem_ml.lod.coarse import CoarseSystem, warn_unseen
 from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.mesh.problem import check_boundaries
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.system import VARIANTS, System
 from skfem_ml.problems import Diffusion, Field, Staged, diffusion, load
@@ -113,7 +114,7 @@ class _Built:
     def __init__(self, coarse: Basis | Mesh, problem: Diffusion, ell: int, refine: int | None, options: dict[str, Any]):
         plain = {name: value for name, value in options.items() if name != "interiors"}
         self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **plain)
-        check_boundaries(self.given, problem)
+        check_boundaries(self.given.space, problem)
         space, n = self.given.space, refine or self.given.space.n
         if options.get("interiors") is not None:
             options = {**options, "cells": space.m, "dirichlet": space.dirichlet}
@@ -193,25 +194,6 @@ class _Coarse:
 def _timed(work: Callable[[], T]) -> tuple[T, float]:
     start = time.perf_counter()
     return work(), time.perf_counter() - start
-
-
-def check_boundaries(lod: LOD, problem: Diffusion) -> None:
-    """Raise ValueError where a name is another part of the boundary on the coarse mesh: nothing else would tell."""
-    mesh = problem.mesh
-    problem.require_boundaries(mesh)
-    if problem.dirichlet is None:
-        facets = mesh.boundary_facets()
-    else:
-        facets = np.concatenate([mesh.boundaries[name] for name in problem.dirichlet])
-    wanted = np.zeros(mesh.p.shape[1], dtype=bool)
-    wanted[mesh.facets[:, facets]] = True
-    differ = int((wanted != lod.space.fine_dirichlet).sum())
-    if differ:
-        raise ValueError(
-            f"dirichlet: expected the boundaries {list(problem.dirichlet or ())} to be the same part of "
-            f"the boundary on the problem's mesh and the coarse one, got {differ} fine nodes on one only; name them "
-            "alike, for example by mesh.with_defaults() on both"
-        )
 
 
 def _refuse(options: dict[str, Any]) -> None:

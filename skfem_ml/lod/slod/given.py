@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -13,6 +14,8 @@ from skfem import LinearForm
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
+
+Load: TypeAlias = "LinearForm | FineLoad"
 
 
 class Given:
@@ -49,7 +52,7 @@ class Given:
         self,
         space: Discretisation,
         fine_form: FineForm,
-        f: LinearForm | Sequence[LinearForm],
+        f: Load | Sequence[Load],
         fields: dict[str, ArrayLike],
         x: ArrayLike | None,
     ):
@@ -57,7 +60,7 @@ class Given:
         forms = list(f) if isinstance(f, list | tuple) else [f]
         if not forms:
             raise ValueError("f: expected a load or some, got an empty list")
-        split = np.stack([FineLoad(space, form, fields).split for form in forms], axis=2)
+        split = np.stack([FineLoad.of(space, form, fields).split for form in forms], axis=2)
         self.lift = np.zeros((space.fine_mesh.p.shape[1], 1))
         if x is not None:
             self.lift = _on_fine(space, x)[:, None]

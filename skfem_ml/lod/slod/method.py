@@ -8,13 +8,14 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
-from skfem import Basis, BilinearForm, Mesh
+from skfem import Basis, BilinearForm, LinearForm, Mesh
 
 from skfem_ml import checks
-from skfem_ml.lod.mesh.boundary import Dirichlet
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.grid import ELEMENTS
+from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.slod.system import SLODSystem
+from skfem_ml.meshes.boundary import Dirichlet
+from skfem_ml.meshes.grid import ELEMENTS
 from skfem_ml.progress import Progress
 
 EPSILON = (1e-2, 1e-4, 1e-6)  # for ell = 1, 2, 3 and more
@@ -146,6 +147,10 @@ class SLOD:
         p, grid = 2 * self.ell + 1, self.space.grid
         block = grid.cell_windows(grid.cells - self.ell, p)
         return block.reshape(-1, p, p).transpose(0, 2, 1).reshape(len(block), -1)
+
+    def fine_load(self, f: LinearForm | ndarray, **fields: ArrayLike) -> FineLoad:
+        """A load integrated once, for every verb of every `SLODSystem` of this SLOD; also of a vector ``(fine.N,)``."""
+        return FineLoad(self.space, f, fields)
 
     def system(self, form: BilinearForm, **coefficients: ArrayLike) -> SLODSystem:
         """The `SLODSystem` of one symmetric elliptic form with these coefficients."""

@@ -18,7 +18,8 @@ from skfem.assembly.form.coo_data import COOData
 from skfem_ml import checks
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, described
-from skfem_ml.lod.slod.given import Given
+from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.slod.given import Given, Load
 from skfem_ml.lod.slod.matrices import Matrices, condition
 from skfem_ml.progress import LOG, bar
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 VARIANTS = ("collocation", "galerkin")
 CONDITION = 1e4, 100.0  # of the Galerkin matrix, and times the number of elements: above both damping is raised
 RAISES = 2
-Loads: TypeAlias = "LinearForm | Sequence[LinearForm]"
+Loads: TypeAlias = "Load | Sequence[Load]"
 
 
 class SLODSystem:
@@ -159,7 +160,8 @@ class SLODSystem:
         ``x`` are boundary values: a function on the coarse mesh ``(coarse.N,)`` or the fine one ``(fine.N,)`` that has
         them, the smoother the better; u - x is what is solved for. Give `prolong` the same load and ``x``.
         """
-        if not isinstance(f, LinearForm) and not (isinstance(f, list | tuple) and isinstance(f[0], LinearForm)):
+        first = f[0] if isinstance(f, list | tuple) and len(f) else f
+        if not isinstance(first, LinearForm | FineLoad):
             b = np.asarray(f, dtype=float)
             if b.shape[:1] != (len(self.slod.patches),) or b.ndim > 2:
                 raise ValueError(f"f: expected loads, or {len(self.slod.patches)} values, got shape {b.shape}")
