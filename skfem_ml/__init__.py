@@ -19,7 +19,7 @@ it is first used. The rooms hold the rest:
 ``learning``          networks, ``fit(net, loss, data, ...)`` -> ``History``, optimisers, files of models
 ``solutions``         what every solver returns: a callable ``u(x)``
 ``metrics``           L2, energy, spectral and eigenpair errors, observed rates
-``solvers``           linear solvers in scikit-fem's idiom
+``solvers``           linear solvers in scikit-fem's idiom; black-box multigrid
 ``pictures``          cellwise and nodal fields on matplotlib axes
 ``cli``               the command line ``skfem-ml``
 ====================  ===========================================================

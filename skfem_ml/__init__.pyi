@@ -24,6 +24,7 @@ from .coefficients import log_normal as log_normal
 from .coefficients import validate as validate
 from .compare import Table as Table
 from .compare import compare as compare
+from .compare import compare_loads as compare_loads
 from .fmm import DeepFMMNet as DeepFMMNet
 from .fmm import FMMNet as FMMNet
 from .fmm import H2Operator as H2Operator
@@ -38,9 +39,13 @@ from .learning import ModelMismatchError as ModelMismatchError
 from .learning import fit as fit
 from .learning.models import models as models
 from .lod import LOD as LOD
+from .lod import SLOD as SLOD
+from .lod import Extrapolated as Extrapolated
 from .lod import System as System
+from .lod import explain as explain
 from .lod import solver_coarse as solver_coarse
 from .lod import solver_lod as solver_lod
+from .lod import solver_slod as solver_slod
 from .lod.surrogate import Hybrid as Hybrid
 from .lod.surrogate import Surrogate as Surrogate
 from .meshes import coarsened as coarsened
@@ -62,7 +67,10 @@ from .reference import solver_fem as solver_fem
 from .solutions import Eigenpairs as Eigenpairs
 from .solutions import Evolution as Evolution
 from .solutions import FEFunction as FEFunction
+from .solvers import Multigrid as Multigrid
+from .solvers import MultigridBatch as MultigridBatch
 from .solvers import solver_direct as solver_direct
+from .solvers import solver_multigrid as solver_multigrid
 from .solvers import solver_pyamg as solver_pyamg
 from .stepping import IMEX as IMEX
 from .stepping import POD as POD

@@ -71,8 +71,8 @@ class Warned:
             rows.append(self.row)
 
     def lines(self) -> list[str]:
-        """One line a warning, each once, after the names of the rows that it is about."""
-        return [f"{'; '.join(rows)}: {text}" if rows else text for text, rows in self._rows.items()]
+        """One line a warning, each once, after the names of the rows that it is about (two, and how many more)."""
+        return [f"{_some(list(rows))}: {text}" if rows else text for text, rows in self._rows.items()]
 
     def tell(self) -> None:
         """Print the lines about rows on stderr."""
@@ -146,3 +146,8 @@ def _logged(show: bool) -> Iterator[None]:
     finally:
         LOG.removeHandler(handler)
         LOG.setLevel(level)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 2
+    return "; ".join(names if more < 2 else [*names[:2], f"and {more} more rows"])

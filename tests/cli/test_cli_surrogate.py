@@ -59,27 +59,29 @@ def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
         return {row["name"]: row for row in json.loads(result.stdout)["rows"]}
 
     found = rows("--refine", "4", "--tol", "0")
-    names = ["u_h of LOD ell=1", "u_h of surrogate toy", "u_h of hybrid toy"]
-    assert [name for name in found if name.startswith("u_h")] == names
+    names = ["u_h of LOD ell=1", "surrogate, toy", "hybrid, toy"]
     exact, learned, hybrid = (found[name]["error_l2"] for name in names)
     assert hybrid == exact and 0 < abs(learned - exact) < exact / 2
-    assert not any(name.startswith("u_h") for name in rows("--refine", "2"))
+    finer = rows("--refine", "2")  # the other model has 4 fine cells on 2 of the field, and so has the reference
+    assert "surrogate, coarser" in finer and finer["fine FEM"]["unknowns"] == 33**2
+    assert not any("coarser" in name for name in rows("--refine", "2", "--below", "1"))
     text = skfem_ml("compare", "diffusion", field, "--refine", "4", "--output", tmp_path).stdout
-    row = next(line for line in text.splitlines() if line.startswith("u_h of hybrid toy"))
+    row = next(line for line in text.splitlines() if line.startswith("hybrid, toy"))
     assert row.endswith("% of the elements recomputed exactly") or "used nowhere" in row
     vtu = meshio.read(tmp_path / "diffusion.vtu").point_data
-    assert {"u_u_h_of_surrogate_toy", "error_u_h_of_hybrid_toy"} <= set(vtu)
+    assert {"u_surrogate_toy", "error_hybrid_toy"} <= set(vtu)
 
 
 def test_a_model_that_is_asked_for_must_fit(ships, field, tmp_path):
     arguments = ["compare", "diffusion", field, "--output", tmp_path, "--surrogate", "toy"]
-    assert "made for n = 4, cells = 4, the case has n = 2, cells = 2; take --refine 4" in refused(
-        *arguments, "--refine", "2"
-    )
+    assert "made for cells = 4, the case has cells = 2; take --refine 4" in refused(*arguments, "--refine", "2")
     assert "is made for boundary = dirichlet, the case has boundary = mixed; take no --dirichlet" in refused(
         *arguments, "--refine", "4", "--dirichlet", "left"
     )
     assert "expected the name of a model" in refused(*arguments[:-1], "nothing")
+    assert "toy wants 1 fine cells along one of the field, got 2" in refused(
+        *arguments, "--refine", "4", "--below", "2"
+    )
 
 
 def solved(path, method, *arguments):
