@@ -47,7 +47,7 @@ def solver_multigrid(
             "residual": solved.residual,
             "energy error": solved.energy_error,
             "levels": mg.levels,
-            "coarsest": mg.coarsest,
+            "coarsest": mg.coarsest_solver,
         }
         return FEFunction(basis, solved.u, Record(len(mg.free_dofs), seconds, notes=told))
 
