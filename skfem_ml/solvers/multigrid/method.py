@@ -116,6 +116,10 @@ class Multigrid:
         """Who solves on the coarsest level: "elimination", or pyamg and why."""
         return self._space.bottom()
 
+    def apply(self, u: ArrayLike) -> ndarray:
+        """A u ``(N,)``, all rows kept."""
+        return self._space.apply(self._values(u, "u"))
+
     def fmg(self, b: ArrayLike, x: ArrayLike | None = None) -> ndarray:
         """One full-multigrid pass for A u = b, u = x on Gamma_D (default 0), ``(N,)``: an error of some 1e-3."""
         given, lift = self._given(x)
