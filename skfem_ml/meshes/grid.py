@@ -91,7 +91,9 @@ class BoxGrid:
                 "curved cells are not supported); got cells that are not"
             )
         self.lines, self.shape, self.cells = lattice.lines, lattice.shape, lattice.index
-        used = np.unique(mesh.t)
+        touched = np.zeros(mesh.p.shape[1], dtype=bool)
+        touched[mesh.t] = True
+        used = np.flatnonzero(touched)
         self.nodes = np.full(mesh.p.shape, -1)
         self.nodes[:, used] = [_nearest(line, x[used]) for line, x in zip(self.lines, mesh.p, strict=True)]
         if lines is not None:

@@ -40,7 +40,7 @@ class MultigridBatch:
 
     Parameters
     ----------
-    basis, form, dirichlet
+    basis, form, dirichlet, coarsest
         As for `Multigrid`.
     device
         A torch device, ``"cpu"`` or ``"cuda"``.
@@ -51,7 +51,7 @@ class MultigridBatch:
     ------
     ValueError
         For fields of another shape, forms that are not multiples of one field, meshes with holes or unequal cells, and
-        numbers of cells that cannot be halved to at most 5000 nodes.
+        numbers of cells that cannot be halved to at most ``coarsest`` nodes.
 
     >>> from skfem import MeshQuad
     >>> from skfem_ml.problems import diffusion
@@ -69,26 +69,27 @@ class MultigridBatch:
         *,
         dirichlet: Dirichlet = None,
         device: str = "cpu",
+        coarsest: int = COARSEST,
         **coefficients: ArrayLike,
     ):
 
         checks.device(device)
         refuse_complex(form)
-        self.geometry, self.device = Geometry(basis, dirichlet), device
+        self.geometry, self.device = Geometry.of(basis, dirichlet), device
         if not self.geometry.fixed.any():
             raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
         values, unit = _fields(self.geometry, form, coefficients)
         self.fields = len(values)
         self._free = self._tensor(~self.geometry.fixed)
-        self._build(self._tensor(values[:, self.geometry.grid.cell_at]), unit)
+        self._build(self._tensor(values[:, self.geometry.grid.cell_at]), unit, checks.whole(coarsest, "coarsest", 1))
 
-    def _build(self, a: Tensor, unit: ndarray) -> None:
+    def _build(self, a: Tensor, unit: ndarray, coarsest: int) -> None:
         fixed, dim = self.geometry.fixed, self.geometry.dim
         elements, smooth = Elements([a], dim, unit), np.ones(self.fields, dtype=bool)
         levels: list[Level] = []
-        while fixed.size > COARSEST:
+        while fixed.size > coarsest:
             if reason := obstacle(np.ones(elements.cells, dtype=bool)):
-                raise ValueError(f"basis: expected cells to be halved to at most {COARSEST} nodes, got {reason}")
+                raise ValueError(f"basis: expected cells to be halved to at most {coarsest} nodes, got {reason}")
             stencil = elements.stencil()
             scaled = self._scaled(elements, stencil, np.where(smooth, _exact_bound(unit), np.nan), ~fixed)
             interpolation, smooth = self._interpolation(elements, stencil, fixed, smooth)
@@ -197,9 +198,7 @@ def _fields(geometry: Geometry, form: BilinearForm, coefficients: Mapping[str, A
     nelems = geometry.grid.cells.shape[1]
     if len(fields) != 1 or arrays[fields[0]].ndim != 2 or arrays[fields[0]].shape[1] != nelems:
         shapes = {name: arrays[name].shape for name in fields}
-        raise ValueError(
-            f"coefficients: expected one field of shape (k, {nelems}), else numbers, got {shapes or 'none'}"
-        )
+        raise ValueError(f"coefficients: expected one field (k, {nelems}), else numbers, got {shapes or 'no field'}")
     name = fields[0]
     values = np.stack([validate(one, nelems, name) for one in arrays[name]])
     numbers = {key: float(value) for key, value in arrays.items() if key != name}

@@ -32,7 +32,7 @@ class CoarseGrid:
 
     def __init__(self, geometry: Geometry, hierarchy: Hierarchy, coarse: Basis | Mesh | None):
         self._fine, self._hierarchy = geometry, hierarchy
-        self._grid = None if coarse is None else Geometry(coarse)
+        self._grid = None if coarse is None else Geometry.of(coarse)
         self._depth = len(hierarchy.levels) if self._grid is None else _halvings(geometry.grid, self._grid.grid)
 
     @cached_property

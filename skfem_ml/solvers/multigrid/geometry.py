@@ -33,18 +33,26 @@ class Geometry:
         Which nodes lie on Gamma_D.
     """
 
-    def __init__(self, space: Basis | Mesh | BoxGrid, dirichlet: Dirichlet = None):
-        self.grid = space if isinstance(space, BoxGrid) else BoxGrid(space if isinstance(space, Mesh) else space.mesh)
-        self.basis = space if isinstance(space, Basis) else None
-        self.dim, self.size = self.grid.dim, self.grid.mesh.p.shape[1]
-        if self.basis is not None and type(self.basis.elem) is not ELEMENTS[self.dim]:
-            wanted, got = ELEMENTS[self.dim].__name__, type(self.basis.elem).__name__
+    def __init__(self, grid: BoxGrid, basis: Basis | None = None, dirichlet: Dirichlet = None):
+        self.grid, self.basis = grid, basis
+        self.dim, self.size = grid.dim, grid.mesh.p.shape[1]
+        if basis is not None and type(basis.elem) is not ELEMENTS[self.dim]:
+            wanted, got = ELEMENTS[self.dim].__name__, type(basis.elem).__name__
             raise TypeError(f"basis: expected one of {wanted} on this mesh, got {got}")
         vertices = self.grid.node_at
         self.inside = vertices >= 0
         dofs = np.arange(self.size) if self.basis is None else np.asarray(self.basis.nodal_dofs[0])
         self.dofs = np.where(self.inside, dofs[vertices], 0)
         self.fixed = self._fixed(dirichlet)
+
+    @classmethod
+    def of(cls, space: Basis | Mesh | BoxGrid, dirichlet: Dirichlet = None) -> Geometry:
+        """That of a basis, of a mesh, or of a grid that was made of one. Raises TypeError for what is no grid."""
+        if isinstance(space, BoxGrid):
+            return cls(space, None, dirichlet)
+        if isinstance(space, Mesh):
+            return cls(BoxGrid(space), None, dirichlet)
+        return cls(BoxGrid(space.mesh), space, dirichlet)
 
     def _fixed(self, dirichlet: Dirichlet) -> ndarray:
         if dirichlet is None:

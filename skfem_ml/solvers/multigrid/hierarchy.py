@@ -23,8 +23,9 @@ from skfem_ml.solvers.multigrid.interpolation import (
     pinned,
 )
 
-COARSEST = 5000  # nodes; with 1000 the worst of 63 fields takes 16 steps in place of 5
+COARSEST = 5000  # nodes; with 1000 the worst of 63 fields takes 16 steps in place of 6
 FACTORISED = 30_000  # unknowns of a coarsest level that are eliminated; more are left to pyamg
+ROUNDING = 1e-12  # pivots above this, relative to the largest, may be negative by rounding alone
 LOWER_ORDER = 1e-10  # rows of element matrices whose sum is below this, relative to the diagonal, sum to zero
 
 log = logging.getLogger("skfem_ml")
@@ -100,14 +101,14 @@ def diagonals(stencil: ndarray, dim: int) -> dia_matrix:
 
 
 class Hierarchy:
-    """Levels from ``finest`` down to at most ``COARSEST`` nodes, or to where the number of cells is odd.
+    """Levels from ``finest`` down to at most ``coarsest`` nodes, or to where the number of cells is odd.
 
     ``stages`` and ``matrices`` have one entry a level, the finest first. ``obstacle`` says why it ended before that, if
     it did, and ``by_pyamg`` whether the coarsest level is left to a V-cycle of pyamg: where there are no coarser levels
     to be had at all, or where it is too large to be factorised.
     """
 
-    def __init__(self, finest: Stage):
+    def __init__(self, finest: Stage, coarsest: int = COARSEST):
         dim = finest.elements.dim
         self.levels: list[Level] = []
         self.lower_order = has_lower_order(finest.elements)
@@ -116,7 +117,7 @@ class Hierarchy:
             stage = self.stages[-1]
             stencil = stage.elements.stencil()
             self.matrices.append(diagonals(stencil, dim))
-            small = stage.inside.sum() <= COARSEST
+            small = stage.inside.sum() <= coarsest
             self.obstacle = "" if small else obstacle(stage.filled)
             if small or self.obstacle:
                 break
@@ -129,7 +130,7 @@ class Hierarchy:
         self.by_pyamg = len(self._free) > FACTORISED or bool(self.obstacle and not self.levels)
         if self.obstacle:
             log.info(
-                "multigrid: %s; this level is %s", self.obstacle, "left to pyamg" if self.by_pyamg else "factorised"
+                "multigrid: %s; this level is %s", self.obstacle, "left to pyamg" if self.by_pyamg else "eliminated"
             )
         self._solve = preconditioner_pyamg(A).matvec if self.by_pyamg else _eliminated(A)
         self.cycles = Cycles(self.levels, self._coarsest, dim)
@@ -143,14 +144,20 @@ class Hierarchy:
 
 
 def _eliminated(A: csr_matrix) -> Callable[[ndarray], ndarray]:
+    """b -> A^-1 b, by elimination without pivoting, whose pivots tell whether A is positive definite."""
     if not A.shape[0]:
         return np.copy
     try:
-        return factorised(A).solve
+        factors = factorised(A)
     except RuntimeError as error:
+        raise ValueError(f"form: expected a regular matrix, got a singular one ({error}); is u fixed?") from error
+    pivots = factors.U.diagonal()
+    if pivots.min() < -ROUNDING * pivots.max():
         raise ValueError(
-            f"form: expected a regular matrix, got a singular one ({error}); is u fixed anywhere?"
-        ) from error
+            f"form: expected a positive definite matrix, got one with {int((pivots < 0).sum())} negative eigenvalues "
+            "on the coarsest level; check the signs of its terms and coefficients"
+        )
+    return factors.solve
 
 
 def _product(matrix: dia_matrix) -> Callable[[ndarray], ndarray]:

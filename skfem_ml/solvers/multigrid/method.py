@@ -18,6 +18,7 @@ from skfem_ml.meshes.forms import refuse_complex
 from skfem_ml.meshes.grid import BoxGrid
 from skfem_ml.solvers.linear import Solver
 from skfem_ml.solvers.multigrid.coarse import CoarseGrid
+from skfem_ml.solvers.multigrid.hierarchy import COARSEST
 from skfem_ml.solvers.multigrid.krylov import LEAST, ConjugateGradients, Solved, converged
 from skfem_ml.solvers.multigrid.spaces import GridSpace, space_of
 
@@ -28,7 +29,7 @@ class Multigrid:
     Every level is a grid of cells with element matrices; P interpolates by the stencil of the form, K_c is the sum of
     C^T K C over the children of a cell, so that P^T A P = A_c, and the coarse matrices are a homogenisation of the
     coefficient. Where the coefficient is constant on the 2^d children of every cell, P is (bi)linear. Smoothing by
-    Chebyshev iteration of degree 2; W-cycles; at most 5000 nodes are eliminated at the bottom. What cannot be coarsened
+    Chebyshev iteration of degree 2; W-cycles; elimination on the coarsest level. What cannot be coarsened
     (triangles, slanted cells, odd numbers of cells, other elements) is left to pyamg: the ``repr`` says so, and the log
     "skfem_ml".
 
@@ -43,6 +44,8 @@ class Multigrid:
     coarse
         A coarse mesh (or basis), of whose cells the mesh has 2^k x ... x 2^k in each: that of `coarse_matrix`. Default
         the coarsest grid of the hierarchy.
+    coarsest
+        Nodes of the coarsest level at most; it is eliminated.
     coefficients
         The form's keyword arguments: numbers, ``(nelems,)``, or tensors ``(d, d, nelems)``, in the mesh's own order.
 
@@ -78,13 +81,14 @@ class Multigrid:
         *,
         dirichlet: Dirichlet = None,
         coarse: Basis | Mesh | None = None,
+        coarsest: int = COARSEST,
         **coefficients: ArrayLike,
     ):
         if not isinstance(form, BilinearForm):
             raise TypeError(f"form: expected a BilinearForm, got {type(form).__name__}")
         refuse_complex(form)
         self.form, self._coarse_mesh, self._coefficients = form, coarse, dict(coefficients)
-        self._space = space_of(basis, form, dirichlet, coefficients)
+        self._space = space_of(basis, form, dirichlet, coefficients, checks.whole(coarsest, "coarsest", 1))
 
     def update(self, **coefficients: ArrayLike) -> Multigrid:
         """The multigrid of other values of some coefficients on the same mesh; what depends on the mesh is shared."""
@@ -108,9 +112,13 @@ class Multigrid:
         return len(self._space.rows())
 
     @property
-    def coarsest(self) -> str:
+    def coarsest_solver(self) -> str:
         """Who solves on the coarsest level: "elimination", or pyamg and why."""
         return self._space.bottom()
+
+    def apply(self, u: ArrayLike) -> ndarray:
+        """A u ``(N,)``, all rows kept."""
+        return self._space.apply(self._values(u, "u"))
 
     def fmg(self, b: ArrayLike, x: ArrayLike | None = None) -> ndarray:
         """One full-multigrid pass for A u = b, u = x on Gamma_D (default 0), ``(N,)``: an error of some 1e-3."""
@@ -173,7 +181,8 @@ class Multigrid:
                 break
             if iterate.steps == maxiter:
                 raise RuntimeError(
-                    f"complete: error about {error / whole:.1e} in energy after {maxiter} steps, expected {tol:.1e}"
+                    f"complete: the error in energy is about {error / whole:.1e} after {maxiter} steps, expected "
+                    f"{tol:.1e}; raise tol or maxiter"
                 )
             iterate.step()
         r = b - space.product(iterate.x)

@@ -16,10 +16,9 @@ from skfem import Basis, BilinearForm, Element, Mesh
 from skfem_ml.meshes.boundary import Dirichlet
 from skfem_ml.meshes.forms import real_values
 from skfem_ml.meshes.grid import ELEMENTS, SUPPORTED, BoxGrid
-from skfem_ml.meshes.lattice import mesh_lattice
 from skfem_ml.solvers.amg import preconditioner_pyamg
 from skfem_ml.solvers.multigrid.geometry import Geometry, dofs_of
-from skfem_ml.solvers.multigrid.hierarchy import Hierarchy, Stage
+from skfem_ml.solvers.multigrid.hierarchy import COARSEST, Hierarchy, Stage
 from skfem_ml.solvers.multigrid.krylov import roughly
 
 log = logging.getLogger("skfem_ml")
@@ -59,11 +58,14 @@ class Space(Protocol):
 class GridSpace:
     """A grid of cells, coarsened as long as the numbers of cells are even (`Hierarchy`)."""
 
-    def __init__(self, geometry: Geometry, form: BilinearForm, coefficients: Mapping[str, ArrayLike]):
+    def __init__(
+        self, geometry: Geometry, form: BilinearForm, coefficients: Mapping[str, ArrayLike], coarsest: int = COARSEST
+    ):
         self.geometry, self.size, self.free_dofs = geometry, geometry.size, geometry.free_dofs
+        self._at_most = coarsest
         self._free = geometry.inside & ~geometry.fixed
         elements = geometry.elements(form, geometry.checked(coefficients))
-        self.hierarchy = Hierarchy(Stage(elements, geometry.fixed, geometry.inside, geometry.filled))
+        self.hierarchy = Hierarchy(Stage(elements, geometry.fixed, geometry.inside, geometry.filled), coarsest)
         if not geometry.fixed.any() and not self.hierarchy.lower_order:
             raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
         self.cycle = self.hierarchy.cycles.cycle
@@ -93,7 +95,7 @@ class GridSpace:
         return [(int(f.sum()), m.count_nonzero()) for f, m in zip(free, self.hierarchy.matrices, strict=True)]
 
     def renewed(self, form: BilinearForm, coefficients: Mapping[str, ArrayLike]) -> GridSpace:
-        return GridSpace(self.geometry, form, coefficients)
+        return GridSpace(self.geometry, form, coefficients, self._at_most)
 
     def told(self) -> str:
         mesh, shape = self.geometry.grid.mesh, self.geometry.grid.shape
@@ -177,19 +179,25 @@ def as_basis(space: Basis | Mesh, element: Element | None = None) -> Basis:
 
 
 def space_of(
-    basis: Basis | Mesh | BoxGrid, form: BilinearForm, dirichlet: Dirichlet, coefficients: Mapping[str, ArrayLike]
+    basis: Basis | Mesh | BoxGrid,
+    form: BilinearForm,
+    dirichlet: Dirichlet,
+    coefficients: Mapping[str, ArrayLike],
+    coarsest: int,
 ) -> GridSpace | AlgebraicSpace:
     """A grid of cells where the mesh is one, else what pyamg makes of the matrix."""
     if isinstance(basis, BoxGrid):
-        return GridSpace(Geometry(basis, dirichlet), form, coefficients)
-    mesh = basis if isinstance(basis, Mesh) else basis.mesh
-    reason = ""
+        return GridSpace(Geometry(basis, None, dirichlet), form, coefficients, coarsest)
+    given, mesh = (None, basis) if isinstance(basis, Mesh) else (basis, basis.mesh)
     if type(mesh) not in SUPPORTED.values():
         reason = f"{type(mesh).__name__} is no mesh of boxes"
-    elif isinstance(basis, Basis) and type(basis.elem) is not ELEMENTS[mesh.dim()]:
-        reason = f"{type(basis.elem).__name__} is not of first order"
-    elif mesh_lattice(mesh) is None:
-        reason = "the cells are no boxes of one grid"
-    if reason:
-        return AlgebraicSpace(as_basis(basis), form, dirichlet, coefficients, reason)
-    return GridSpace(Geometry(basis, dirichlet), form, coefficients)
+    elif given is not None and type(given.elem) is not ELEMENTS[mesh.dim()]:
+        reason = f"{type(given.elem).__name__} is not of first order"
+    else:
+        try:
+            grid = BoxGrid(mesh)
+        except TypeError:
+            reason = "the cells are no boxes of one grid"
+        else:
+            return GridSpace(Geometry(grid, given, dirichlet), form, coefficients, coarsest)
+    return AlgebraicSpace(as_basis(basis), form, dirichlet, coefficients, reason)
