@@ -12,6 +12,7 @@ from skfem_ml.lod import LOD, CondensedInteriors, ExtrapolatedInteriors, Interio
 from skfem_ml.lod.coarse import is_definite
 from skfem_ml.lod.engine.condensation import CondensationEngine
 from skfem_ml.lod.engine.elements import element_source
+from skfem_ml.lod.engine.protocol import reference
 from skfem_ml.lod.engine.reference import ReferenceEngine
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
@@ -207,6 +208,7 @@ def test_whole_problems():
 def test_where_they_do_not_apply():
     for mesh, options in (
         (MeshQuad().refined(2), {"refine": 4, "engine": "reference"}),
+        (MeshQuad().refined(2), {"refine": 4, "engine": reference}),
         (MeshQuad().refined(2), {"refine": 2}),
         (MeshLine().refined(2), {"refine": 4}),
         (MeshHex().refined(1), {"refine": 4}),
