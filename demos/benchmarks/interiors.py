@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,19 +137,25 @@ def chosen_on() -> Iterator[Field]:
 
 
 def of_surrogates(count: int = 2) -> Iterator[Field]:
-    """The fields of ``surrogate.md``: ``count`` of every family in every decade of contrast."""
+    """The fields of ``surrogate.md``: ``count`` of every family in every decade of contrast; first all first ones."""
     mesh = space(8).coefficient_mesh
+    chosen: list[list[Field]] = []
     for family in (*WIDE, *UNSEEN):
         for low, high in DECADES:
-            found, index = 0, 2_000_000
-            while found < count:
-                a, index = wide_field(mesh, family, index, contrast=high), index + 1
-                if low <= a.max() / a.min() <= high:
-                    found += 1
-                    yield (
-                        f"{family}, contrast {low} to {high}, {index - 1}",
-                        lambda mesh, f=family, i=index - 1, c=high: wide_field(mesh, f, i, contrast=c),
-                    )
+            indices = (index for index in range(2_000_000, 3_000_000) if between(mesh, family, index, low, high))
+            chosen.append([drawn(family, index, low, high) for index in islice(indices, count)])
+    for k in range(count):
+        yield from (fields[k] for fields in chosen)
+
+
+def between(mesh: Mesh, family: str, index: int, low: float, high: float) -> bool:
+    a = wide_field(mesh, family, index, contrast=high)
+    return bool(low <= a.max() / a.min() <= high)
+
+
+def drawn(family: str, index: int, low: float, high: float) -> Field:
+    name = f"{family}, contrast {low} to {high}, {index}"
+    return name, lambda mesh: wide_field(mesh, family, index, contrast=high)
 
 
 def worst() -> Iterator[Field]:

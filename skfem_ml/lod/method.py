@@ -71,7 +71,9 @@ class LOD:
     interiors
         What takes the place of the interiors of elements on the fine mesh (quads, fast engine): N, a multiple of four
         times ``refine``, for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`;
-        or `Interiors` of your own. Every result is then that of the form with these energies, on the fine mesh.
+        or `Interiors` of your own. Every result is then that of the form with these energies, on the fine mesh. For
+        rough coefficients take ``refine=8, interiors=32``: twice the time, an error as of refine = 32 (smooth: 8 alone;
+        with a certificate: `Extrapolated`, four times the time).
     device
         Where the fast engine computes: a torch device such as ``"cpu"`` or ``"cuda"``.
     workers

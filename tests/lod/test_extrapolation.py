@@ -148,7 +148,7 @@ def test_what_is_refused():
     with pytest.raises(TypeError, match="form: expected a BilinearForm, got LinearForm"):
         Extrapolated(LinearForm(lambda v, w: v))
     lod = small_lod()
-    with pytest.raises(ValueError, match="refine: expected a multiple of cells = 4, got 6"):
+    with pytest.raises(ValueError, match="cells: expected a divisor of refine = 6, got 4"):
         lod.assemble(Extrapolated(diffusion, (6, 12)), a=1.0)
     with pytest.raises(ValueError, match=r"a: 1 of 256 values are not positive"):
         lod.assemble(Extrapolated(diffusion, (4, 8)), a=np.append(np.ones(255), -1.0))

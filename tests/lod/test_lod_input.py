@@ -41,7 +41,7 @@ def test_bad_values_are_named_before_any_factorisation(engine, value, monkeypatc
         raise AssertionError("factorised a bad coefficient")
 
     monkeypatch.setattr(correctors, "splu", never)
-    monkeypatch.setattr(condensation, "ElementCondenser", never)
+    monkeypatch.setattr(condensation, "element_source", never)
     for call in (
         lambda: lod.assemble(diffusion, a=a),
         lambda: lod.prolong(np.zeros(25), diffusion, a=a),

@@ -89,8 +89,12 @@ class Interiors(ABC):
 
 
 Energies = Callable[[ndarray], "Tensor"]
+"""``energies(elements) -> H``, ``(k, 4 n + 4, 4 n + 4)``: of elements by their numbers, see `Interiors`."""
 EngineFactory = Callable[[Discretisation, FineForm, int], Engine]
-"""``factory(space, fine_form, memory) -> Engine``: what ``LOD(engine=...)`` takes; memory in bytes."""
+"""``factory(space, fine_form, memory) -> Engine``: what ``LOD(engine=...)`` takes; memory in bytes.
+
+One that is to honour ``LOD(interiors=...)`` takes its elements from `engine.elements.element_source`.
+"""
 
 
 def reference(space: Discretisation, fine_form: FineForm, memory: int = 0) -> Engine:
@@ -134,7 +138,8 @@ def find_interiors(
     """
     if choice is None:
         return None
-    if engine == "reference" or space.grid.dim != 2 or space.n < 3:  # with fewer nodes inside, moments are not free
+    applies = space.grid.dim == 2 and space.n > 2  # with fewer nodes inside, moments are not free
+    if engine in ("reference", reference) or not applies:
         raise ValueError(
             f"interiors: expected quads, refine > 2 and the condensation engine, got dimension {space.grid.dim}, "
             f"refine = {space.n} and engine = {engine!r}; leave interiors out, or take Extrapolated(form)"

@@ -59,8 +59,7 @@ class Discretisation:
         else:
             self.n = checks.whole(refine, "refine", 1)
         self.m = self.n if cells is None else checks.whole(cells, "cells", 1)
-        if self.n % self.m:
-            raise ValueError(f"cells: expected a divisor of refine = {self.n}, got {self.m}")
+        _check_cells(self.n, self.m)
         self.ell = _clipped(checks.whole(ell, "ell", 1), self.grid)
         self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
         self.interpolation = find_interpolation(interpolation)
@@ -74,8 +73,7 @@ class Discretisation:
         Raises ValueError where n is no multiple of the coefficient cells along a coarse edge.
         """
         n = checks.whole(n, "refine", 1)
-        if n % self.m:
-            raise ValueError(f"refine: expected a multiple of cells = {self.m}, got {n}")
+        _check_cells(n, self.m)
         other = copy.copy(self)
         other.__dict__ = {name: self.__dict__[name] for name in ON_COARSE}
         shared = {"coefficient_grid": self.coefficient_grid, "coefficient_refinement": self.coefficient_refinement}
@@ -253,6 +251,11 @@ class Discretisation:
         """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``."""
         nodes = self.patches.nodes
         return (nodes >= 0) & self.dirichlet.nodes[nodes]
+
+
+def _check_cells(n: int, m: int) -> None:
+    if n % m:
+        raise ValueError(f"cells: expected a divisor of refine = {n}, got {m}")
 
 
 def _clipped(ell: int, grid: BoxGrid) -> int:

@@ -8,15 +8,17 @@ import torch
 from skfem import MeshHex, MeshLine, MeshQuad, condense, solve
 
 from skfem_ml.coefficients import checkerboard
-from skfem_ml.lod import LOD, CondensedInteriors, ExtrapolatedInteriors, Interiors, exact_matrices
+from skfem_ml.lod import LOD, CondensedInteriors, ExtrapolatedInteriors, Interiors, exact_matrices, solver_lod
 from skfem_ml.lod.coarse import is_definite
 from skfem_ml.lod.engine.condensation import CondensationEngine
 from skfem_ml.lod.engine.elements import element_source
+from skfem_ml.lod.engine.protocol import reference
 from skfem_ml.lod.engine.reference import ReferenceEngine
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.surrogate import Setting
 from skfem_ml.metrics import l2_error
+from skfem_ml.problems import Diffusion
 from tests.gallery import (
     MESHES,
     crossing_channels,
@@ -191,9 +193,22 @@ def test_update_some_elements_threads_and_copies():
     assert lod.with_fine(8).space.interiors is None and lod.space.interiors is not None
 
 
+def test_whole_problems():
+    """On the problem's own mesh, 2 x 2 cells of which have one value: closer to a mesh four times as fine."""
+    coarse, mesh = MeshQuad().refined(2), MeshQuad().refined(4)
+    a = np.where(np.random.default_rng(0).random(mesh.t.shape[1]) < 0.5, 1.0, 50.0)
+    problem, finer = Diffusion(mesh, a), LOD(coarse, 16, cells=4, ell=3)
+    order = np.empty(256, dtype=int)
+    order[finer.space.coefficient_refinement.cells] = LOD(coarse, fine=mesh, ell=1).space.refinement.cells
+    wanted = finer.system(diffusion, a=a[order]).solve(unit_load)
+    plain, given = (solver_lod(coarse, 3, interiors=i)(problem).record.notes["coarse"].y for i in (None, 16))
+    assert l2_error(given, wanted, finer.coarse) < l2_error(plain, wanted, finer.coarse) / 5
+
+
 def test_where_they_do_not_apply():
     for mesh, options in (
         (MeshQuad().refined(2), {"refine": 4, "engine": "reference"}),
+        (MeshQuad().refined(2), {"refine": 4, "engine": reference}),
         (MeshQuad().refined(2), {"refine": 2}),
         (MeshLine().refined(2), {"refine": 4}),
         (MeshHex().refined(1), {"refine": 4}),

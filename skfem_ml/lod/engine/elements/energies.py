@@ -106,7 +106,7 @@ class EnergyCondenser(ElementCondenser):
         """D^T (H~ - H) D on the nodes of elements, x fastest, ``(k, (n + 1)**2, (n + 1)**2)``."""
         gap = self.given(elements) - energies_of(super().bordered(elements)[0])
         D = self.border.new_zeros(len(self.outer) + 4, len(self.border))
-        D[torch.arange(len(self.outer)), self.outer] = 1.0
+        D[torch.arange(len(self.outer), device=self.device), self.outer] = 1.0
         D[-4:] = self.border.mT
         return (D.mT @ gap @ D).cpu().numpy()
 

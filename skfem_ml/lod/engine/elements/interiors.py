@@ -19,7 +19,7 @@ class CondensedInteriors(Interiors):
 
     H_N = (b, m) -> the smallest a_T(v, v) of Q1 functions v on N x N cells of T with values b at the fine mesh's nodes
     on its boundary, linear between them, and moments m. H_n is exact for the fine mesh; the spaces are nested, so H_N
-    falls with N.
+    falls with N. Forms that are not one matrix times ``a`` are evaluated on the whole finer mesh, which costs more.
 
     Parameters
     ----------
@@ -60,9 +60,11 @@ class CondensedInteriors(Interiors):
 
 
 class ExtrapolatedInteriors(Interiors):
-    """Interiors of elements extrapolated from two finer meshes: H_N + theta (H_N - H_N/2), with H of
+    """Interiors of elements extrapolated from two finer meshes: H_N + theta (H_N - H_N/2), as in `CondensedInteriors`.
 
-    `CondensedInteriors`. One third is Richardson's theta for energies that converge as N^-2.
+    One third is Richardson's theta for energies that converge as N^-2. Of seven values on thirteen fields it was, in
+    the mean, the closest to exact matrices at n = N = 32; against n = 64 it was 0.8
+    (``demos/benchmarks/interiors.md``).
 
     Parameters
     ----------

@@ -6,6 +6,8 @@ blocks have shapes, by which of their sides these are (`Sides`), and those of on
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy import ndarray
@@ -86,7 +88,6 @@ class Level:
         for sides, group in self.groups.items():
             x, y = group.inner_nodes[:, 0], group.inner_nodes[:, 1]
             self.borders[sides] = condenser.border[torch.from_numpy(x + (n + 1) * y)].mT[:, None]  # (., 1, 4, inner)
-        self._children = {sides: self._sources(group) for sides, group in self.groups.items()}
 
     def merged(self, blocks: Blocks) -> Blocks:
         """The blocks of this level, from those of the one below."""
@@ -94,7 +95,7 @@ class Level:
         for sides, group in self.groups.items():
             some = next(iter(blocks.values()))
             matrix = some.new_zeros(len(group.places), some.shape[1], group.width, group.width)
-            for shape, which, places in self._children[sides]:
+            for shape, which, places in self._sources[sides]:
                 scatter_add(matrix, places, blocks[shape][which])
             matrix[:, :, -4:, : group.inner] += self.borders[sides]
             out[sides] = eliminate(matrix, group.inner).schur
@@ -107,8 +108,12 @@ class Level:
             out.setdefault(sides_of(place, count), []).append(place)
         return {sides: np.array(places) for sides, places in out.items()}
 
-    def _sources(self, group: Group) -> list[tuple[Sides, Tensor, Tensor]]:
+    @cached_property
+    def _sources(self) -> dict[Sides, list[tuple[Sides, Tensor, Tensor]]]:
         """For each smaller block: its shape, which of that shape it is in every block, and its flat places."""
+        return {sides: self._sources_of(group) for sides, group in self.groups.items()}
+
+    def _sources_of(self, group: Group) -> list[tuple[Sides, Tensor, Tensor]]:
         count, child, out = self.count * self.q, self.size // self.q, []
         where = {sides: [tuple(p) for p in places.tolist()] for sides, places in self._by_shape(count).items()}
         for at in self.within:
@@ -132,7 +137,7 @@ class FirstLevel(Level):
         for sides, group in self.groups.items():
             at = self.q * group.places[:, None] + self.within  # (blocks, q * q, 2)
             self._cells[sides] = at[:, :, 0] + m * at[:, :, 1]
-            self._parts[sides] = torch.stack([self._linear(condenser, group, b) for b in range(len(at))])
+            self._parts[sides] = torch.stack([self._linear(condenser, sides, b) for b in range(len(at))])
 
     def blocks(self, values: Tensor) -> Blocks:
         """The blocks of elements with these values of their coefficient cells, ``(k, m * m)``."""
@@ -144,9 +149,9 @@ class FirstLevel(Level):
             out[sides] = eliminate(matrix, group.inner).schur if group.inner else matrix
         return out
 
-    def _linear(self, condenser: ElementCondenser, group: Group, number: int) -> Tensor:
+    def _linear(self, condenser: ElementCondenser, sides: Sides, number: int) -> Tensor:
         """What values, reciprocals and 1 are multiplied by in the matrix of a block, ``(2 q * q + 1, N * N)``."""
-        q, s, m = self.q, condenser.leaf, condenser.space.m
+        q, s, m, group = self.q, condenser.leaf, condenser.space.m, self.groups[sides]
         out = condenser.border.new_zeros(2 * q * q + 1, group.width, group.width)
         for cell, at in enumerate(self.within):
             place = q * group.places[number] + at
@@ -158,6 +163,5 @@ class FirstLevel(Level):
             out[q * q + cell, -4:, -4:] += gram
             out[-1][nodes, -4:] += F.T @ border
             out[-1][-4:, nodes] += border.T @ F
-        x, y = group.inner_nodes[number]
-        out[-1, -4:, : group.inner] += condenser.border[x + (condenser.space.n + 1) * y].T
+        out[-1, -4:, : group.inner] += self.borders[sides][number, 0]
         return out.flatten(1)
