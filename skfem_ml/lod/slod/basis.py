@@ -30,11 +30,14 @@ class Chosen(NamedTuple):
         Their loads g on the elements of patches, ``(nelems, (2 ell + 1)^2)``, column of elements by column.
     residuals
         What they leave on the rims, ``(fine.N, nelems)``: A B = L G - residuals, L the loads 1_K / |K|.
+    leftovers
+        |W g_T|, its size in the norm of the patch, ``(nelems,)``.
     """
 
     basis: csr_matrix
     loads: ndarray
     residuals: csr_matrix
+    leftovers: ndarray
 
 
 class Functions:
@@ -127,6 +130,7 @@ def chosen_functions(sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None]
     """
     ell, ny = sweep.space.ell, sweep.space.grid.shape[1]
     functions, loads = Functions(sweep), np.zeros((len(epsilon), (2 * ell + 1) ** 2))
+    leftovers = np.zeros(len(epsilon))
     done, finished = 0, 0
     for y, patches in sweep:
         while finished < y - ell:
@@ -134,12 +138,12 @@ def chosen_functions(sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None]
             finished += 1
         g = patches.choose(torch.from_numpy(epsilon[patches.elements]))
         functions.add(y, patches, g)
-        loads[patches.elements] = g.numpy()
+        loads[patches.elements], leftovers[patches.elements] = g.numpy(), patches.leftovers(g).numpy()
         done += len(patches.elements)
         tell(done)
     for row in range(finished, ny):
         functions.finish(row)
-    return Chosen(functions.matrix(), loads, functions.residuals())
+    return Chosen(functions.matrix(), loads, functions.residuals(), leftovers)
 
 
 def _of(kept: dict[int, Tensor], row: int, *shape: int) -> Tensor:

@@ -13,6 +13,9 @@ from skfem import LinearForm
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.slod.matrices import unit_load
+
+ROUNDING = 1e-13
 
 
 class Given:
@@ -68,6 +71,12 @@ class Given:
     def on_elements(self) -> ndarray:
         """F(1_K), ``(nelems, k)``."""
         return self.split.sum(axis=1)
+
+    @property
+    def by_element(self) -> bool:
+        """Whether all loads are constant on elements, to rounding."""
+        rest = self.split - self.on_elements[:, None] * unit_load(self.space.n)[:, None]
+        return bool(np.abs(rest).max() <= ROUNDING * np.abs(self.split).max())
 
     @cached_property
     def on_fine(self) -> ndarray:

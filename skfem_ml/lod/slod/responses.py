@@ -157,6 +157,10 @@ class Responses:
         ordered = (self.factor @ left)[:, :, 0] * self.rim
         return ordered if self.order is None else torch.zeros_like(ordered).scatter_(1, self.order, ordered)
 
+    def leftovers(self, g: Tensor) -> Tensor:
+        """|W g|, the norm of what responses to the loads ``g`` ``(B, elements)`` leave on the rim, ``(B,)``."""
+        return (self._seen @ g[:, :, None]).norm(dim=(1, 2))
+
     def corrected(self, load: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """For a load around T ``(B, 4 n, 1)``: the loads d on elements that cancel most of what it leaves on the rim,
         ``(B, elements, 1)``, and the response to both around the elements, ``(B, elements, 4 n, 1)``.
