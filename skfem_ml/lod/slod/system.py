@@ -136,13 +136,10 @@ class SLODSystem:
         `solve` for ``x``; ``fields`` are the keyword arguments of ``f`` (see `FineLoad`).
         """
         checks.choice(variant, VARIANTS, "variant")
-        given = Given(self.slod.space, self._fine_form, f, fields, x)
-        if variant == "galerkin":
-            b = self._basis.T @ given.on_fine
-            return given.shaped(b - self._matrices.energy(self._response(given)[0]) if corrected else b)
-        if x is not None and not corrected:
+        if x is not None and not corrected and variant == "collocation":
             raise ValueError('corrected: expected True with boundary values x (or variant="galerkin"), got False')
-        return given.shaped(given.on_elements - self._response(given)[1] if corrected else given.on_elements)
+        given = Given(self.slod.space, self._fine_form, f, fields, x)
+        return given.shaped(self._right(given, corrected, variant))
 
     def solve(
         self,
@@ -185,14 +182,15 @@ class SLODSystem:
                 raise TypeError("load: expected the load that c was solved for beside x and fields, got none")
             return self._basis @ c
         given = Given(self.slod.space, self._fine_form, load, fields, x)
-        return self._basis @ c + given.shaped(self._response(given)[0] + given.lift)
+        return self._basis @ c + given.shaped(self._beside(given))
 
     def solution(
         self, f: Loads, /, *, variant: str = "galerkin", x: ArrayLike | None = None, **fields: ArrayLike
     ) -> ndarray:
         """The solution on the fine mesh ``(fine.N,)``: `solve` and `prolong` with the corrected load."""
-        b = self.load(f, corrected=True, variant=variant, x=x, **fields)
-        return self.prolong(self.solve(b, variant=variant), f, x=x, **fields)
+        given = Given(self.slod.space, self._fine_form, f, fields, x)
+        c = self.solve(self._right(given, True, variant), variant=variant)
+        return given.shaped(self._basis @ c + self._beside(given))
 
     def _by_element(self, name: str, values: object) -> ndarray:
         array, count = np.asarray(values), len(self.slod.patches)
@@ -259,6 +257,17 @@ class SLODSystem:
         progress, total = self.slod.progress, len(self.slod.patches)
         with nullcontext(progress) if callable(progress) else bar(progress) as tell:
             yield lambda done: tell(done, total, "patches")
+
+    def _right(self, given: Given, corrected: bool, variant: str) -> ndarray:
+        """The right-hand side, ``(nelems, k)``."""
+        if variant == "galerkin":
+            b = self._basis.T @ given.on_fine
+            return b - self._matrices.energy(self._response(given)[0]) if corrected else b
+        return given.on_elements - self._response(given)[1] if corrected else given.on_elements
+
+    def _beside(self, given: Given) -> ndarray:
+        """What is in the solution beside B c, psi + x, ``(fine.N, k)``."""
+        return self._response(given)[0] + given.lift
 
     def _response(self, given: Given) -> tuple[ndarray, ndarray]:
         """psi ``(fine.N, k)`` and d ``(nelems, k)``; the last ones are kept for the same loads by their values."""
