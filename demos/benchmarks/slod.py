@@ -134,19 +134,28 @@ def cost(coarse, ell):
     lod.local(diffusion, [0], a=a)  # imports torch, builds the meshes
     engine, told = best_of(lambda: lod.system(diffusion, a=a).matrix(), REPEATS)[1].cpu, {}
     system, setup = best_of(lambda: built(slod, a), REPEATS)
-    told["MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    b = system.load(load(1.0))
-    c, _ = system.solve(b), system.solve(b, variant="galerkin")
-    solving = best_of(lambda: system.prolong(system.solve(b)), 20)[1].cpu
+    b = system.load(load(1.0), variant="galerkin")
+    system.solve(b, variant="galerkin")  # factorises
+    solving = best_of(lambda: system.prolong(system.solve(b, variant="galerkin")), 20)[1].cpu
     other = [LinearForm(lambda v, w, k=k: np.sin(40 * w.x[0] + k) * v) for k in range(LOADS)]
-    assembling = best_of(lambda: [f.assemble(slod.fine) for f in other[:1]], REPEATS)[1].cpu
-    with clocked() as one:
-        system.prolong(system.solve(other[0]), load=other[0])
-    with clocked() as many:
-        system.prolong(system.solve(other), load=other)
-    told |= {"engine": engine, "setup": setup.cpu, "load": solving, "rough": one.cpu - assembling}
-    told |= {"of many": many.cpu / LOADS - assembling, "held": system.held, "c": float(abs(c).max())}
+    told |= {"engine": engine, "setup": setup.cpu, "load": solving, "held": system.held}
+    for key, some in (("rough", other[:1]), ("of many", other)):  # without integrating the loads, which all methods do
+        with clocked() as integrating:
+            system.load(some, corrected=False)
+        with clocked() as whole:
+            system.solution(some)
+        told[key] = (whole.cpu - integrating.cpu) / len(some)
     return told | rivals(slod, a)
+
+
+def memory(coarse, ell, held):
+    """Peak memory of a basis in MB, and of what was there before it."""
+    slod = SLOD(MeshQuad().refined(round(np.log2(coarse))), REFINE, ell=ell, memory=held)
+    a = field("multilevel, 5", slod.coefficient_mesh, 0)
+    SLOD(MeshQuad().refined(2), 2, ell=1).system(diffusion, a=1.0).matrix()  # imports torch
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    slod.system(diffusion, a=a).matrix()
+    return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def built(slod, a):
@@ -170,25 +179,37 @@ def rivals(slod, a):
     return told | {"Multigrid": best_of(lambda: mg.solve(whole, rtol=1e-6), REPEATS)[1].cpu}
 
 
+def child(*what):
+    """Measure in a process of its own."""
+    command = [sys.executable, "-m", "demos.benchmarks.slod", "--measure", *map(str, what)]
+    done = subprocess.run(command, env={**os.environ, **THREADS}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def cost_rows(sizes):
     for coarse in sizes:
         for ell in (2, 3):
-            command = [sys.executable, "-m", "demos.benchmarks.slod", "--measure", str(coarse), str(ell)]
-            done = subprocess.run(command, env={**os.environ, **THREADS}, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(done.stderr)
-            told = json.loads(done.stdout)
-            row = {"coarse": f"{coarse}²", "ell": ell, "LOD matrix s": f"{told['engine']:.2f}"}
-            row |= {"SLOD set-up s": f"{told['setup']:.2f}", "ratio": f"{told['setup'] / told['engine']:.1f}"}
-            row |= {"MB": f"{told['MB']:.0f}", "held": told["held"], "a load ms": f"{1e3 * told['load']:.1f}"}
-            row |= {
-                "any load ms": f"{1e3 * told['rough']:.0f}",
+            told = child("cost", coarse, ell)
+            least, most = (child("memory", coarse, ell, held) for held in (0, 2**30))
+            row = {
+                "coarse": f"{coarse}²",
+                "ell": ell,
+                "LOD matrix, s": f"{told['engine']:.2f}",
+                "SLOD set-up, s": f"{told['setup']:.2f}",
+                "ratio": f"{told['setup'] / told['engine']:.1f}",
+                "MB before": f"{least['before']:.0f}",
+                "MB": f"{least['peak']:.0f}",
+                "MB with patches held": f"{most['peak']:.0f} ({told['held']})",
+                "f constant on elements, ms": f"{1e3 * told['load']:.1f}",
+                "any f, ms": f"{1e3 * told['rough']:.0f}",
                 f"{LOADS} at once, each": f"{1e3 * told['of many']:.0f}",
             }
             for rival in ("pyamg CG", "Multigrid"):
                 if rival in told:
                     pays = [told["setup"] / (told[rival] - told[key]) for key in ("load", "of many")]
-                    row[f"{rival} ms"] = f"{1e3 * told[rival]:.0f}"
+                    row[f"{rival}, ms"] = f"{1e3 * told[rival]:.0f}"
                     row[f"pays against {rival} from"] = " / ".join(f"{p:.0f}" if p > 0 else "never" for p in pays)
             yield row
 
@@ -207,14 +228,15 @@ def table(title, rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--cases", type=int, nargs="+", default=[16, 32], help="coarse elements along an edge: accuracy"
+        "--cases", type=int, nargs="*", default=[16, 32], help="coarse elements along an edge: accuracy"
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="coarse elements along an edge: costs")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[32, 64], help="coarse elements along an edge: costs")
     parser.add_argument("--markdown", type=Path, default=Path(__file__).with_suffix(".md"), help="where tables go")
-    parser.add_argument("--measure", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(cost(*options.measure)))
+        what, *numbers = options.measure
+        print(json.dumps({"cost": cost, "memory": memory}[what](*map(int, numbers))))
         return
     lines = ["# Super-localised functions", "", *__doc__.partition("\n\n")[2].partition(" Usage::")[0].splitlines(), ""]
     lines += table("Costs", cost_rows(options.sizes))
