@@ -1,4 +1,4 @@
-"""Basis functions on the fine mesh, from their values around the elements: step (4)."""
+"""Basis functions on the fine mesh, from their values around the elements: step (3) of `skfem_ml.lod.slod`."""
 
 from __future__ import annotations
 

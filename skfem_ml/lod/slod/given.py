@@ -81,9 +81,9 @@ class Given:
     @cached_property
     def on_fine(self) -> ndarray:
         """F on the fine mesh, ``(fine.N, k)``."""
-        out = np.zeros((len(self.lift), self.split.shape[2]))
-        np.add.at(out, self.space.refinement.nodes.ravel(), self.split.reshape(-1, self.split.shape[2]))
-        return out
+        nodes, count = self.space.refinement.nodes.ravel(), len(self.lift)
+        columns = self.split.reshape(-1, self.split.shape[2]).T
+        return np.stack([np.bincount(nodes, column, minlength=count) for column in columns], axis=1)
 
     def shaped(self, values: ndarray) -> ndarray:
         """Results ``(., k)`` as ``(.,)`` where one load was given."""
