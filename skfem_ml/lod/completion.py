@@ -23,7 +23,7 @@ def fine_multigrid(fine_form: FineForm) -> Multigrid:
         for name, value in fine_form.coefficients.items()
     }
     fixed = np.flatnonzero(space.fine_dirichlet)
-    return Multigrid(space.fine_grid, fine_form.form, dirichlet=fixed, **coefficients)
+    return Multigrid(space.fine_grid, fine_form.form, dirichlet=fixed, **coefficients)  # type: ignore[arg-type]
 
 
 def complete(system: System, u: ndarray, load: FineLoad, tol: float) -> Solved:

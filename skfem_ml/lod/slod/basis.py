@@ -1,4 +1,4 @@
-"""Basis functions on the fine mesh, from their values around the elements: step (4)."""
+"""Basis functions on the fine mesh, from their values around the elements: step (3) of `skfem_ml.lod.slod`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,33 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy import ndarray
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
 from skfem_ml.lod.slod.blocks import outline
 from skfem_ml.lod.slod.responses import Responses
 from skfem_ml.lod.slod.sweep import Sweep
 
-Entries = tuple[ndarray, ndarray, ndarray]  # values, fine nodes, elements
+
+class Entries:
+    """Entries of a sparse matrix as they come, in little memory."""
+
+    def __init__(self, shape: tuple[int, int]):
+        self._shape = shape
+        self._parts: tuple[list[ndarray], ...] = ([], [], [])
+
+    def add(self, values: ndarray, rows: ndarray, columns: ndarray) -> None:
+        """Take up some."""
+        for parts, part in zip(self._parts, (values, rows.astype(np.int32), columns.astype(np.int32)), strict=True):
+            parts.append(part)
+
+    def matrix(self) -> csr_matrix:
+        """The matrix; nothing is left of the entries."""
+        joined = []
+        for parts in self._parts:
+            joined.append(np.concatenate(parts))
+            parts.clear()
+        return coo_matrix((joined[0], (joined[1], joined[2])), shape=self._shape).tocsr()
 
 
 class Chosen(NamedTuple):
@@ -30,11 +49,14 @@ class Chosen(NamedTuple):
         Their loads g on the elements of patches, ``(nelems, (2 ell + 1)^2)``, column of elements by column.
     residuals
         What they leave on the rims, ``(fine.N, nelems)``: A B = L G - residuals, L the loads 1_K / |K|.
+    leftovers
+        |W g_T|, its size in the norm of the patch, ``(nelems,)``.
     """
 
     basis: csr_matrix
     loads: ndarray
     residuals: csr_matrix
+    leftovers: ndarray
 
 
 class Functions:
@@ -54,8 +76,8 @@ class Functions:
         self.size, self.places = 2 * self.ell + 1, sweep.space.grid.shape[0] + 2 * self.ell
         self._around: dict[int, Tensor] = {}
         self._loads: dict[int, Tensor] = {}
-        self._parts: list[Entries] = []
-        self._rims: list[Entries] = []
+        shape = (sweep.space.fine_mesh.p.shape[1], len(sweep.space.grid.corners))
+        self.basis, self.residuals = Entries(shape), Entries(shape)
         self._outline = outline(self.size, self.size, sweep.space.n)
 
     def add(self, y: int, patches: Responses, g: Tensor) -> None:
@@ -76,7 +98,7 @@ class Functions:
         n, node_at = self.sweep.space.n, self.sweep.space.fine_grid.node_at
         x, up = self._outline[:, place]
         nodes = node_at[(y - self.ell) * n + up, (patches.at[patch] - self.ell) * n + x]
-        self._rims.append((values[patch, place], nodes, patches.elements[patch]))
+        self.residuals.add(values[patch, place], nodes, patches.elements[patch])
 
     def finish(self, row: int) -> None:
         """Write down the functions on the elements of a row, all patches that reach there having been added."""
@@ -90,20 +112,7 @@ class Functions:
         functions = self._functions(row, there.columns)
         used = self._own[there.elements][:, :, None] & (functions >= 0)[:, None, :] & (values != 0)
         rows, columns = np.broadcast_arrays(nodes[there.elements][:, :, None], functions[:, None, :])
-        self._parts.append((values[used], rows[used].astype(np.int32), columns[used].astype(np.int32)))
-
-    def matrix(self) -> csr_matrix:
-        """The basis B, ``(fine.N, nelems)``."""
-        return self._collected(self._parts)
-
-    def residuals(self) -> csr_matrix:
-        """What they leave on the rims, ``(fine.N, nelems)``."""
-        return self._collected(self._rims)
-
-    def _collected(self, parts: list[Entries]) -> csr_matrix:
-        values, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-        shape = (self.sweep.space.fine_mesh.p.shape[1], len(self.sweep.space.grid.corners))
-        return csr_matrix((values, (rows, columns)), shape=shape)
+        self.basis.add(values[used], rows[used], columns[used])
 
     @cached_property
     def _own(self) -> ndarray:
@@ -127,6 +136,7 @@ def chosen_functions(sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None]
     """
     ell, ny = sweep.space.ell, sweep.space.grid.shape[1]
     functions, loads = Functions(sweep), np.zeros((len(epsilon), (2 * ell + 1) ** 2))
+    leftovers = np.zeros(len(epsilon))
     done, finished = 0, 0
     for y, patches in sweep:
         while finished < y - ell:
@@ -134,12 +144,12 @@ def chosen_functions(sweep: Sweep, epsilon: ndarray, tell: Callable[[int], None]
             finished += 1
         g = patches.choose(torch.from_numpy(epsilon[patches.elements]))
         functions.add(y, patches, g)
-        loads[patches.elements] = g.numpy()
+        loads[patches.elements], leftovers[patches.elements] = g.numpy(), patches.leftovers(g).numpy()
         done += len(patches.elements)
         tell(done)
     for row in range(finished, ny):
         functions.finish(row)
-    return Chosen(functions.matrix(), loads, functions.residuals())
+    return Chosen(functions.basis.matrix(), loads, functions.residuals.matrix(), leftovers)
 
 
 def _of(kept: dict[int, Tensor], row: int, *shape: int) -> Tensor:

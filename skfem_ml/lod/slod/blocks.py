@@ -1,4 +1,4 @@
-"""Blocks of coarse elements condensed onto their outline, joined two by two: step (1) of the page of this room.
+"""Blocks of coarse elements condensed onto their outline, joined two by two: see the page `skfem_ml.lod.slod`.
 
 A block of w x h elements is a bordered matrix: unknowns are the 2 (w + h) n fine nodes of its outline, columns the
 loads of its elements, column of elements by column from below. Joining two blocks eliminates the open line between

@@ -14,6 +14,9 @@ from skfem import LinearForm
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.slod.matrices import unit_load
+
+ROUNDING = 1e-13
 
 Load: TypeAlias = "LinearForm | FineLoad"
 
@@ -72,12 +75,18 @@ class Given:
         """F(1_K), ``(nelems, k)``."""
         return self.split.sum(axis=1)
 
+    @property
+    def by_element(self) -> bool:
+        """Whether all loads are constant on elements, to rounding."""
+        rest = self.split - self.on_elements[:, None] * unit_load(self.space.n)[:, None]
+        return bool(np.abs(rest).max() <= ROUNDING * np.abs(self.split).max())
+
     @cached_property
     def on_fine(self) -> ndarray:
         """F on the fine mesh, ``(fine.N, k)``."""
-        out = np.zeros((len(self.lift), self.split.shape[2]))
-        np.add.at(out, self.space.refinement.nodes.ravel(), self.split.reshape(-1, self.split.shape[2]))
-        return out
+        nodes, count = self.space.refinement.nodes.ravel(), len(self.lift)
+        columns = self.split.reshape(-1, self.split.shape[2]).T
+        return np.stack([np.bincount(nodes, column, minlength=count) for column in columns], axis=1)
 
     def shaped(self, values: ndarray) -> ndarray:
         """Results ``(., k)`` as ``(.,)`` where one load was given."""

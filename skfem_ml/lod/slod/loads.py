@@ -1,4 +1,4 @@
-"""Loads that are not constant on elements: their super-localised response, and what it leaves to the basis."""
+"""Step (5): loads that are not constant on elements, their response, and what it leaves to the basis."""
 
 from __future__ import annotations
 

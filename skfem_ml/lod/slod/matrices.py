@@ -74,7 +74,7 @@ class Matrices:
     """
 
     def __init__(self, space: Discretisation, chosen: Chosen, patches: ndarray):
-        self.basis, self._residuals = chosen.basis, chosen.residuals
+        self.basis, self._residuals, self._leftovers = chosen.basis, chosen.residuals, chosen.leftovers
         own = np.broadcast_to(np.arange(len(patches))[:, None], patches.shape)
         rows = np.where(patches >= 0, patches, own)  # outside the domain they are zero
         values = np.where(patches >= 0, chosen.loads, 0.0)
@@ -92,6 +92,12 @@ class Matrices:
     def energy(self, fine: ndarray) -> ndarray:
         """B^T A u for functions u on the fine mesh that are zero on Gamma_D: ``(fine.N, k)`` to ``(nelems, k)``."""
         return self.collocation.T @ (self._means @ fine) - self._residuals.T @ fine
+
+    def estimate(self, c: ndarray) -> ndarray:
+        """(sum_T |c_T W g_T|^2 / c^T B^T A B c)^(1/2) for columns ``(nelems, k)``, ``(k,)``; zero for c = 0."""
+        left = np.linalg.norm(c * self._leftovers[:, None], axis=0)
+        size = np.sqrt(np.maximum((c * (self.galerkin @ c)).sum(axis=0), 0))
+        return np.divide(left, size, out=np.where(left > 0, np.inf, 0.0), where=size > 0)
 
     @cached_property
     def factors(self) -> dict[str, Factors]:

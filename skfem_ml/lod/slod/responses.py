@@ -50,7 +50,7 @@ class Responses:
     Attributes
     ----------
     functionals
-        W^T = R^T X^{-T/2}: what the responses leave on the rim, in the norm of X^-1, ``(B, elements, outline)``.
+        W^T of (1): what the responses leave on the rim, in the norm of X^-1, ``(B, elements, outline)``.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Responses:
         self.line_free, self.rim, self.natural = (as_mask(mask, like) for mask in (free, rim, natural))
 
     def _eliminate_rim(self, schur: Tensor, part: slice, outlines: Outlines) -> None:
-        """X = S + Robin term, X = L L^T, W = L^-1 R; with natural unknowns first, their rows of W bring them back."""
+        """W by (1); natural unknowns come first, so that their rows of W bring them back."""
         rest = self.join.rest
         schur[:, :rest, :rest].diagonal(dim1=1, dim2=2).add_(torch.from_numpy(outlines.robin * outlines.rim))
         fix_some(schur, outlines.rim | outlines.natural)
@@ -124,7 +124,7 @@ class Responses:
         return torch.where(norm > 0, norm, torch.ones_like(norm))
 
     def choose(self, epsilon: Tensor) -> Tensor:
-        """g that minimises |W g|^2 + (epsilon |W| |g|)^2 with g = 1 on the middle element, ``(B, elements)``.
+        """g of (2), with g = 1 on the middle element, ``(B, elements)``.
 
         By orthogonal transformations alone: W^T W would lose the half of all digits.
         """
@@ -139,7 +139,7 @@ class Responses:
     def values(self, g: Tensor, load: Lifted | None = None, residual: Tensor | None = None) -> Tensor:
         """Responses to the loads ``g`` ``(B, elements, v)`` on the outlines of elements, ``(B, elements, 4 n, v)``.
 
-        ``load`` is one on the middle element besides, with its rows ``residual`` of L^-1 on the outline.
+        ``load`` is one on the middle element besides, with C^-1 of what it leaves on the outline in ``residual``.
         """
         around = g.new_zeros(len(g), self.join.rest, g.shape[2])
         if self.order is not None:
@@ -152,16 +152,20 @@ class Responses:
         return spread(self.join, self.parts, self.places, torch.cat([inner, around], 1), g, load)
 
     def residuals(self, g: Tensor) -> Tensor:
-        """What responses to the loads ``g`` ``(B, elements)`` leave on the outline: L W g there, ``(B, outline)``."""
+        """What responses to the loads ``g`` ``(B, elements)`` leave on the outline, ``(B, outline)``: C W g."""
         left = (self.functionals.mT @ g[:, :, None]) * self.rim[:, :, None]
         ordered = (self.factor @ left)[:, :, 0] * self.rim
         return ordered if self.order is None else torch.zeros_like(ordered).scatter_(1, self.order, ordered)
+
+    def leftovers(self, g: Tensor) -> Tensor:
+        """|W g|, the norm of what responses to the loads ``g`` ``(B, elements)`` leave on the rim, ``(B,)``."""
+        return (self._seen @ g[:, :, None]).norm(dim=(1, 2))
 
     def corrected(self, load: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """For a load around T ``(B, 4 n, 1)``: the loads d on elements that cancel most of what it leaves on the rim,
         ``(B, elements, 1)``, and the response to both around the elements, ``(B, elements, 4 n, 1)``.
 
-        d minimises |W_f + W d|^2 + (epsilon |W| |d|)^2, W_f what the response to the load leaves.
+        By (5).
         """
         middle = self.functionals.shape[1] // 2
         part = int(middle >= self.join.loads[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -166,8 +166,8 @@ class Sweep:
         box = self.lattice.box(y - ell, -ell, space.grid.shape[0] - 1 + ell, p)
         free = along(box.upright.T, box.node.T, n)[:, 1:-1]
         widths = halves(p)
-        slabs = self._slabs(y - ell, free)
-        parts = slabs(widths[0]), slabs(widths[1])
+        made = {1: self._upright(p, y - ell)}
+        parts = self._slab(widths[0], y - ell, free, made), self._slab(widths[1], y - ell, free, made)
         join = join_of(n, (widths[0], p), (widths[1], p), 0)
         outlines = Outlines(*self.rims.masks(y), self.rims.robin(y))
         for start in range(0, len(present), PATCHES):
@@ -175,20 +175,18 @@ class Sweep:
             own = Outlines(*(values[at] for values in outlines))
             yield Responses(line[at], at, join, parts, widths[0], free[at + widths[0]], own, self._workspace)
 
-    def _slabs(self, bottom: int, free: ndarray) -> Callable[[int], Blocks]:
-        """Blocks of some columns of p elements from row ``bottom`` up, at every place of the row: by their width."""
+    def _slab(self, width: int, bottom: int, free: ndarray, made: dict[int, Blocks]) -> Blocks:
+        """Blocks of some columns of p elements from row ``bottom`` up, at every place of the row: ``made[width]``.
+
+        ``free`` are the unknowns of all lines of the row. Smaller ones are made on the way.
+        """
         n, p = self.space.n, 2 * self.space.ell + 1
-        made = {1: self._upright(p, bottom)}
-
-        def slab(width: int) -> Blocks:
-            if width not in made:
-                first, second = halves(width)
-                parts, lines = (slab(first), slab(second)), free[first : first + len(free) - width]
-                join = join_of(n, (first, p), (second, p), 0)
-                made[width] = join_rows(join, *parts, first, lines, self._workspace)
-            return made[width]
-
-        return slab
+        if width not in made:
+            first, second = halves(width)
+            parts = [self._slab(part, bottom, free, made) for part in (first, second)]
+            join, lines = join_of(n, (first, p), (second, p), 0), free[first : first + len(free) - width]
+            made[width] = join_rows(join, parts[0], parts[1], first, lines, self._workspace)
+        return made[width]
 
     def _upright(self, height: int, bottom: int) -> Blocks:
         """Blocks of one column and some elements from row ``bottom`` up, at every place of the row; kept for others."""

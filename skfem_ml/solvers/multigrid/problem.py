@@ -81,7 +81,7 @@ class _OnFine:
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         b, x = self.mesh.vector(f), self.mesh.values
-        told: dict[str, object] = {"levels": self.levels.levels, "coarsest": self.levels.coarsest}
+        told: dict[str, object] = {"levels": self.levels.levels, "coarsest": self.levels.coarsest_solver}
         start = time.perf_counter()
         if self.tol is None:
             y = self.levels.fmg(b, x)
@@ -110,7 +110,7 @@ class _OnCoarse:
     def __call__(self, f: Field | ndarray) -> FEFunction:
         y, b = self.values.copy(), self.mesh.vector(f)
         y[self.free], solve = _timed(lambda: self.solve((self.P.T @ b)[self.free] - self.lifted))
-        told = {"levels": self.levels.levels, "coarsest": self.levels.coarsest, "homogenised": True}
+        told = {"levels": self.levels.levels, "coarsest": self.levels.coarsest_solver, "homogenised": True}
         seconds = {"setup": self.mesh.seconds, "assembly": self.seconds, "solve": solve}
         return FEFunction(self.basis, y, Record(len(self.free), seconds, notes=told))
 
