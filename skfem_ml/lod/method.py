@@ -62,18 +62,16 @@ class LOD:
     dirichlet
         Gamma_D, where correctors vanish: names of boundaries of the coarse mesh, a function ``lambda x: x[0] == 0``, or
         degrees of freedom of the coarse basis. Default the whole boundary. Elsewhere the boundary condition is natural.
-        Fix u on the same part: ``condense(..., D=lod.dirichlet_dofs)``, or ``system.solve(f)``.
+        Fix u there too: ``condense(..., D=lod.dirichlet_dofs)``, or ``system.solve(f)``.
     interpolation
         ``"projection"`` (default), ``"clement"``, ``"nodal"`` or an ``Interpolation``.
     engine
         ``"condensation"`` (fast; quads), ``"reference"`` (everything), ``"auto"``: the fast one where it applies; or a
         factory of engines of your own, `engine.protocol.EngineFactory`.
     interiors
-        What takes the place of the interiors of elements on the fine mesh (quads, fast engine): N, a multiple of four
-        times ``refine``, for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`;
-        or `Interiors` of your own. Every result is then that of the form with these energies, on the fine mesh. For
-        rough coefficients take ``refine=8, interiors=32``: twice the time, an error as of refine = 32 (smooth: 8 alone;
-        with a certificate: `Extrapolated`, four times the time).
+        What takes the place of the interiors of elements (quads, fast engine): N, a multiple of four times ``refine``,
+        for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`; or `Interiors` of
+        your own. Rough coefficients: ``refine=8, interiors=32`` is as good as refine = 32 at twice the time of 8.
     device
         Where the fast engine computes: a torch device such as ``"cpu"`` or ``"cuda"``.
     workers

@@ -78,11 +78,11 @@ def _coarse(case: Case, lod: LODOptions) -> Solvers:
         rows["multigrid's coarse matrix"] = solver_multigrid(coarse=coarse)
     rows |= {f"u_h of LOD ell={ell}": solver_coarse(coarse, diffusion, ell, **options) for ell in lod.ells}
     ell = _middle(lod)
-    if case.below > 1 and n % 4 == 0:
+    if case.below % 4 == 0:
         rows[f"u_h extrapolated from {n // 4} and {n // 2}"] = solver_coarse(
             coarse, Extrapolated(diffusion, (n // 4, n // 2)), ell, **options
         )
-    if case.below > 1 and case.problem.mesh.dim() == 2:
+    if case.below % 4 == 0 and case.refine > 2 and case.problem.mesh.dim() == 2 and lod.engine != "reference":
         rows[f"u_h with interiors of {n}"] = solver_coarse(coarse, diffusion, ell, case.refine, interiors=n, **options)
     return rows
 
