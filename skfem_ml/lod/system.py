@@ -195,7 +195,7 @@ class System:
 
     @cached_property
     def multigrid(self) -> Multigrid:
-        """Multigrid of the form on the fine mesh: what `complete` solves with."""
+        """Multigrid of the form itself on the fine mesh, whatever the ``interiors``: what `complete` solves with."""
         return fine_multigrid(self._for("multigrid").fine_form)
 
     # What needs correctors.
