@@ -132,7 +132,7 @@ class Hierarchy:
             log.info(
                 "multigrid: %s; this level is %s", self.obstacle, "left to pyamg" if self.by_pyamg else "eliminated"
             )
-        self._solve = preconditioner_pyamg(A).matvec if self.by_pyamg else _eliminated(A)
+        self._solve = preconditioner_pyamg(A, "ruge-stuben").matvec if self.by_pyamg else _eliminated(A)
         self.cycles = Cycles(self.levels, self._coarsest, dim)
         self.product = _product(self.matrices[0])
 
