@@ -20,17 +20,13 @@ def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", ma
 
     The solver raises RuntimeError, with residual and iterations, where ``maxiter`` iterations do not reach ``tol``.
     """
-    if hierarchy not in ("smoothed aggregation", "ruge-stuben"):
-        raise ValueError(f"hierarchy: expected 'smoothed aggregation' or 'ruge-stuben', got {hierarchy!r}")
+    _check(hierarchy)
 
     def prepare(A: spmatrix) -> Callable[[Vector], Vector]:
-        import pyamg
-
         matrix = csr_matrix(A)
         if not matrix.shape[0]:
             return np.zeros_like
-        build = pyamg.smoothed_aggregation_solver if hierarchy.startswith("smoothed") else pyamg.ruge_stuben_solver
-        preconditioner = build(matrix).aspreconditioner(cycle="V")
+        preconditioner = preconditioner_pyamg(matrix, hierarchy)
 
         def solve(b: Vector) -> Vector:
             steps: list[Vector] = []
@@ -50,8 +46,18 @@ def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", ma
     return Prepared(prepare)
 
 
-def preconditioner_pyamg(A: spmatrix) -> LinearOperator:
-    """Return one V-cycle of smoothed aggregation (pyamg) as a linear operator, for positive definite matrices."""
+def preconditioner_pyamg(A: spmatrix, hierarchy: str = "smoothed aggregation") -> LinearOperator:
+    """Return one V-cycle of pyamg as a symmetric linear operator, for positive definite matrices.
+
+    ``hierarchy`` is "smoothed aggregation" or "ruge-stuben"; see `solver_pyamg`.
+    """
     import pyamg
 
-    return pyamg.smoothed_aggregation_solver(csr_matrix(A)).aspreconditioner(cycle="V")
+    _check(hierarchy)
+    build = pyamg.smoothed_aggregation_solver if hierarchy.startswith("smoothed") else pyamg.ruge_stuben_solver
+    return build(csr_matrix(A)).aspreconditioner(cycle="V")
+
+
+def _check(hierarchy: str) -> None:
+    if hierarchy not in ("smoothed aggregation", "ruge-stuben"):
+        raise ValueError(f"hierarchy: expected 'smoothed aggregation' or 'ruge-stuben', got {hierarchy!r}")

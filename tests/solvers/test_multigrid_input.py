@@ -7,7 +7,7 @@ from skfem.helpers import dot, grad
 
 from skfem_ml.problems import diffusion
 from skfem_ml.solvers import Multigrid, MultigridBatch
-from tests.gallery import graded
+from tests.gallery import graded, reaction_diffusion, without
 
 MESH = MeshQuad().refined(3)
 
@@ -86,10 +86,24 @@ def test_tolerances_that_are_not_reached():
 @pytest.mark.parametrize("coarse", [MeshQuad.init_tensor(np.linspace(0, 1, 4), np.linspace(0, 1, 4)), graded(4, 4)])
 def test_coarse_meshes_that_do_not_fit(coarse):
     with pytest.raises(ValueError, match=r"coarse: expected a mesh with 2\^k x .* of the fine cells in each"):
-        Multigrid(MESH, diffusion, a=1.0, coarse=coarse).coarse_matrix  # noqa: B018
+        Multigrid(MESH, diffusion, a=1.0, coarse=coarse)
+    with pytest.raises(ValueError, match="coarse: expected a mesh of the same domain"):
+        Multigrid(MESH, diffusion, a=1.0, coarse=without(MeshQuad().refined(1), lambda x: (x > 0.5).all(axis=0)))
     with pytest.raises(ValueError, match="coarse_matrix: expected a grid of boxes"):
-        slanted = MeshQuad(MESH.p + 0.1 * MESH.p[::-1], MESH.t)
-        Multigrid(slanted, diffusion, a=1.0).coarse_matrix  # noqa: B018
+        Multigrid(MeshQuad(MESH.p + 0.1 * MESH.p[::-1] ** 2, MESH.t), diffusion, a=1.0, coarse=MeshQuad())
+
+
+def test_arrays_that_are_changed_later_change_nothing():
+    a, c, b = np.ones(64), np.ones(64), np.ones(81)
+    mg = Multigrid(MESH, reaction_diffusion, a=a, c=c)
+    expected = mg.update(a=2 * a).solve(b, rtol=1e-12)
+    c[:] = 1e3
+    np.testing.assert_array_equal(mg.update(a=2 * a).solve(b, rtol=1e-12), expected)
+
+
+def test_a_basis_on_some_cells_is_refused():
+    with pytest.raises(TypeError, match="basis: expected one on all cells"):
+        Multigrid(Basis(MESH, ElementQuad1(), elements=np.arange(8)), diffusion, a=1.0)
 
 
 def test_what_a_batch_refuses():

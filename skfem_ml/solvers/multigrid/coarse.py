@@ -9,7 +9,6 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix, identity
 from skfem import Basis, Mesh
 
-from skfem_ml.meshes.grid import BoxGrid
 from skfem_ml.meshes.lattice import SAME_LINE
 from skfem_ml.solvers.multigrid.geometry import Geometry
 from skfem_ml.solvers.multigrid.hierarchy import Hierarchy, diagonals
@@ -33,7 +32,7 @@ class CoarseGrid:
     def __init__(self, geometry: Geometry, hierarchy: Hierarchy, coarse: Basis | Mesh | None):
         self._fine, self._hierarchy = geometry, hierarchy
         self._grid = None if coarse is None else Geometry.of(coarse)
-        self._depth = len(hierarchy.levels) if self._grid is None else _halvings(geometry.grid, self._grid.grid)
+        self._depth = len(hierarchy.levels) if self._grid is None else _halvings(geometry, self._grid)
 
     @cached_property
     def _chain(self) -> tuple[csr_matrix, csr_matrix]:
@@ -46,8 +45,6 @@ class CoarseGrid:
             nodes.append(stage.inside.shape)
             interpolation, stage = stage.interpolation(stage.elements.stencil(), hierarchy.lower_order)
             weights.append(interpolation)
-        if self._grid is not None and not np.array_equal(stage.filled, self._grid.filled):
-            raise ValueError("coarse: expected a mesh of the same domain, got one with holes in other places")
         P = weights[0].matrix(nodes[0]) if weights else None
         for interpolation, shape in zip(weights[1:], nodes[1:], strict=True):
             P = P @ interpolation.matrix(shape)
@@ -78,17 +75,23 @@ class CoarseGrid:
         return out
 
 
-def _halvings(fine: BoxGrid, coarse: BoxGrid) -> int:
+def _halvings(fine: Geometry, coarse: Geometry) -> int:
     """How often the cells of the fine grid are doubled to give those of the coarse one."""
-    depth = max(fine.shape[0] // coarse.shape[0], 1).bit_length() - 1
+    counts, wanted = fine.grid.shape, coarse.grid.shape
+    depth = max(counts[0] // wanted[0], 1).bit_length() - 1
     step = 2**depth
-    fits = fine.dim == coarse.dim and all(f == step * c for f, c in zip(fine.shape, coarse.shape, strict=True))
+    fits = fine.dim == coarse.dim and all(f == step * c for f, c in zip(counts, wanted, strict=True))
     if not fits or any(
         np.abs(f[::step] - c).max() > 10 * SAME_LINE * np.diff(f).min()
-        for f, c in zip(fine.lines, coarse.lines, strict=True)
+        for f, c in zip(fine.grid.lines, coarse.grid.lines, strict=True)
     ):
         raise ValueError(
             f"coarse: expected a mesh with 2^k x ... x 2^k of the fine cells in each of its cells, got "
-            f"{' x '.join(map(str, coarse.shape))} cells over {' x '.join(map(str, fine.shape))}"
+            f"{' x '.join(map(str, wanted))} cells over {' x '.join(map(str, counts))}"
         )
+    filled = coarse.filled
+    for axis in range(coarse.dim):
+        filled = filled.repeat(step, axis=axis)
+    if not np.array_equal(filled, fine.filled):
+        raise ValueError("coarse: expected a mesh of the same domain, got one with holes in other places")
     return depth

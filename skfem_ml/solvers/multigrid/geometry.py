@@ -39,6 +39,8 @@ class Geometry:
         if basis is not None and type(basis.elem) is not ELEMENTS[self.dim]:
             wanted, got = ELEMENTS[self.dim].__name__, type(basis.elem).__name__
             raise TypeError(f"basis: expected one of {wanted} on this mesh, got {got}")
+        if basis is not None and basis.tind is not None:
+            raise TypeError("basis: expected one on all cells of its mesh, got one on a subset; restrict the mesh")
         vertices = self.grid.node_at
         self.inside = vertices >= 0
         dofs = np.arange(self.size) if self.basis is None else np.asarray(self.basis.nodal_dofs[0])

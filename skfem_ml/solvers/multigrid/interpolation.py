@@ -19,14 +19,13 @@ from skfem_ml.solvers.multigrid.elements import (
     Field,
     Index,
     Places,
+    bands,
     corners,
     offsets,
     on_grid,
     total,
     zeros,
 )
-
-BAND = 2**13  # coarse cells treated at a time, so that what is computed of them stays in the cache
 
 
 class Interpolation:
@@ -197,15 +196,11 @@ def coarse_elements(elements: Elements, interpolation: Interpolation) -> Element
     size = 2**dim
     batch = first.shape[: first.ndim - dim]
     out = [zeros(first, (*batch, *cells)) for _ in range(size * (size + 1) // 2)]
-    across = int(np.prod(cells[1:]))
-    rows = max(1, BAND // max(1, across)) if isinstance(first, ndarray) else cells[0]
-    for start in range(0, cells[0], rows):
-        stop = min(start + rows, cells[0])
-        whole = (slice(None),) * (dim - 1)
-        part = elements.at((slice(2 * start, 2 * stop), *whole))
-        _add_children(
-            [value[on_grid((slice(start, stop), *whole))] for value in out], part, interpolation.band(start, stop)
-        )
+    whole = (slice(None),) * (dim - 1)
+    for band in bands(first, cells):
+        part = elements.at((slice(2 * band.start, 2 * band.stop), *whole))
+        into = [value[on_grid((band, *whole))] for value in out]
+        _add_children(into, part, interpolation.band(band.start, band.stop))
     return Elements(out, dim)
 
 

@@ -23,7 +23,8 @@ class Solved:
 
     ``u`` is ``(N,)``; ``residual`` is |b - A u| / |b| on the free nodes, computed from u; ``energy_error`` an estimate
     of |u - u*|_A / |u*|_A, u* being the exact solution of the system; ``steps`` the steps of conjugate gradients taken.
-    With k right-hand sides u is ``(N, k)`` and the others are arrays ``(k,)``.
+    b is the right-hand side less what the values on Gamma_D contribute. With k right-hand sides u is ``(N, k)``, for a
+    batch of k fields ``(k, N)``, and the others are arrays ``(k,)``.
 
     >>> from skfem import MeshQuad
     >>> from skfem_ml.problems import diffusion

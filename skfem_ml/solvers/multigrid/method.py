@@ -20,7 +20,7 @@ from skfem_ml.solvers.linear import Solver
 from skfem_ml.solvers.multigrid.coarse import CoarseGrid
 from skfem_ml.solvers.multigrid.hierarchy import COARSEST
 from skfem_ml.solvers.multigrid.krylov import LEAST, ConjugateGradients, Solved, converged
-from skfem_ml.solvers.multigrid.spaces import GridSpace, space_of
+from skfem_ml.solvers.multigrid.spaces import GridSpace, Space, space_of
 
 
 class Multigrid:
@@ -31,7 +31,8 @@ class Multigrid:
     coefficient. Where the coefficient is constant on the 2^d children of every cell, P is (bi)linear. Smoothing by
     Chebyshev iteration of degree 2; W-cycles; elimination on the coarsest level. What cannot be coarsened
     (triangles, slanted cells, odd numbers of cells, other elements) is left to pyamg: the ``repr`` says so, and the log
-    "skfem_ml".
+    "skfem_ml". Smoothing is by points: where cells or tensors are stretched along an axis by 10, 100, 1000, a solution to
+    1e-6 takes some 6, 20, 70 steps in place of 2 to 4.
 
     Parameters
     ----------
@@ -60,9 +61,9 @@ class Multigrid:
     --------
     >>> from skfem import MeshQuad
     >>> from skfem_ml.problems import diffusion
-    >>> mesh = MeshQuad().refined(7)
-    >>> mg = Multigrid(mesh, diffusion, a=1 + 99 * (mesh.p[0, mesh.t].mean(axis=0) > 0.5))
-    >>> u = mg.solve(np.ones(mesh.p.shape[1]), rtol=1e-8)
+    >>> from skfem_ml.solvers import Multigrid
+    >>> mg = Multigrid(MeshQuad().refined(7), diffusion, a=2.0)
+    >>> u = mg.solve(np.ones(129 * 129), rtol=1e-8)
     >>> mg
     Multigrid: 128 x 128 quads, 2 levels, operator complexity 1.25, coarsest: elimination
       level    unknowns    nonzeros
@@ -87,8 +88,10 @@ class Multigrid:
         if not isinstance(form, BilinearForm):
             raise TypeError(f"form: expected a BilinearForm, got {type(form).__name__}")
         refuse_complex(form)
-        self.form, self._coarse_mesh, self._coefficients = form, coarse, dict(coefficients)
-        self._space = space_of(basis, form, dirichlet, coefficients, checks.whole(coarsest, "coarsest", 1))
+        self.form, self._coarse_mesh, self._coefficients = form, coarse, copy.deepcopy(coefficients)
+        self._space: Space = space_of(basis, form, dirichlet, coefficients, checks.whole(coarsest, "coarsest", 1))
+        if coarse is not None:
+            self._coarse  # noqa: B018 (does it fit?)
 
     def update(self, **coefficients: ArrayLike) -> Multigrid:
         """The multigrid of other values of some coefficients on the same mesh; what depends on the mesh is shared."""
@@ -97,7 +100,7 @@ class Multigrid:
             raise TypeError(f"update: expected some of {sorted(self._coefficients)}, got {unknown}")
         new = copy.copy(self)
         new.__dict__.pop("_coarse", None)
-        new._coefficients = {**self._coefficients, **coefficients}
+        new._coefficients = {**self._coefficients, **copy.deepcopy(coefficients)}
         new._space = self._space.renewed(self.form, new._coefficients)
         return new
 
@@ -159,13 +162,8 @@ class Multigrid:
         if b.ndim == 1:
             return self._completed(b, start, x, tol, maxiter)
         columns = [self._completed(c, _column(start, k), _column(x, k), tol, maxiter) for k, c in enumerate(b.T)]
-        return Solved(
-            np.stack([column.u for column in columns], axis=1),
-            *(
-                np.array([getattr(column, name) for column in columns])
-                for name in ("residual", "energy_error", "steps")
-            ),
-        )
+        told = [[getattr(column, name) for column in columns] for name in ("residual", "energy_error", "steps")]
+        return Solved(np.stack([column.u for column in columns], axis=1), *map(np.array, told))
 
     def _completed(self, b: ndarray, start: ArrayLike | None, x: ArrayLike | None, tol: float, maxiter: int) -> Solved:
         space, inner = self._space, self._space.inner(self.fmg(b, x) if start is None else self._values(start, "start"))
@@ -213,7 +211,7 @@ class Multigrid:
         def solver(A: spmatrix, b: ndarray) -> ndarray:
             if A.shape[0] != len(self.free_dofs):
                 raise ValueError(
-                    f"A: expected a matrix of the {len(self.free_dofs)} free unknowns of {self._told()}, got "
+                    f"A: expected a matrix of the {len(self.free_dofs)} free unknowns of {self._space.told()}, got "
                     f"{A.shape[0]}; condense with the same Dirichlet part"
                 )
             values = np.zeros(self._space.size)
@@ -262,13 +260,10 @@ class Multigrid:
         b, (given, lift) = self._values(b, "b"), self._given(x)
         return self._space.inner(b if given is None else b - self._space.apply(lift)), lift
 
-    def _told(self) -> str:
-        return self._space.told()
-
     def __repr__(self) -> str:
         rows = self._space.rows()
         complexity = sum(row[1] for row in rows) / max(rows[0][1], 1)
-        head = f"Multigrid: {self._told()}, {len(rows)} levels, operator complexity {complexity:.2f}, "
+        head = f"Multigrid: {self._space.told()}, {len(rows)} levels, operator complexity {complexity:.2f}, "
         table = "".join(f"\n  {k:5d} {free:11d} {nonzeros:11d}" for k, (free, nonzeros) in enumerate(rows))
         return f"{head}coarsest: {self._space.bottom()}\n  level    unknowns    nonzeros{table}"
 
