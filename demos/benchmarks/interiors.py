@@ -136,7 +136,7 @@ def chosen_on() -> Iterator[Field]:
         yield f"{family}, 3000000", lambda mesh, f=family: wide_field(mesh, f, 3_000_000, contrast=300)
 
 
-def of_surrogates(count: int = 2) -> Iterator[Field]:
+def of_surrogates(count: int = 1) -> Iterator[Field]:
     """The fields of ``surrogate.md``: ``count`` of every family in every decade of contrast; first all first ones."""
     mesh = space(8).coefficient_mesh
     chosen: list[list[Field]] = []

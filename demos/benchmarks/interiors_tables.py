@@ -31,7 +31,8 @@ load 1, zero boundary values; n fine cells along a coarse edge. The reference is
 - *wide network*: the shipped surrogate `diffusion-wide-q1-ell2-n32`; *geometric mean*: coarse finite elements.
 
 Every entry is the largest of its fields: two seeds ([11, 0] and [11, 1]) of the families that no surrogate was trained
-on, one of each checkerboard, and two fields a decade of the families of `surrogate.md` (the same fields as there)."""
+on, one of each checkerboard, and one field a decade of the families of `surrogate.md` (the first of the two there).
+The last are the two fields on which the wide network, or its hybrid, is known to be worst."""
 
 
 def report(rows: Mapping[str, Row]) -> str:
