@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,16 +20,15 @@ from skfem_ml import checks
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, described
 from skfem_ml.lod.slod.given import Given
-from skfem_ml.lod.slod.matrices import Matrices, condition
-from skfem_ml.progress import LOG, bar
+from skfem_ml.lod.slod.matrices import Matrices
+from skfem_ml.progress import bar
 
 if TYPE_CHECKING:
+    from skfem_ml.lod.slod.damping import Damped
     from skfem_ml.lod.slod.method import SLOD
     from skfem_ml.lod.slod.sweep import Sweep
 
 VARIANTS = ("collocation", "galerkin")
-CONDITION = 1e4, 100.0  # of the Galerkin matrix, and times the number of elements: above both damping is raised
-RAISES = 2
 FAR = 0.3  # of the estimated error, from where a solution is warned of
 Loads: TypeAlias = "LinearForm | Sequence[LinearForm]"
 
@@ -75,6 +75,7 @@ class SLODSystem:
         self._fine_form = FineForm(space, form, self.coefficients)
         check_elliptic(self._fine_form)
         _require_solvable(slod, self._fine_form)
+        self._lock = RLock()  # of all that the sweep does: threads may share a system
         self._responded: tuple[ndarray, ndarray, ndarray] | None = None
 
     def __repr__(self) -> str:
@@ -83,7 +84,10 @@ class SLODSystem:
         return f"SLODSystem({', '.join(told)} on {self.slod!r})"
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_sweep"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_sweep", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ |= {**state, "_lock": RLock()}
 
     # What the patches give.
 
@@ -107,16 +111,16 @@ class SLODSystem:
 
     @property
     def epsilon(self) -> ndarray:
-        """The damping of every patch, ``(nelems,)``: that of the SLOD, or ten times that where it was raised."""
-        return self._chosen[1].copy()
+        """The damping of every patch, ``(nelems,)``: that of the SLOD, or 10 or 100 times that where that is better."""
+        return self._chosen.epsilon.copy()
 
     @property
     def condition(self) -> float:
         """An estimate of the condition number of the Galerkin matrix with unit diagonal.
 
-        Above 1e4 and 100 times the number of elements the functions are hard to tell apart, and damping is raised.
+        Above 1e4 and 100 times the number of elements functions are hard to tell apart, and larger damping is tried.
         """
-        return self._chosen[2]
+        return self._chosen.condition
 
     # Loads.
 
@@ -212,7 +216,7 @@ class SLODSystem:
 
     @property
     def _matrices(self) -> Matrices:
-        return self._chosen[0]
+        return self._chosen.matrices
 
     @property
     def _basis(self) -> csr_matrix:
@@ -229,27 +233,18 @@ class SLODSystem:
         """How many patches are held factorised, for corrected loads."""
         return self._sweep.patches if "_sweep" in self.__dict__ else 0
 
-    @cached_property
-    def _chosen(self) -> tuple[Matrices, ndarray, float]:
-        """Matrices, damping and condition: with ten times the damping where the condition is too large."""
-        from skfem_ml.lod.slod.basis import chosen_functions
+    @property
+    def _chosen(self) -> Damped:
+        with self._lock:
+            return self._choice
 
-        slod, bound = self.slod, max(CONDITION[0], CONDITION[1] * len(self.slod.patches))
-        for raised in range(RAISES + 1):
-            epsilon = slod.epsilon * 10.0**raised
-            with self._told() as tell:
-                chosen = chosen_functions(self._sweep, epsilon, tell)
-            matrices = Matrices(slod.space, chosen, slod.patches)
-            found = condition(matrices.galerkin)
-            if found <= bound or not slod.adaptive:
-                break
-            LOG.info("slod: condition %.1e, above %.1e, at epsilon = %.0e", found, bound, epsilon.max())
-        if found > bound:
-            checks.warn(
-                f"slod: the basis functions are hard to tell apart, condition {found:.1e} (above {bound:.1e}) at "
-                f"epsilon = {epsilon.max():.0e}; the solution may be far off, take ell={slod.ell + 1} or LOD"
-            )
-        return matrices, epsilon, found
+    @cached_property
+    def _choice(self) -> Damped:
+        from skfem_ml.lod.slod.damping import damped
+
+        slod = self.slod
+        with self._told() as tell:
+            return damped(self._sweep, slod.epsilon, slod.adaptive, slod.patches, tell)
 
     @contextmanager
     def _told(self) -> Iterator[Callable[[int], None]]:
@@ -275,9 +270,10 @@ class SLODSystem:
 
         if given.by_element:
             return np.zeros((len(given.lift), given.split.shape[2])), np.zeros_like(given.on_elements)
-        if self._responded is None or not np.array_equal(self._responded[0], given.split):
-            self._responded = (given.split, *respond(self._sweep, self.epsilon, given.split))
-        return self._responded[1], self._responded[2]
+        with self._lock:
+            if self._responded is None or not np.array_equal(self._responded[0], given.split):
+                self._responded = (given.split, *respond(self._sweep, self.epsilon, given.split))
+            return self._responded[1], self._responded[2]
 
 
 def _require_solvable(slod: SLOD, fine_form: FineForm) -> None:
