@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 from numpy import ndarray
 
 from skfem_ml import checks
@@ -19,42 +18,50 @@ from skfem_ml.progress import LOG
 # Poisson matrix grows): above both the damping is looked at. On fields of contrast 100, seeds 1 and 2, functions did
 # well below 6e4 and coincided above 1e5.
 CONDITION = 1e4, 100.0
-RAISES = 2
+RAISED = 10.0, 100.0
 
 
 class Damped(NamedTuple):
-    """Matrices of basis functions, the damping of every patch ``(nelems,)``, and the condition number."""
+    """Matrices of basis functions with a damping ``(nelems,)``; their condition, the estimated error of f = 1."""
 
     matrices: Matrices
     epsilon: ndarray
     condition: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"epsilon = {self.epsilon.max():.0e}: condition {self.condition:.1e}, estimated error {self.error:.1e}"
 
 
 def damped(sweep: Sweep, epsilon: ndarray, adaptive: bool, patches: ndarray, tell: Callable[[int], None]) -> Damped:
     """The functions with this damping; where the condition is too large, with 10 or 100 times that if it is better.
 
-    Better is what has the smaller estimated error for a constant load. Warns where the condition stays too large.
+    Better is what has the smaller estimated error for f = 1. Warns where the condition is too large and ``epsilon`` is
+    not to be changed.
     """
     bound = max(CONDITION[0], CONDITION[1] * len(patches))
-    tried: list[tuple[float, Damped]] = []
-    for raised in range(RAISES + 1 if adaptive else 1):
-        used = np.minimum(epsilon * 10.0**raised, 0.5)
-        matrices = Matrices(sweep.space, chosen_functions(sweep, used, tell), patches)
-        found, error = condition(matrices.galerkin), _of_constant_load(matrices, sweep)
-        if not tried or error < tried[0][0]:
-            tried = [(error, Damped(matrices, used, found))]
-        if found <= bound:
-            break
-        LOG.info("slod: epsilon = %.0e: condition %.1e, estimated error %.1e", used.max(), found, error)
-    error, best = tried[0]
-    if raised:
-        LOG.info("slod: epsilon = %.0e is taken: estimated error %.1e", best.epsilon.max(), error)
-    elif best.condition > bound:
+    best = _with(sweep, epsilon, patches, tell)
+    if best.condition <= bound:
+        return best
+    if not adaptive:
         checks.warn(
-            f"slod: the basis functions are hard to tell apart, condition {best.condition:.1e} (above {bound:.1e}) at "
-            f"epsilon = {best.epsilon.max():.0e}; leave epsilon out, take ell={sweep.space.ell + 1}, or LOD"
+            f"slod: the basis functions are hard to tell apart (condition above {bound:.1e}) with {best}; leave "
+            f"epsilon out, take ell={sweep.space.ell + 1}, or LOD"
         )
+        return best
+    for factor in RAISED:
+        LOG.info("slod: condition above %.1e with %s", bound, best)
+        tried = _with(sweep, factor * epsilon, patches, tell)
+        best = min(best, tried, key=lambda one: one.error)
+        if tried.condition <= bound:
+            break
+    LOG.info("slod: taken is %s", best)
     return best
+
+
+def _with(sweep: Sweep, epsilon: ndarray, patches: ndarray, tell: Callable[[int], None]) -> Damped:
+    matrices = Matrices(sweep.space, chosen_functions(sweep, epsilon, tell), patches)
+    return Damped(matrices, epsilon, condition(matrices.galerkin), _of_constant_load(matrices, sweep))
 
 
 def _of_constant_load(matrices: Matrices, sweep: Sweep) -> float:
