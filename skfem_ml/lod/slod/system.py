@@ -62,10 +62,8 @@ class SLODSystem:
     >>> from skfem_ml.problems import diffusion, load
     >>> system = SLOD(MeshQuad().refined(2), refine=4, ell=2).system(diffusion, a=2.0)
     >>> c = system.solve(load(1.0))
-    >>> system.basis().shape, c.shape
-    ((289, 16), (16,))
-    >>> bool(abs(system.prolong(c) - system.solution(load(1.0))).max() < 1e-12)
-    True
+    >>> c.shape, round(float(system.prolong(c).max()), 3)
+    ((16,), 0.037)
     """
 
     def __init__(self, slod: SLOD, form: BilinearForm, coefficients: dict[str, ArrayLike]):
