@@ -1,16 +1,17 @@
 r"""Super-localised functions (SLOD): how close they come, what they cost, where they pay and where they fail.
 
 Costs: the unit square, 8 x 8 fine cells in each coarse element, a process of its own for each case, one thread, CPU
-seconds, the least of three. SLOD is set up with its basis and both matrices. A load then costs a Galerkin solve and B c
-where it is constant on elements, and a response of all patches where it is not, which costs less for 20 at once and much
-more where not all patches are held (memory=2**30); integrating loads, which all methods do, is not counted. The fine
-solvers are set up already as well. "pays from": so many loads, constant on elements / of any kind, 20 at once. Peak
-memory with nothing held, and with what fits into 2**30 bytes.
+seconds, the least of three. SLOD is set up with its basis and both matrices. A load then costs a Galerkin solve and B
+c where it is constant on elements, and a response of all patches where it is not, which costs less for 20 at once and
+much more where not all patches are held (memory=2**30); integrating loads, which all methods do, is not counted. The
+fine solvers are set up already as well. "pays from": so many loads, constant on elements / of any kind, 20 at once.
+Peak memory with nothing held, and with what fits into 2**30 bytes.
 
 Accuracy: four families of coefficients; a constant load and a random one, uniform in (-1, 1) on 64 x 64 cells. Errors
-against finite elements on the fine mesh, relative in L2 / energy, the worse one of seeds 0 and 3. SLOD is the Galerkin
-variant. LOD is corrected and prolonged. "estimate" is `SLODSystem.estimate`, of the error in energy. What is chosen (the
-damping of ell = 3, the bound of the condition) was chosen on seeds 1 and 2. Writes ``slod.md`` beside this file. Usage::
+against finite elements on the fine mesh, relative in L2 / energy, the worse one of seeds 0 and 3. SLOD is the
+Galerkin variant. LOD is corrected and prolonged. "estimate" is `SLODSystem.estimate`, of the error in energy. What is
+chosen (the damping of ell = 3, the bound of the condition) was chosen on seeds 1 and 2. Writes ``slod.md`` beside
+this file. Usage::
 
     python -m demos.benchmarks.slod [--sizes 32 64] [--ell 2 3] [--cases 16 32] [--markdown FILE]
 """
