@@ -39,8 +39,8 @@ class SLODSystem:
     With B the basis functions phi_T on the fine mesh and g_T their loads, A phi_T = g_T up to what is left on the rims.
 
     - ``"collocation"``: G c = F(1_K), G[K, T] = g_T on K; no fine matrix is needed.
-    - ``"galerkin"``: B^T A B c = B^T F; errors in L2 are up to three times smaller, and the energy error is the least
-      that the basis allows.
+    - ``"galerkin"``: B^T A B c = B^T F; the error in energy is the least that the basis allows, that in L2 up to four
+      times smaller. `solution` takes it.
 
     A load F that is not constant on elements has a part psi that no basis of nelems functions has: the sum of local
     responses whose fluxes are cancelled on the rims by loads d on elements. ``corrected`` (the default) takes it out of
