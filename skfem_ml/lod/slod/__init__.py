@@ -8,6 +8,7 @@ r"""Super-localised orthogonal decomposition: basis functions, one an element, w
 ``responses``   responses of patches, and the choice among them
 ``basis``       basis functions on the fine mesh
 ``loads``       loads that are not constant on elements
+``damping``     how large epsilon is
 ``matrices``    collocation and Galerkin, their condition, an estimate of the error
 ``given``       loads and boundary values as they are given
 
@@ -37,8 +38,8 @@ bring them back and are left out of the choice.
 
 W^T W is never formed: from ell = 3 on what matters is below its rounding. epsilon is 1e-2, 1e-4, 1e-6 for ell = 1, 2,
 3. Where the Galerkin matrix, scaled to unit diagonal, has a condition above 1e4 and above 100 times the number of
-elements, functions of neighbours coincide (channels), and epsilon is taken ten times as large for all patches, twice at
-most.
+elements, functions of neighbours coincide (channels): then 10 and 100 times that are tried for all patches, and what
+has the smallest estimated error for f = 1 is taken (damping.py).
 
 **Recover** (basis.py): phi_T = Phi g_T on the lines by substitution, last line first; inside of elements, for all the
 patches that an element is in at once.                                                                            (3)
@@ -47,7 +48,7 @@ patches that an element is in at once.                                          
 
     B^T A B = (B^T L) G - B^T E                                                                                   (4)
 
-needs no fine matrix. (sum_T |c_T W g_T|^2)^(1/2) estimates the energy error of B c.
+needs no fine matrix, and (sum_T |c_T W g_T|^2)^(1/2) estimates the energy error of B c.
 
 **Any load** (loads.py). F_T - F_T(1) 1_T / |T| has a response on the patch of T, which leaves w on the rim; loads d_T
 on the elements of the patch take most of it away:

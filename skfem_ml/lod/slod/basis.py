@@ -102,9 +102,9 @@ class Functions:
 
     def finish(self, row: int) -> None:
         """Write down the functions on the elements of a row, all patches that reach there having been added."""
-        if row not in self._around:
-            return
         there, nodes = self.sweep.elements(row), self.sweep.space.refinement.nodes
+        if not len(there.elements):
+            return
         at = torch.from_numpy(there.columns + self.ell)
         around, loads = self._around.pop(row)[:, at], self._loads.pop(row)[:, at]
         values = there.interior(around.permute(1, 2, 0), loads.T).numpy()

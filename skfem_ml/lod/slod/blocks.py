@@ -120,29 +120,37 @@ def join_of(n: int, first: tuple[int, int], second: tuple[int, int], axis: int) 
     return Join(n, first, second, axis)
 
 
+class Made(NamedTuple):
+    """How blocks were joined: that at place i of ``parts[0]`` at place i and ``parts[1]`` at place i + ``offset``.
+
+    Attributes
+    ----------
+    step
+        What brings the unknowns of the lines between them back.
+    free
+        Which of these are free, ``(places, line)``.
+    """
+
+    join: Join
+    step: Eliminated
+    parts: tuple[Blocks, Blocks]
+    offset: int
+    free: Tensor
+
+
 class Blocks:
-    """Blocks of the same shape at consecutive places, and how they were joined of smaller ones.
+    """Blocks of the same shape at consecutive places.
 
     Parameters
     ----------
     matrices
         Bordered matrices ``(places, N, N)``; nothing where only values are to be recovered.
-    join, step, parts, offset, free
-        The block at place i was joined of ``parts[0]`` at place i and ``parts[1]`` at place i + ``offset``; nothing for
-        elements.
+    made
+        How they were joined of smaller ones; nothing for elements.
     """
 
-    def __init__(
-        self,
-        matrices: Tensor | None,
-        join: Join | None = None,
-        step: Eliminated | None = None,
-        parts: tuple[Blocks, Blocks] | None = None,
-        offset: int = 0,
-        free: Tensor | None = None,
-    ):
-        self.matrices, self.join, self.step = matrices, join, step
-        self.parts, self.offset, self.free = parts, offset, free
+    def __init__(self, matrices: Tensor | None, made: Made | None = None):
+        self.matrices, self.made = matrices, made
 
     def taken(self, at: ndarray) -> Tensor:
         """The matrices at some places, without a copy where these follow one another."""
@@ -152,38 +160,37 @@ class Blocks:
 
     def light(self) -> Blocks:
         """The same without the matrices, for what is to be held."""
-        if self.parts is None:
+        if self.made is None:
             return Blocks(None)
-        parts = (self.parts[0].light(), self.parts[1].light())
-        return Blocks(None, self.join, self.step, parts, self.offset, self.free)
+        first, second = self.made.parts
+        return Blocks(None, self.made._replace(parts=(first.light(), second.light())))
 
     def tensors(self) -> Iterator[Tensor]:
         """What is needed to recover values, of the smaller blocks as well."""
-        if self.parts is not None and self.step is not None and self.free is not None:
-            yield from (self.step.factor, self.step.coupling, self.free)
-            yield from (tensor for part in self.parts for tensor in part.tensors())
+        if self.made is not None:
+            yield from (self.made.step.factor, self.made.step.coupling, self.made.free)
+            yield from (tensor for part in self.made.parts for tensor in part.tensors())
 
-    def values(self, at: ndarray, around: Tensor, g: Tensor, lifted: Lifted | None = None) -> Tensor:
+    def values(self, at: ndarray, around: Tensor, g: Tensor, load: Lifted | None = None) -> Tensor:
         """Values around the elements of the blocks at some places, ``(B, elements, 4 n, v)``.
 
         ``around`` are those on their outlines ``(B, outline, v)``, ``g`` the loads of their elements ``(B, elements,
-        v)``; ``lifted`` a load on one of their elements besides.
+        v)``; ``load`` is one on one of their elements besides.
         """
-        if self.parts is None:
+        if self.made is None:
             return around[:, None]
-        assert self.join is not None and self.step is not None
-        inner = recover(chosen(self.step, at), torch.cat([around, -g], 1), None if lifted is None else lifted.half)
-        return spread(self.join, self.parts, (at, at + self.offset), torch.cat([inner, around], 1), g, lifted)
+        inner = recover(chosen(self.made.step, at), torch.cat([around, -g], 1), None if load is None else load.half)
+        places = at, at + self.made.offset
+        return spread(self.made.join, self.made.parts, places, torch.cat([inner, around], 1), g, load)
 
     def lift(self, at: ndarray, element: int, load: Tensor) -> Lifted:
         """A load around one element ``(B, 4 n, v)`` of the blocks at some places, moved to their outlines."""
-        if self.parts is None:
+        if self.made is None:
             return Lifted(load, None, 0, None)
-        assert self.join is not None and self.step is not None and self.free is not None
-        index = torch.from_numpy(at)
-        part = int(element >= self.join.loads[0])
-        below = self.parts[part].lift(at + part * self.offset, element - part * self.join.loads[0], load)
-        return lifted(self.join, part, below, chosen(self.step, at), self.free[index])
+        join, step, parts, offset, free = self.made
+        part = int(element >= join.loads[0])
+        below = parts[part].lift(at + part * offset, element - part * join.loads[0], load)
+        return lifted(join, part, below, chosen(step, at), free[torch.from_numpy(at)])
 
 
 class Lifted(NamedTuple):
@@ -210,28 +217,24 @@ def spread(
     places: tuple[ndarray, ndarray],
     whole: Tensor,
     g: Tensor,
-    lifted: Lifted | None,
+    load: Lifted | None,
 ) -> Tensor:
     """Values around the elements of both parts, from those on line and outline of the joined block."""
     loads = g.split(list(join.loads), dim=1)
-    below = [lifted.below if lifted is not None and lifted.part == part else None for part in (0, 1)]
+    below = [load.below if load is not None and load.part == part else None for part in (0, 1)]
     return torch.cat([
         parts[part].values(places[part], whole[:, join.nodes[part]], loads[part], below[part]) for part in (0, 1)
     ], dim=1)  # fmt: skip
 
 
-def join_rows(join: Join, first: Blocks, second: Blocks, offset: int, free: ndarray, workspace: Workspace) -> Blocks:
-    """Blocks of ``first`` at places 0, 1, ... joined with those of ``second`` that are ``offset`` places further."""
-    assert first.matrices is not None and second.matrices is not None
-    out = join.room(len(free), first.matrices)
-    for part in join.chunks(len(free)):
-        other = slice(part.start + offset, part.stop + offset)
-        join(first.matrices[part], second.matrices[other], free[part], workspace, taken(out, part))
+def join_rows(join: Join, parts: tuple[Blocks, Blocks], offset: int, free: ndarray, workspace: Workspace) -> Blocks:
+    """Blocks of ``parts[0]`` at places 0, 1, ... joined with those of ``parts[1]`` that are ``offset`` places further.
+
+    ``free`` ``(places, line)``: which unknowns of the lines between them are free.
+    """
+    first, second = parts[0].taken(np.arange(len(free))), parts[1].taken(offset + np.arange(len(free)))
+    out = join.room(len(free), first)
+    for some in join.chunks(len(free)):
+        join(first[some], second[some], free[some], workspace, Eliminated(*(tensor[some] for tensor in out)))
     step = out._replace(schur=out.schur.new_empty(0, 0, 0))  # matrices are to be let go of when no block needs them
-    mask = torch.from_numpy(np.ascontiguousarray(free)).to(out.schur)
-    return Blocks(out.schur, join, step, (first, second), offset, mask)
-
-
-def taken(step: Eliminated, part: slice) -> Eliminated:
-    """Those of a batch."""
-    return Eliminated(*(tensor[part] for tensor in step))
+    return Blocks(out.schur, Made(join, step, parts, offset, torch.from_numpy(free.copy()).to(out.schur)))

@@ -89,6 +89,10 @@ class Matrices:
         product = self.basis.T @ self._means.T @ self.collocation - self.basis.T @ self._residuals
         return ((product + product.T) / 2).tocsr()
 
+    def tested(self, loads: ndarray) -> ndarray:
+        """B^T F for a load that is ``loads[K] 1_K / |K|`` on every element K, ``(nelems,)``."""
+        return self.basis.T @ (self._means.T @ loads)
+
     def energy(self, fine: ndarray) -> ndarray:
         """B^T A u for functions u on the fine mesh that are zero on Gamma_D: ``(fine.N, k)`` to ``(nelems, k)``."""
         return self.collocation.T @ (self._means @ fine) - self._residuals.T @ fine

@@ -35,9 +35,9 @@ class SLOD:
     Then A phi_T = g_T nearly, so that for a load F the coefficients of u = sum_T c_T phi_T solve G c = F(1_K), the
     columns of G being the g_T: see `SLODSystem`. The error falls faster than exponentially in ell.
 
-    It pays for many loads with one coefficient: a basis costs four to six times an `LOD` matrix, each load then some
-    milliseconds. It fails at ell = 1 and at contrasts of 1e6 and more, and says nothing of it but a large
-    ``system.condition``.
+    It pays for many loads with one coefficient: a basis costs three and a half to five times an `LOD` matrix, each load
+    then some milliseconds (``demos/benchmarks/slod.md``). It fails at ell = 1, where a solution may be worse than none;
+    `SLODSystem.estimate` tells, and `SLODSystem.solve` warns of it.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class SLOD:
         Layers of coarse elements around T in its patch (>= 1). One larger than the domain is clipped, with a warning.
     epsilon
         Damping of the choice, relative to |W|, in (0, 1): a number or one for every element. Default 1e-2, 1e-4, 1e-6
-        for ell = 1, 2, 3; ten times that, once or more, where the system is told to be badly conditioned.
+        for ell = 1, 2, 3; 10 or 100 times that where neighbouring functions would coincide and the estimated error is
+        smaller for it (logged by ``skfem_ml``).
     dirichlet
         Gamma_D, as for `LOD`. Default the whole boundary. Elsewhere the boundary condition is natural.
     fine

@@ -183,9 +183,9 @@ class Sweep:
         n, p = self.space.n, 2 * self.space.ell + 1
         if width not in made:
             first, second = halves(width)
-            parts = [self._slab(part, bottom, free, made) for part in (first, second)]
+            parts = self._slab(first, bottom, free, made), self._slab(second, bottom, free, made)
             join, lines = join_of(n, (first, p), (second, p), 0), free[first : first + len(free) - width]
-            made[width] = join_rows(join, parts[0], parts[1], first, lines, self._workspace)
+            made[width] = join_rows(join, parts, first, lines, self._workspace)
         return made[width]
 
     def _upright(self, height: int, bottom: int) -> Blocks:
@@ -199,5 +199,5 @@ class Sweep:
             box = self.lattice.box(bottom, -ell, self.space.grid.shape[0] - 1 + ell, height)
             free = np.repeat(box.level_inside[first][:, None], n - 1, axis=1)
             join = join_of(n, (1, first), (1, second), 1)
-            self._columns[height, bottom] = join_rows(join, *parts, 0, free, self._workspace)
+            self._columns[height, bottom] = join_rows(join, parts, 0, free, self._workspace)
         return self._columns[height, bottom]

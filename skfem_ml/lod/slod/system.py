@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -20,16 +21,15 @@ from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, check_coefficients, described
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.slod.given import Given, Load
-from skfem_ml.lod.slod.matrices import Matrices, condition
-from skfem_ml.progress import LOG, bar
+from skfem_ml.lod.slod.matrices import Matrices
+from skfem_ml.progress import bar
 
 if TYPE_CHECKING:
+    from skfem_ml.lod.slod.damping import Damped
     from skfem_ml.lod.slod.method import SLOD
     from skfem_ml.lod.slod.sweep import Sweep
 
 VARIANTS = ("collocation", "galerkin")
-CONDITION = 1e4, 100.0  # of the Galerkin matrix, and times the number of elements: above both damping is raised
-RAISES = 2
 FAR = 0.3  # of the estimated error, from where a solution is warned of
 Loads: TypeAlias = "Load | Sequence[Load]"
 
@@ -40,8 +40,8 @@ class SLODSystem:
     With B the basis functions phi_T on the fine mesh and g_T their loads, A phi_T = g_T up to what is left on the rims.
 
     - ``"collocation"``: G c = F(1_K), G[K, T] = g_T on K; no fine matrix is needed.
-    - ``"galerkin"``: B^T A B c = B^T F; errors in L2 are up to three times smaller, and the energy error is the least
-      that the basis allows.
+    - ``"galerkin"``: B^T A B c = B^T F; the error in energy is the least that the basis allows, that in L2 up to four
+      times smaller. `solution` takes it.
 
     A load F that is not constant on elements has a part psi that no basis of nelems functions has: the sum of local
     responses whose fluxes are cancelled on the rims by loads d on elements. ``corrected`` (the default) takes it out of
@@ -63,10 +63,8 @@ class SLODSystem:
     >>> from skfem_ml.problems import diffusion, load
     >>> system = SLOD(MeshQuad().refined(2), refine=4, ell=2).system(diffusion, a=2.0)
     >>> c = system.solve(load(1.0))
-    >>> system.basis().shape, c.shape
-    ((289, 16), (16,))
-    >>> bool(abs(system.prolong(c) - system.solution(load(1.0))).max() < 1e-12)
-    True
+    >>> c.shape, round(float(system.prolong(c).max()), 3)
+    ((16,), 0.037)
     """
 
     def __init__(self, slod: SLOD, form: BilinearForm, coefficients: dict[str, ArrayLike]):
@@ -76,6 +74,7 @@ class SLODSystem:
         self._fine_form = FineForm(space, form, self.coefficients)
         check_elliptic(self._fine_form)
         _require_solvable(slod, self._fine_form)
+        self._lock = RLock()  # of all that the sweep does: threads may share a system
         self._responded: tuple[ndarray, ndarray, ndarray] | None = None
 
     def __repr__(self) -> str:
@@ -84,7 +83,10 @@ class SLODSystem:
         return f"SLODSystem({', '.join(told)} on {self.slod!r})"
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_sweep"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_sweep", "_lock")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ |= {**state, "_lock": RLock()}
 
     # What the patches give.
 
@@ -108,16 +110,16 @@ class SLODSystem:
 
     @property
     def epsilon(self) -> ndarray:
-        """The damping of every patch, ``(nelems,)``: that of the SLOD, or ten times that where it was raised."""
-        return self._chosen[1].copy()
+        """The damping of every patch, ``(nelems,)``: that of the SLOD, or 10 or 100 times that where that is better."""
+        return self._chosen.epsilon.copy()
 
     @property
     def condition(self) -> float:
         """An estimate of the condition number of the Galerkin matrix with unit diagonal.
 
-        Above 1e4 and 100 times the number of elements the functions are hard to tell apart, and damping is raised.
+        Above 1e4 and 100 times the number of elements functions are hard to tell apart, and larger damping is tried.
         """
-        return self._chosen[2]
+        return self._chosen.condition
 
     # Loads.
 
@@ -214,7 +216,7 @@ class SLODSystem:
 
     @property
     def _matrices(self) -> Matrices:
-        return self._chosen[0]
+        return self._chosen.matrices
 
     @property
     def _basis(self) -> csr_matrix:
@@ -231,27 +233,18 @@ class SLODSystem:
         """How many patches are held factorised, for corrected loads."""
         return self._sweep.patches if "_sweep" in self.__dict__ else 0
 
-    @cached_property
-    def _chosen(self) -> tuple[Matrices, ndarray, float]:
-        """Matrices, damping and condition: with ten times the damping where the condition is too large."""
-        from skfem_ml.lod.slod.basis import chosen_functions
+    @property
+    def _chosen(self) -> Damped:
+        with self._lock:
+            return self._choice
 
-        slod, bound = self.slod, max(CONDITION[0], CONDITION[1] * len(self.slod.patches))
-        for raised in range(RAISES + 1):
-            epsilon = slod.epsilon * 10.0**raised
-            with self._told() as tell:
-                chosen = chosen_functions(self._sweep, epsilon, tell)
-            matrices = Matrices(slod.space, chosen, slod.patches)
-            found = condition(matrices.galerkin)
-            if found <= bound or not slod.adaptive:
-                break
-            LOG.info("slod: condition %.1e, above %.1e, at epsilon = %.0e", found, bound, epsilon.max())
-        if found > bound:
-            checks.warn(
-                f"slod: the basis functions are hard to tell apart, condition {found:.1e} (above {bound:.1e}) at "
-                f"epsilon = {epsilon.max():.0e}; the solution may be far off, take ell={slod.ell + 1} or LOD"
-            )
-        return matrices, epsilon, found
+    @cached_property
+    def _choice(self) -> Damped:
+        from skfem_ml.lod.slod.damping import damped
+
+        slod = self.slod
+        with self._told() as tell:
+            return damped(self._sweep, slod.epsilon, slod.adaptive, slod.patches, tell)
 
     @contextmanager
     def _told(self) -> Iterator[Callable[[int], None]]:
@@ -277,9 +270,10 @@ class SLODSystem:
 
         if given.by_element:
             return np.zeros((len(given.lift), given.split.shape[2])), np.zeros_like(given.on_elements)
-        if self._responded is None or not np.array_equal(self._responded[0], given.split):
-            self._responded = (given.split, *respond(self._sweep, self.epsilon, given.split))
-        return self._responded[1], self._responded[2]
+        with self._lock:
+            if self._responded is None or not np.array_equal(self._responded[0], given.split):
+                self._responded = (given.split, *respond(self._sweep, self.epsilon, given.split))
+            return self._responded[1], self._responded[2]
 
 
 def _require_solvable(slod: SLOD, fine_form: FineForm) -> None:

@@ -1,6 +1,7 @@
 """What SLOD accepts and refuses, what it holds, and that no result depends on what was asked before."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,6 +115,16 @@ def test_systems_are_values():
     system.elemental().data[:] = 0
     assert relative(system.solution(wave), before) == 0 and (system.matrix().diagonal() == 1).all()
     assert abs(system.basis()).sum() > 0
+
+
+def test_threads_may_share_a_system():
+    slod, a = small(ell=2)
+    loads = [LinearForm(lambda v, w, k=k: np.sin(k * w.x[0]) * v) for k in range(1, 7)]
+    alone = [slod.system(diffusion, a=a).solution(f) for f in loads]
+    system = slod.system(diffusion, a=a)
+    with ThreadPoolExecutor(3) as pool:
+        for found, wanted in zip(pool.map(system.solution, loads), alone, strict=True):
+            assert relative(found, wanted) < 1e-13
 
 
 def test_a_slod_is_pickled_before_and_after_use():
