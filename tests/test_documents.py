@@ -26,9 +26,16 @@ INSTEAD = {
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
+    "skfem-ml compare diffusion FIELD --loads 100": (
+        "skfem-ml compare diffusion FIELD --loads 100 --ell 1 --below 1",
+        "leaves out the slow rows",
+    ),
     **{
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)
-        for name in ("allen_cahn", "flows", "fmm", "fmm_tables", "pinn", "rte", "sequences", "surrogate")
+        for name in (
+            *("allen_cahn", "flows", "fmm", "fmm_tables", "interiors", "multigrid", "pinn", "rte", "sequences", "slod"),
+            *("surrogate", "work_precision"),
+        )
     },
     **{
         f"skfem-ml {name}": (f"skfem-ml {name} --help", HELPED)
