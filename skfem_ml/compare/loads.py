@@ -38,9 +38,9 @@ def compare_loads(
     ``reference``, the name of one of the solvers (default: the first). Loads are integrated on the problem's mesh
     beforehand: their time is no solver's. The energy of a solution whose record says "homogenised" is left out.
 
-    For solvers in stages (`problems.Staged`) "CPU s mesh", "CPU s field" and "CPU s load" are spent once a mesh, once
-    a coefficient (the least of ``repeats``) and once a load (the median). "CPU seconds" and "seconds" (wall) are
-    ``mesh + fields (field + count load)``: reckoned for ``count`` loads (default: those run) of each of ``fields``
+    For solvers in stages (`problems.Staged`) "CPU s mesh", "CPU s field" and "CPU s load" are spent once a mesh, once a
+    coefficient and once a load (the least of ``repeats``; the median of the loads). "CPU seconds" and "seconds" (wall)
+    are ``mesh + fields (field + count load)``: reckoned for ``count`` loads (default: those run) of each of ``fields``
     coefficients from what one coefficient took. Solvers that are not staged spend everything on every load.
 
     A solver that raises leaves a row with the error's text. Raises ValueError for no solver and no load, and where the
@@ -111,7 +111,7 @@ class _Study:
     def _staged(self, solver: Staged) -> tuple[list[object], list[Clock]]:
         prepare, mesh = best_of(lambda: solver.build(self.problem))
         answer, once = best_of(lambda: prepare(self.problem.a), self.repeats)
-        runs = [best_of(lambda vector=vector: answer(vector)) for vector in self.vectors]  # type: ignore[misc]
+        runs = [best_of(lambda vector=vector: answer(vector), self.repeats) for vector in self.vectors]  # type: ignore[misc]
         return [u for u, _ in runs], [mesh, once, _median([clock for _, clock in runs])]
 
     def _plain(self, solver: Solver[Diffusion]) -> tuple[list[object], list[Clock]]:

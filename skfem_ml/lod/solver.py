@@ -82,7 +82,8 @@ def solver_coarse(
 
     ``local_map`` is a form such as `problems.diffusion`, a `Surrogate` or a `Hybrid`. Nothing is prolonged, so that no
     corrector is solved but those that the map asks for: gradients of the fine scales are not in u_h. Boundary values g
-    enter as their coarse nodal interpolant, the load is integrated on the problem's own mesh.
+    enter as their coarse nodal interpolant, the load is integrated on the problem's own mesh. One that oscillates below
+    the coarse mesh is warned of, where it is not given as a vector (`Staged`).
 
     The solution's ``record`` has ``unknowns``, ``seconds`` of "setup", "assembly" and "solve", and the notes "ell",
     "backward error" and "homogenised" (True: its energy is not that of u).
@@ -182,7 +183,8 @@ class _Coarse:
     def __call__(self, f: Field | ndarray) -> FEFunction:
         def solve() -> tuple[ndarray, float]:
             F = self.built.load(f)
-            warn_unseen(F)
+            if not isinstance(f, ndarray):  # looking at it takes longer than all the rest
+                warn_unseen(F)
             return self.solved.solve(F.on_coarse, self.built.values)
 
         (u, error), seconds = _timed(solve)

@@ -54,7 +54,7 @@ def test_a_finer_mesh_below_the_coefficient():
     assert np.array_equal(a, A[finder])
     u, v = (solver_coarse(COARSE, diffusion, ell=2, refine=refine)(problem) for refine in (8, None))
     assert 1e-6 < abs(u.y - v.y).max() < 0.1 * abs(v.y).max()
-    with pytest.raises(ValueError, match="expected a multiple of cells = 4, got 6"):
+    with pytest.raises(ValueError, match="expected a divisor of refine = 6, got 4"):
         solver_coarse(COARSE, diffusion, refine=6)(problem)
 
 

@@ -37,11 +37,6 @@ class FineLoad:
         Keyword arguments of the form: numbers, one value per cell of the coefficient mesh ``(nelems,)``, or nodal
         values on the fine mesh ``(fine.N,)``.
 
-    Attributes
-    ----------
-    split
-        The load against the fine hat functions, by coarse cell: ``(nelems, (n + 1)**d)``.
-
     Raises
     ------
     TypeError
@@ -64,15 +59,20 @@ class FineLoad:
         if isinstance(form, ndarray):
             if fields:
                 raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a vector")
-            self.split = _shared(space, form)
+            self.on_fine = _vector(space, form)
         else:
             if not isinstance(form, LinearForm):
                 raise TypeError(f"f: expected a LinearForm, got {type(form).__name__}; for example problems.load(1.0)")
             refuse_complex(form, "f")
             arguments = {name: _field(space, name, value) for name, value in (fields or {}).items()}
             self.split = _split(space, form, arguments)
-        if not np.isfinite(self.split).all():
-            raise ValueError("f: expected finite integrals, got nan or inf; check the load on the whole domain")
+            if not np.isfinite(self.split).all():
+                raise ValueError("f: expected finite integrals, got nan or inf; check the load on the whole domain")
+
+    @cached_property
+    def split(self) -> ndarray:
+        """The load against the fine hat functions, by coarse cell: ``(nelems, (n + 1)**d)``."""
+        return (self.on_fine / np.maximum(self.space.fine_node_cells, 1))[self.space.refinement.nodes]
 
     @classmethod
     def of(cls, space: Discretisation, f: LinearForm | ndarray | FineLoad, fields: Mapping[str, ArrayLike]) -> FineLoad:
@@ -114,15 +114,16 @@ class FineLoad:
         return float(np.sqrt(energy / (energy + _coarse_energy(self.space, self.on_coarse))))
 
 
-def _shared(space: Discretisation, vector: ndarray) -> ndarray:
-    """A vector on the fine mesh by coarse cell, ``(nelems, (n + 1)**d)``: equal shares of the cells around a node."""
+def _vector(space: Discretisation, vector: ndarray) -> ndarray:
+    """A vector on the fine mesh, ``(fine.N,)``. Raises ValueError for another length and values that are not finite."""
     count = space.fine_mesh.p.shape[1]
     if vector.shape != (count,) or vector.dtype.kind not in "fiu":
         raise ValueError(
             f"f: expected a vector on the fine mesh, {count} real numbers, got shape {vector.shape} of {vector.dtype}"
         )
-    nodes = space.refinement.nodes
-    return (vector / np.maximum(space.fine_node_cells, 1))[nodes]
+    if not np.isfinite(vector).all():
+        raise ValueError("f: expected finite integrals, got nan or inf; check the load on the whole domain")
+    return np.array(vector, dtype=float)
 
 
 def _field(space: Discretisation, name: str, value: ArrayLike) -> float | ndarray:
