@@ -59,15 +59,17 @@ exact matrices of n = 8, which cost a tenth, and of n = 16, a quarter; the two e
 a fifth (`interiors.md` has more of them). The paper's network (PatchMLP) was trained here for 1500 of the 80,000 steps
 of its schedule, in about ten minutes: its row says no more than that this is not enough, the published one what the
 whole gives."""
-VERDICT = """At n = 8 a surrogate hardly pays, for one field or for many: the exact engine takes a few times as long as
-the network, and so does CG with algebraic multigrid, for the fine solution itself. At n = 32 its rival is exact LOD of
-other meshes: n = 8 is good enough wherever the coefficient is smooth, and extrapolated interiors, at twice the time of
-n = 8, are closer to n = 32 than the wide surrogate on 36 of 41 fields, extrapolated matrices on 38 (not for blocks and
-multilevel fields, which it was trained on); where it is off by 870 %, they are by 40 and 78 %, and the latter tell how
-far off they are. A surrogate pays for labels well below the cells of a rough coefficient and many fields of the family
-that it was trained on, and for derivatives. The wide one takes about as long as what it corrects and a little more; for
-discs, channels and cracks beyond a contrast of 100 its answers may be useless: there its doubt is to be heeded, and the
-hybrid recomputes most. Where exact LOD at ell = 2 is itself off by ten per cent nobody needs it.
+VERDICT = """At n = 8 a surrogate hardly pays, for one field or for many: the exact engine takes a few times as long
+as the network, and so does CG with algebraic multigrid, for the fine solution itself. At n = 32 its rival is exact
+LOD of other meshes: n = 8 is good enough wherever the coefficient is smooth, and extrapolated interiors, at twice the
+time of n = 8, are closer to n = 32 than the wide surrogate on 36 of 41 fields, extrapolated matrices on 38 (not for
+blocks and multilevel fields, which it was trained on); where it is off by 870 %, they are by 40 and 78 %, and the
+latter tell how far off they are. On the ten families, of contrast 5, the narrow network at n = 32 is closer than
+extrapolated interiors from level 4 on, whose functions between elements stay those of n = 8. A surrogate pays for
+labels well below the cells of a rough coefficient and many fields of the family that it was trained on, and for
+derivatives. The wide one takes about as long as what it corrects and a little more; for discs, channels and cracks
+beyond a contrast of 100 its answers may be useless: there its doubt is to be heeded, and the hybrid recomputes most.
+Where exact LOD at ell = 2 is itself off by ten per cent nobody needs it.
 
 ## Targets missed, and what was tried
 
