@@ -2,7 +2,7 @@ r"""Multigrid on the fine mesh, measured: errors of one pass, cost against pyamg
 
 -div(a grad u) = 1 in the unit square, u = 0 on its boundary, a constant on every cell of 256 x 256; the fields are
 those of `multigrid_fields` with seed 1. Smoother, cycle, coarsest level and stopping rule of the pass were chosen on
-seed 7. Errors are relative, against the fine Q1 solution (`Multigrid.complete` to 1e-11), in nodal L2 and in energy. CPU
+seed 7. Errors are relative, in nodal L2 and in energy, against the fine Q1 solution (`complete` to 1e-11). CPU
 seconds of one thread on a busy machine, least of three, in one run: read ratios. Usage, a quarter of an hour::
 
     OMP_NUM_THREADS=1 python -m demos.benchmarks.multigrid [--only errors times width coarse pyamg batch]
