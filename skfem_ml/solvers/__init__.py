@@ -2,7 +2,8 @@
 
 ``direct``       `solver_direct`: sparse elimination
 ``amg``          `solver_pyamg`, `preconditioner_pyamg`: algebraic multigrid of pyamg
-``multigrid``    `Multigrid`, `Solved`: geometric coarsening, operator-induced interpolation, on grids of cells
+``multigrid``    `Multigrid` on grids of cells: geometric coarsening, interpolation by the operator, solutions that know
+                 their error (`Solved`); `MultigridBatch` for many fields; `solver_multigrid` for whole problems
 ``linear``       what a solver is, and its residual
 """
 

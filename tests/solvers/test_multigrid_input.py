@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from skfem import Basis, BilinearForm, ElementQuad1, MeshQuad
+from skfem import Basis, BilinearForm, ElementQuad1, MeshQuad, MeshTri
 from skfem.helpers import dot, grad
 
 from skfem_ml.problems import diffusion
@@ -30,6 +30,8 @@ def convection(u, v, w):
         ({"a": np.full(64, np.nan)}, ValueError, "a: .*finite"),
         ({"a": lambda x: x}, TypeError, "a: expected a number or one value per cell, got a function"),
         ({"a": np.ones((3, 3, 64))}, ValueError, r"a: expected one value per cell, \(64,\) or \(2, 2, 64\), got"),
+        ({"a": -1.0}, ValueError, "a: expected a positive, finite number"),
+        ({"form": weighted, "k": np.full(64, np.inf)}, ValueError, "k: expected finite numbers"),
         ({"form": convection}, ValueError, "symmetric"),
         ({"form": "diffusion"}, TypeError, "form: expected a BilinearForm, got str"),
         ({"form": BilinearForm(lambda u, v, w: 1j * u * v, dtype=complex)}, TypeError, "real form"),
@@ -45,6 +47,21 @@ def test_wrong_forms_coefficients_and_parts(options, error, message):
     options = {"form": diffusion, **({"a": 1.0} if "a" not in options and "k" not in options else {}), **options}
     with pytest.raises(error, match=message):
         Multigrid(MESH, options.pop("form"), **options).solve(np.ones(81))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"a": np.full(512, -1.0)}, "a: .*positive"),
+        ({"a": np.ones(511)}, r"a: expected .*512.*511"),
+        ({"form": convection}, "form: expected a symmetric bilinear form"),
+        ({"dirichlet": []}, "dirichlet: expected a part where u is fixed"),
+    ],
+)
+def test_the_same_on_triangles(options, message):
+    options = {"form": diffusion, "a": 1.0, **options}
+    with pytest.raises(ValueError, match=message):
+        Multigrid(MeshTri().refined(4), options.pop("form"), **options)
 
 
 def test_an_indefinite_matrix_is_found():

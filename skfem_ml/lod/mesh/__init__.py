@@ -1,1 +1,1 @@
-"""The meshes of an LOD: the grid behind coarse and fine cells, patches, boundary, interpolation, forms."""
+"""The meshes of an LOD: coarse and fine cells, patches, interpolation, forms; grids and boundaries are in `meshes`."""

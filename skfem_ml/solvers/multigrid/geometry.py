@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from skfem import Basis, BilinearForm, Mesh
 from skfem.assembly import Dofs
 
+from skfem_ml import checks
 from skfem_ml.coefficients.validation import validate
 from skfem_ml.meshes.boundary import Dirichlet, DirichletPart
 from skfem_ml.meshes.forms import cell_basis, check_symmetric, element_matrices, real_values, unit_matrix
@@ -97,20 +98,6 @@ class Geometry:
         out[self.dofs[self.inside]] = values[self.inside]
         return out
 
-    def checked(self, coefficients: Mapping[str, ArrayLike]) -> dict[str, float | ndarray]:
-        """Coefficients as floats or fresh arrays ``(nelems,)`` or ``(d, d, nelems)``; ``a`` must be positive."""
-        nelems, dim, out = self.grid.cells.shape[1], self.dim, {}
-        for name, given in coefficients.items():
-            value = real_values(name, given, nelems)
-            if isinstance(value, ndarray) and value.shape not in ((nelems,), (dim, dim, nelems)):
-                raise ValueError(
-                    f"{name}: expected one value per cell, ({nelems},) or ({dim}, {dim}, {nelems}), got {value.shape}"
-                )
-            if name == "a":
-                value = validate(value, nelems, name) if isinstance(value, ndarray) else value
-            out[name] = value
-        return out
-
     def elements(self, form: BilinearForm, coefficients: Mapping[str, float | ndarray]) -> Elements:
         """Element matrices on the grid of cells, zero in holes: multiples of one matrix where the form allows it."""
         fields = [name for name, value in coefficients.items() if isinstance(value, ndarray)]
@@ -148,11 +135,29 @@ class Geometry:
         return matrices
 
 
+def checked(coefficients: Mapping[str, ArrayLike], nelems: int, dim: int) -> dict[str, float | ndarray]:
+    """Coefficients as floats or fresh arrays ``(nelems,)`` or ``(d, d, nelems)``: finite, ``a`` positive as well."""
+    out: dict[str, float | ndarray] = {}
+    for name, given in coefficients.items():
+        value = real_values(name, given, nelems)
+        if isinstance(value, ndarray):
+            if value.shape not in ((nelems,), (dim, dim, nelems)):
+                raise ValueError(
+                    f"{name}: expected one value per cell, ({nelems},) or ({dim}, {dim}, {nelems}), got {value.shape}"
+                )
+            checks.finite(value, name)
+            value = np.array(validate(value, nelems, name)) if name == "a" else value
+        elif name == "a":
+            checks.positive(value, name)
+        out[name] = value
+    return out
+
+
 def dofs_of(dirichlet: object) -> ndarray | None:
     """Degrees of freedom, if these are some: an array, a list of numbers, or a view of the host's."""
     if isinstance(dirichlet, dict):
         views = [dofs_of(view) for view in dirichlet.values()]
-        return np.unique(np.concatenate([view for view in views if view is not None]))
+        return np.unique(np.concatenate([np.zeros(0, dtype=int)] + [view for view in views if view is not None]))
     if hasattr(dirichlet, "flatten") and not isinstance(dirichlet, ndarray):
         dirichlet = dirichlet.flatten()
     if isinstance(dirichlet, list | tuple | ndarray) and not any(isinstance(x, str) for x in dirichlet):

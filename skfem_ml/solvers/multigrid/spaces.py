@@ -14,10 +14,9 @@ from scipy.sparse import csr_matrix
 from skfem import Basis, BilinearForm, Element, Mesh
 
 from skfem_ml.meshes.boundary import Dirichlet
-from skfem_ml.meshes.forms import real_values
 from skfem_ml.meshes.grid import ELEMENTS, SUPPORTED, BoxGrid
 from skfem_ml.solvers.amg import preconditioner_pyamg
-from skfem_ml.solvers.multigrid.geometry import Geometry, dofs_of
+from skfem_ml.solvers.multigrid.geometry import Geometry, checked, dofs_of
 from skfem_ml.solvers.multigrid.hierarchy import COARSEST, Hierarchy, Stage
 from skfem_ml.solvers.multigrid.krylov import roughly
 
@@ -70,7 +69,7 @@ class GridSpace(Space):
         self.geometry, self.size, self.free_dofs = geometry, geometry.size, geometry.free_dofs
         self._at_most = coarsest
         self._free = geometry.inside & ~geometry.fixed
-        elements = geometry.elements(form, geometry.checked(coefficients))
+        elements = geometry.elements(form, checked(coefficients, geometry.grid.cells.shape[1], geometry.dim))
         self.hierarchy = Hierarchy(Stage(elements, geometry.fixed, geometry.inside, geometry.filled), coarsest)
         if not geometry.fixed.any() and not self.hierarchy.lower_order:
             raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
@@ -125,10 +124,14 @@ class AlgebraicSpace(Space):
         log.info("multigrid: coarsened by pyamg: %s", reason)
         fixed = _dirichlet_dofs(basis, dirichlet)
         self.free_dofs = np.setdiff1d(np.arange(basis.N), fixed)
-        nelems = basis.mesh.t.shape[1]
-        values = {name: real_values(name, value, nelems) for name, value in coefficients.items()}
+        values = checked(coefficients, basis.mesh.t.shape[1], basis.mesh.dim())
         arguments = {k: v[..., None] if isinstance(v, ndarray) else v for k, v in values.items()}
         self._all: csr_matrix = form.assemble(basis, **arguments)
+        largest = abs(self._all).max()
+        if not abs(self._all - self._all.T).max() <= 1e-10 * largest:
+            raise ValueError("form: expected a symmetric bilinear form, got a matrix that is not")
+        if not len(fixed) and abs(self._all.sum(axis=1)).max() < 1e-10 * largest:
+            raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
         self._matrix = csr_matrix(self._all[self.free_dofs][:, self.free_dofs])
 
     @cached_property
