@@ -36,8 +36,8 @@ class Damped(NamedTuple):
 def damped(sweep: Sweep, epsilon: ndarray, adaptive: bool, patches: ndarray, tell: Callable[[int], None]) -> Damped:
     """The functions with this damping; where the condition is too large, with up to 100 times that if it is better.
 
-    Better is what has the smaller estimated error for f = 1; it is looked for until that rises again. Warns where the condition is too large and ``epsilon`` is
-    not to be changed.
+    Better is what has the smaller estimated error for f = 1; it is looked for until that rises again. Warns where the
+    condition is too large and ``epsilon`` is not to be changed.
     """
     bound = max(CONDITION[0], CONDITION[1] * len(patches))
     best = _with(sweep, epsilon, patches, tell)
