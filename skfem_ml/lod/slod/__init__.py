@@ -38,8 +38,8 @@ bring them back and are left out of the choice.
 
 W^T W is never formed: from ell = 3 on what matters is below its rounding. epsilon is 1e-2, 1e-4, 1e-6 for ell = 1, 2,
 3. Where the Galerkin matrix, scaled to unit diagonal, has a condition above 1e4 and above 100 times the number of
-elements, functions of neighbours coincide (channels): then 10 and 100 times that are tried for all patches, and what
-has the smallest estimated error for f = 1 is taken (damping.py).
+elements, functions of neighbours coincide (channels): then 3, 10, 30 and 100 times that are tried for all patches,
+until the estimated error for f = 1 rises again, and the best is taken (damping.py).
 
 **Recover** (basis.py): phi_T = Phi g_T on the lines by substitution, last line first; inside of elements, for all the
 patches that an element is in at once.                                                                            (3)

@@ -51,7 +51,7 @@ class SLOD:
         Layers of coarse elements around T in its patch (>= 1). One larger than the domain is clipped, with a warning.
     epsilon
         Damping of the choice, relative to |W|, in (0, 1): a number or one for every element. Default 1e-2, 1e-4, 1e-6
-        for ell = 1, 2, 3; 10 or 100 times that where neighbouring functions would coincide and the estimated error is
+        for ell = 1, 2, 3; 3 to 100 times that where neighbouring functions would coincide and the estimated error is
         smaller for it (logged by ``skfem_ml``).
     dirichlet
         Gamma_D, as for `LOD`. Default the whole boundary. Elsewhere the boundary condition is natural.

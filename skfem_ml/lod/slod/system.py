@@ -110,7 +110,7 @@ class SLODSystem:
 
     @property
     def epsilon(self) -> ndarray:
-        """The damping of every patch, ``(nelems,)``: that of the SLOD, or 10 or 100 times that where that is better."""
+        """The damping of every patch, ``(nelems,)``: that of the SLOD, or 3 to 100 times that where that is better."""
         return self._chosen.epsilon.copy()
 
     @property
