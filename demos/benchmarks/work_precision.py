@@ -63,7 +63,8 @@ def measured(family: str, seed: int, cells: int) -> list[dict[str, object]]:
     case = case_of(family, seed, cells)
     chosen = chosen_models(case, None)
     models = chosen.models if (chosen.below or 1) == case.below else {}
-    rows = diffusion_rows(case, LODOptions((1, 2, 3)), max(LOADS), learned_rows(case, models, 0.02, "auto"))
+    ells = (1, 2, 3) if cells == CELLS else (1, 2)  # at 1024 x 1024 a load takes ten seconds for ell = 3
+    rows = diffusion_rows(case, LODOptions(ells), max(LOADS), learned_rows(case, models, 0.02, "auto"))
     loads = drawn_loads(case.problem, MEASURED)
     table = compare_loads(case.problem, rows, loads, REFERENCE, repeats=2, progress=_told)
     return [
