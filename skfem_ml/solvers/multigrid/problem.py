@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def solver_multigrid(
-    tol: float | None = 1e-8, coarse: Basis | Mesh | None = None, element: Element | None = None, maxiter: int = 200
+    tol: float | None = 1e-8, element: Element | None = None, coarse: Basis | Mesh | None = None, maxiter: int = 200
 ) -> Staged:
     """Return ``solver(problem) -> FEFunction``: the Galerkin solution on the problem's mesh by `Multigrid`.
 
