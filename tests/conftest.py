@@ -18,6 +18,7 @@ LAPACK = (
     "tests/problems/test_eigen.py",
     "tests/reference/",
     "tests/stepping/",
+    "tests/lod/slod/",
     "tests/lod/test_lod_identities.py",
     "tests/lod/test_lod_reference_data.py",
     "tests/lod/test_mutants.py",

@@ -114,4 +114,8 @@ def _energy(space: Discretisation, fine_form: FineForm, x: ndarray) -> ndarray:
     local = matrices @ x[space.refinement.nodes[:, corners]]  # (nelems, cells, 4, 1)
     for place, values in zip(corners, local.transpose(1, 0, 2, 3), strict=True):
         out[:, place] += values
+    if space.interiors is not None:
+        from skfem_ml.lod.engine.elements import element_source  # here, since it loads torch
+
+        out += element_source(space, fine_form).correction(space.all_elements) @ x[space.refinement.nodes]
     return out

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from skfem import Basis, BilinearForm, LinearForm, Mesh
 
 from skfem_ml import checks
+from skfem_ml.lod.engine.protocol import Interiors, find_interiors
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.slod.system import SLODSystem
@@ -58,6 +59,8 @@ class SLOD:
         Gamma_D, as for `LOD`. Default the whole boundary. Elsewhere the boundary condition is natural.
     fine
         A fine mesh of your own in place of ``refine``.
+    interiors
+        What takes the place of the interiors of elements, as for `LOD`: 32 with ``refine=8`` for rough coefficients.
     memory
         Bytes of factorised patches that a system may hold for corrected loads (.4 MB a patch at refine = 8, ell = 2).
     progress
@@ -97,6 +100,7 @@ class SLOD:
         epsilon: ArrayLike | None = None,
         dirichlet: Dirichlet = None,
         fine: Mesh | Basis | None = None,
+        interiors: int | Interiors | None = None,
         memory: int = 2**30,
         progress: bool | Progress = False,
     ):
@@ -106,6 +110,7 @@ class SLOD:
             workers=1,
         )  # fmt: skip
         _require_quads(self.space)
+        self.space.interiors = find_interiors(interiors, self.space, "condensation")
         self.coarse, self.ell = self.space.coarse, self.space.ell
         self.progress, self.memory = progress, checks.whole(memory, "memory", 0)
         self.adaptive = epsilon is None
@@ -117,6 +122,7 @@ class SLOD:
         space, low, high = self.space, self.epsilon.min(), self.epsilon.max()
         told = [f"{len(space.grid.corners)} quads", f"refine={space.n}", f"ell={self.ell}"]
         told += [f"cells={space.m}"] if space.m != space.n else []
+        told += [repr(space.interiors)] if space.interiors is not None else []
         return f"SLOD({', '.join(told)}, epsilon={low:g}{'' if low == high else f'...{high:g}'})"
 
     @cached_property

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from skfem_ml.lod.engine.bordered import Eliminated, Workspace, chosen
-from skfem_ml.lod.engine.elements import ElementCondenser
+from skfem_ml.lod.engine.elements import ElementCondenser, element_source
 from skfem_ml.lod.engine.lattice import Lattice
 from skfem_ml.lod.engine.threads import one_thread
 from skfem_ml.lod.mesh.discretisation import Discretisation
@@ -93,7 +93,7 @@ class Sweep:
 
     def __init__(self, space: Discretisation, fine_form: FineForm, memory: int):
         self.space, self.lattice, self.memory = space, Lattice(space.grid, space.dirichlet), memory
-        self.condenser = ElementCondenser(space, fine_form)
+        self.condenser = element_source(space, fine_form)
         self.rims = Rims(space, self.lattice, fine_form)
         self._held: dict[int, list[Responses]] = {}
         self._counted: set[int] = set()
