@@ -100,6 +100,8 @@ is."""
 
 
 CERTIFIED = "covered by the certificate, smallest"
+NULL = "null: geometric mean"
+README_RIVALS = ("extrapolated", "extrapolated interiors")
 RATIOS = ("exact, n = 16", "extrapolated", "extrapolated interiors", "wide network", "exact, n = 32")
 WIDE_TEXT = """
 ## What users bring
@@ -530,10 +532,12 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
 
 def readme_table(rows: dict[str, list[Row]]) -> str:
     """The lines of the README between its marks."""
-    lines = ["| | published | geometric mean | surrogate, n = 8 | surrogate, n = 32 |", "|---|---:|---:|---:|---:|"]
+    rivals = list(CHEAPER)[1:]
+    head = ["published", "geometric mean", "surrogate, n = 8", "surrogate, n = 32", *(f"{one}" for one in rivals)]
+    lines = [f"| | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
     for number in (1, 2, 3):
         cells = ["{:.1e} / {:.1e}".format(*PUBLISHED[number])]
-        for n, method in ((8, "null: geometric mean"), (8, "surrogate"), (32, "surrogate")):
+        for n, method in ((8, NULL), (8, "surrogate"), (32, "surrogate"), *((32, one) for one in rivals)):
             own = [
                 row
                 for key, measured in rows.items()
@@ -544,16 +548,27 @@ def readme_table(rows: dict[str, list[Row]]) -> str:
         lines.append(f"| experiment {number}: S / u_h | " + " | ".join(cells) + " |")
     times = [rows[f"seconds, {name}"][0] for name in MODEL.values()]
     cells = [f"{row['exact']:.2f} / {row['surrogate']:.3f} / {row['batch']:.3f}" for row in times]
+    spent = [row for name, row in cheaper_rows().items() if not name.startswith("limit")]
+    exact = rows[f"seconds, {MODEL[32]}"][0]["exact"] / float(np.median([r["exact, n = 32"]["seconds"] for r in spent]))
+    cells += [f"{exact * np.median([r[one]['seconds'] for r in spent]):.2f}" for one in README_RIVALS]
     lines.append("| seconds: exact engine / one field / of a batch | | | " + " | ".join(cells) + " |")
     head = "| relative L² of u_h, median (largest) | wide model | cracks and textures alone | with its hybrid |"
-    lines += ["", head + " exact, n = 8 | exact LOD itself |", "|---|" + "---:|" * 5]
+    lines += [
+        "",
+        head + " exact, n = 8 | extrapolated | extrapolated interiors | exact LOD itself |",
+        "|---|" + "---:|" * 7,
+    ]
+    found = grouped(cheaper_rows())
     for low, high in DECADES:
         cells = []
         both = WIDE + UNSEEN
         columns = (both, "relative"), (UNSEEN, "relative"), (both, "hybrid"), (both, "exact, n = 8"), (both, "of LOD")
         for group, key in columns:
             own = [row[key] for family in group for row in rows[f"wide {family}, contrast {low} to {high}"]]
-            cells.append(f"{np.median(own):.2%} ({max(own):.2%})")
+            cells.append(f"{np.median(own):.3%} ({max(own):.3%})")
+        for place, one in enumerate(README_RIVALS, start=4):
+            own = [row[one]["u"] for family in both for row in found[f"{family}, contrast {low} to {high}"]]
+            cells.insert(place, f"{np.median(own):.3%} ({max(own):.3%})")
         lines.append(f"| contrast {low} to {high} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
