@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -66,6 +67,7 @@ def _rows(study: _Study, solvers: Solvers[Diffusion], named: str, progress: Prog
     for done, name in enumerate([named, *(name for name in solvers if name != named)]):
         if progress is not None:
             progress(done, len(solvers), name)
+        gc.collect()  # factors of large meshes may lie in circles, and the next method makes others
         try:
             rows[name] = study.row(name, solvers[name])
         except Exception as error:
