@@ -11,6 +11,7 @@ import typer
 
 from skfem_ml.cli import options as opt
 from skfem_ml.cli.compare.rows import COARSE, FINE, REFERENCE, LODOptions, diffusion_rows
+from skfem_ml.cli.errors import held_interrupt
 from skfem_ml.cli.options import Read
 from skfem_ml.cli.run import Comparison, Solvers, run_comparison
 from skfem_ml.cli.screen import Screen
@@ -103,7 +104,10 @@ def _comparison(case: Case, lod: LODOptions, rows: Solvers, count: Count, left_o
         return rows
 
     def tabulate(problem: Diffusion, solvers: Solvers, progress: Progress) -> Table:
-        from skfem_ml.compare import compare_loads
+        with held_interrupt():  # a signal may be lost in a library that is being loaded
+            import torch  # noqa: F401
+
+            from skfem_ml.compare import compare_loads
 
         loads = drawn_loads(problem, min(count.loads, MEASURED))
         return compare_loads(problem, solvers, loads, REFERENCE, count.loads, count.fields, count.repeats, progress)
