@@ -5,6 +5,7 @@ from __future__ import annotations
 from skfem_ml import checks
 from skfem_ml.compare.table import Row, Table
 
+WORTH = 1.1  # times that a coarse answer must be cheaper to be spoken of
 NEAR = 1.5  # a coarse answer within this factor of the best is as good
 
 
@@ -29,7 +30,7 @@ def advice(table: Table, fine: str, coarse: str, within: float = 0.01) -> str:
         return f"{told}."
     least = min(row["error L2"] or 0.0 for row in answers)
     cheap = min((row for row in answers if (row["error L2"] or 0.0) <= NEAR * least), key=_seconds)
-    if _seconds(cheap) >= _seconds(best):
+    if _seconds(cheap) * WORTH >= _seconds(best):
         return f"{told}; nothing coarse that is near the best coarse answer is cheaper."
     gain = _seconds(best) / _seconds(cheap)
     return (
