@@ -40,9 +40,9 @@ def compare_loads(
     beforehand: their time is no solver's. The energy of a solution whose record says "homogenised" is left out.
 
     For solvers in stages (`problems.Staged`) "CPU s mesh", "CPU s field" and "CPU s load" are spent once a mesh, once a
-    coefficient and once a load (the least of ``repeats``, of loads in turn; their median). "CPU seconds" and "seconds" (wall)
-    are ``mesh + fields (field + count load)``: reckoned for ``count`` loads (default: those run) of each of ``fields``
-    coefficients from what one coefficient took. Solvers that are not staged spend everything on every load.
+    coefficient and once a load (the least of ``repeats``, of loads in turn; their median). "CPU seconds" and "seconds"
+    (wall) are ``mesh + fields (field + count load)``: reckoned for ``count`` loads (default: those run) of each of
+    ``fields`` coefficients from what one took. Solvers that are not staged spend everything on every load.
 
     A solver that raises leaves a row with the error's text. Raises ValueError for no solver and no load, and where the
     reference fails.
