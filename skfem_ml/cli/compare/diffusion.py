@@ -180,7 +180,7 @@ def remarks(case: Case, table: Table, count: Count) -> dict[str, str]:
             nowhere = "; the surrogate is used nowhere" if share == 1 else ""
             told[name] = f"{share:.1%} of the elements recomputed exactly{nowhere}"
     cells = case.coarse.t.shape[1]
-    bound = f"no function on the {cells} coarse cells is nearer to the first fine solution than {best:.3e} in L2"
+    bound = f"no function on the {cells} coarse cells is nearer to the first fine solution than {best:.3e} in L2."
     return {**told, "": f"{bound}\n{_advice(table, count)}"}
 
 
