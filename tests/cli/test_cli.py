@@ -149,6 +149,23 @@ def test_quiet_prints_nothing_and_galerkin_adds_rows(tmp_path):
     assert found["LOD ell=9, Galerkin"]["error_energy"] < 1e-9  # which is of another way, to the same
 
 
+def test_costs_are_reckoned_for_many_loads_and_fields(tmp_path):
+    """``--loads 100``: a basis for many loads joins, totals are by stage, and one sentence says what to use."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
+    options = ("--loads", 100, "--fields", 3, "--within", 0.05, "--ell", 2, "--output", tmp_path)
+    text = skfem_ml("compare", "diffusion", tmp_path / "a.npy", *options).stdout
+    content = json.loads((tmp_path / "diffusion.json").read_text())
+    found = rows(content)
+    assert found["SLOD ell=2"]["error_energy"] < 0.05 and content["loads"] == 100 and content["fields"] == 3
+    for row in found.values():
+        stages = [row[f"cpu_s_{stage}"] for stage in ("mesh", "field", "load")]
+        assert row["cpu_seconds"] == pytest.approx(stages[0] + 3 * (stages[1] + 100 * stages[2]))
+    last = text.strip().splitlines()[-3]
+    assert last == content["advice"] and last.startswith("for this, use ") and "3 coefficient(s) of 100 load(s)" in text
+    assert "no function on the 16 coarse cells is nearer to the first fine solution than" in text
+    assert refused("compare", "diffusion", tmp_path / "a.npy", "--within", 0).startswith("error: --within: expected")
+
+
 def test_a_warning_of_the_library_is_one_line(tmp_path):
     np.save(tmp_path / "a.npy", np.where(np.eye(8) > 0, 1e11, 1.0))
     result = skfem_ml("solve", tmp_path / "a.npy", "--method", "fem", "--output", tmp_path)
