@@ -17,26 +17,31 @@ def advice(table: Table, fine: str, coarse: str, within: float = 0.01) -> str:
     the fine answer, the sentence says that nothing coarse pays. Raises ValueError for ``within`` that is no positive
     number.
     """
-    checks.positive(within, "within")
-    good = [
-        row for row in _costed(table, fine) if (energy := row.errors["error energy"]) is not None and energy <= within
-    ]
-    if not good:
+    best, cheap = cheapest(table, fine, coarse, within)
+    if best is None:
         return f"for this, use none of these: no fine answer has an error of {within:.2g} in energy or less."
-    best = min(good, key=_seconds)
     told = f"for this, use {best.name}: the fine solution to {_error(best, 'error energy')} in energy in {_told(best)}"
-    answers = _costed(table, coarse)
-    if not answers:
-        return f"{told}."
-    least = min(row["error L2"] or 0.0 for row in answers)
-    cheap = min((row for row in answers if (row["error L2"] or 0.0) <= NEAR * least), key=_seconds)
-    if _seconds(cheap) * WORTH >= _seconds(best):
+    if cheap is None:
         return f"{told}; nothing coarse that is near the best coarse answer is cheaper."
     gain = _seconds(best) / _seconds(cheap)
     return (
         f"{told}; where a coarse function to {_error(cheap, 'error L2')} in L2 is enough, {cheap.name} in "
         f"{_told(cheap)}, {gain:.2g} times cheaper."
     )
+
+
+def cheapest(table: Table, fine: str, coarse: str, within: float = 0.01) -> tuple[Row | None, Row | None]:
+    """The rows that `advice` speaks of; None where no fine answer is good enough, or nothing coarse is cheaper."""
+    checks.positive(within, "within")
+    energies = [(row, row["error energy"]) for row in _costed(table, fine)]
+    good = [row for row, energy in energies if energy is not None and energy <= within]
+    if not good:
+        return None, None
+    best, answers = min(good, key=_seconds), _costed(table, coarse)
+    least = min((row["error L2"] or 0.0 for row in answers), default=0.0)
+    near = [row for row in answers if (row["error L2"] or 0.0) <= NEAR * least]
+    cheap = min(near, key=_seconds, default=None)
+    return best, cheap if cheap is not None and _seconds(cheap) * WORTH < _seconds(best) else None
 
 
 def _costed(table: Table, group: str) -> list[Row]:

@@ -113,7 +113,7 @@ class _Study:
     def _staged(self, solver: Staged) -> tuple[list[object], list[Clock]]:
         prepare, mesh = best_of(lambda: solver.build(self.problem))
         answer, once = best_of(lambda: prepare(self.problem.a), self.repeats)
-        # What a method keeps of a load it has had is to save it nothing: later rounds have other loads of the same kind.
+        # What a method keeps of a load is to save it nothing: later rounds have other loads of the same kind.
         rounds = [
             [best_of(lambda b=b, k=k: answer(k * b)) for b in self.vectors]  # type: ignore[misc]
             for k in range(1, self.repeats + 1)
