@@ -114,14 +114,14 @@ class _Built:
 
     def __init__(self, coarse: Basis | Mesh, problem: Diffusion, ell: int, refine: int | None, options: dict[str, Any]):
         plain = {name: value for name, value in options.items() if name != "interiors"}
-        self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **plain)
+        own = options if refine is None else plain
+        self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **own)
         check_boundaries(self.given.space, problem)
         space, n = self.given.space, refine or self.given.space.n
-        if options.get("interiors") is not None:
-            options = {**options, "cells": space.m, "dirichlet": space.dirichlet}
-            self.lod = LOD(coarse, n, ell=ell, **options)
-        else:
+        if own == options:
             self.lod = self.given if n == space.n else self.given.with_fine(n)
+        else:  # interiors belong to the other fine mesh
+            self.lod = LOD(coarse, n, ell=ell, **{**options, "cells": space.m, "dirichlet": space.dirichlet})
         self.values = problem.dirichlet_values(self.given.coarse)
 
     def coefficient(self, a: ndarray) -> ndarray:

@@ -80,7 +80,8 @@ def test_a_model_that_is_asked_for_is_shown_with_what_it_did(tmp_path):
     result = skfem_ml("compare", "diffusion", *options)
     row = next(line for line in result.stdout.splitlines() if line.startswith("hybrid, "))
     assert row.endswith("100.0% of the elements recomputed exactly; the surrogate is used nowhere")
-    told = [line.removeprefix("warning: ") for line in result.stderr.splitlines()]
+    said = result.stderr.splitlines()  # a slow machine also hears how far it is
+    told = [line.removeprefix("warning: ") for line in said if line.startswith("warning: ")]
     assert told and all(line.startswith("surrogate, diffusion") for line in told) and "range of training" in told[0]
     assert not re.search(r"\d\.\d{5,}", result.stderr)
     content = json.loads((tmp_path / "diffusion.json").read_text())
