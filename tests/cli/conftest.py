@@ -4,7 +4,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from skfem_ml import progress
 from skfem_ml.cli.screen import Screen
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Lines that tell how far a command is come by the clock: none in commands that run in this process."""
+    monkeypatch.setattr(progress, "EVERY", 1e6)
 
 
 @pytest.fixture
