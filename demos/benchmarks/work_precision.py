@@ -43,13 +43,17 @@ CPU seconds of one thread of a busy machine: once a mesh, once a coefficient (sc
 method needs a fine matrix) and once a load; for F coefficients of N loads mesh + F (field + N load) is reckoned. A
 circle in the pictures is a fine answer, a square a coarse one, hollow is one of 100 coefficients. The first table
 counts what is cheapest, over families and seeds: of fine answers those with an error of 1 % in energy or less, of
-coarse ones those within half as much again of the best. The second has the worst errors and the largest seconds.
+coarse ones those within half as much again of the best. Seeds disagree where elimination and one pass of multigrid
+cost about the same, and where a coarse answer crosses one of these thresholds. The second has the worst errors and the
+largest seconds.
 
 - **One to ten loads: multigrid**, on all of these families and both meshes, for one coefficient and for a hundred.
 - **From a hundred loads on a coarse matrix pays**, if a coarse function is enough: a load takes a millisecond (256^2)
   where multigrid and elimination take some twenty. Which one: the geometric mean for smooth or mild coefficients, LOD
   for discs and channels.
 - **LOD with corrected and prolonged loads** is nowhere on the front; completing u_h by multigrid costs less.
+- **On the finer mesh** finite elements on the field's own cells are the cheapest of a like error from some hundred loads
+  on, where the coefficient is smooth.
 - **Surrogates** (on the finer mesh) are among the cheapest coarse answers for a new coefficient where their card fits;
   one exact matrix with `interiors=32` costs a few times as much, needs no card, and is as good.
 """
