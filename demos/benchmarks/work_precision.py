@@ -52,8 +52,8 @@ largest seconds.
   where multigrid and elimination take some twenty. Which one: the geometric mean for smooth or mild coefficients, LOD
   for discs and channels.
 - **LOD with corrected and prolonged loads** is nowhere on the front; completing u_h by multigrid costs less.
-- **On the finer mesh** finite elements on the field's own cells are the cheapest of a like error from some hundred loads
-  on, where the coefficient is smooth.
+- **On the finer mesh** finite elements on the field's own cells are the cheapest of a like error from some hundred
+  loads on, where the coefficient is smooth.
 - **Surrogates** (on the finer mesh) are among the cheapest coarse answers for a new coefficient where their card fits;
   one exact matrix with `interiors=32` costs a few times as much, needs no card, and is as good.
 """
