@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, SuperLU, eigsh, splu
 
 from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.solvers.direct import factorised
 
 CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 to 3); from 50 on some do
 FACTORISED = 5000  # unknowns up to which signs are counted exactly; above, the smallest eigenvalue by Lanczos
@@ -47,8 +49,7 @@ def is_definite(S: csr_matrix) -> bool:
     scaled = (diags(1 / np.sqrt(diagonal)) @ symmetric @ diags(1 / np.sqrt(diagonal))).tocsc()
     try:
         if len(diagonal) <= FACTORISED:
-            options = {"SymmetricMode": True}
-            smallest = splu(scaled, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).U.diagonal()
+            smallest = factorised(scaled).U.diagonal()
         else:
             start = np.random.default_rng(0).standard_normal(len(diagonal))
             lanczos = {"ncv": 20, "maxiter": RESTARTS, "tol": 1e-2, "v0": start, "return_eigenvectors": False}
@@ -99,11 +100,11 @@ class CoarseSystem:
 
     @cached_property
     def _plain(self) -> SuperLU | None:
-        return _factors(self.A, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        return _factors(factorised, self.A)
 
     @cached_property
     def _pivoted(self) -> SuperLU | None:
-        return _factors(self.A)
+        return _factors(splu, self.A)
 
     def solve(self, b: ndarray, x: ndarray) -> tuple[ndarray, float]:
         """u ``(coarse.N,)`` with u = x at the fixed nodes, and its backward error.
@@ -143,9 +144,9 @@ def solve_coarse(S: csr_matrix, b: ndarray, x: ndarray, fixed: ndarray) -> tuple
     return CoarseSystem(S, fixed).solve(b, x)
 
 
-def _factors(A: csc_matrix, **options: object) -> SuperLU | None:
+def _factors(factorise: Callable[[csc_matrix], SuperLU], A: csc_matrix) -> SuperLU | None:
     try:
-        return splu(A, **options)
+        return factorise(A)
     except RuntimeError:  # a zero pivot
         return None
 

@@ -4,10 +4,9 @@ coarse part, ``solver_coarse``, with any local map. Both work in stages (`proble
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -20,9 +19,9 @@ from skfem_ml.lod.mesh.problem import check_boundaries
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.system import VARIANTS, System
 from skfem_ml.problems import Diffusion, Field, Staged, diffusion, load
+from skfem_ml.problems.staged import timed
 from skfem_ml.solutions import FEFunction, Record
 
-T = TypeVar("T")
 FROM_PROBLEM = ("refine", "fine", "dirichlet")
 
 
@@ -60,7 +59,7 @@ def solver_lod(
     way = _Way(variant, corrected, complete)
 
     def build(problem: Diffusion) -> Callable[[ndarray], _Prolonged]:
-        built, setup = _timed(lambda: _Built(coarse, problem, ell, None, options))
+        built, setup = timed(lambda: _Built(coarse, problem, ell, None, options))
         return lambda a: _Prolonged(built, a, way, setup)
 
     return Staged(build)
@@ -98,10 +97,10 @@ def solver_coarse(
     _refuse(options)
 
     def build(problem: Diffusion) -> Callable[[ndarray], _Coarse]:
-        built, setup = _timed(lambda: _Built(coarse, problem, ell, refine, options))
+        built, setup = timed(lambda: _Built(coarse, problem, ell, refine, options))
 
         def prepare(a: ndarray) -> _Coarse:
-            (_, solved), seconds = _timed(lambda: built.assembled(local_map, a))
+            (_, solved), seconds = timed(lambda: built.assembled(local_map, a))
             return _Coarse(built, solved, {"setup": setup, "assembly": seconds})
 
         return prepare
@@ -113,15 +112,15 @@ class _Built:
     """What depends on the meshes: ``given`` has the problem's mesh as fine mesh, ``lod`` maybe a finer one."""
 
     def __init__(self, coarse: Basis | Mesh, problem: Diffusion, ell: int, refine: int | None, options: dict[str, Any]):
-        plain = {name: value for name, value in options.items() if name != "interiors"}
-        own = options if refine is None else plain
+        elsewhere = refine is not None and options.get("interiors") is not None  # interiors of the other fine mesh
+        own = {**options, "interiors": None} if elsewhere else options
         self.given = LOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **own)
         check_boundaries(self.given.space, problem)
         space, n = self.given.space, refine or self.given.space.n
-        if own == options:
-            self.lod = self.given if n == space.n else self.given.with_fine(n)
-        else:  # interiors belong to the other fine mesh
+        if elsewhere:
             self.lod = LOD(coarse, n, ell=ell, **{**options, "cells": space.m, "dirichlet": space.dirichlet})
+        else:
+            self.lod = self.given if n == space.n else self.given.with_fine(n)
         self.values = problem.dirichlet_values(self.given.coarse)
 
     def coefficient(self, a: ndarray) -> ndarray:
@@ -149,13 +148,13 @@ class _Prolonged:
     """Answers on the fine mesh, of one coefficient."""
 
     def __init__(self, built: _Built, a: ndarray, way: _Way, setup: float):
-        (self.system, self.solved), seconds = _timed(lambda: built.assembled(diffusion, a, way.variant))
+        (self.system, self.solved), seconds = timed(lambda: built.assembled(diffusion, a, way.variant))
         self.built, self.way, self.seconds = built, way, {"setup": setup, "assembly": seconds}
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         lod = self.built.lod
-        (F, u, error), solve = _timed(lambda: self._coarse(f))
-        y, prolong = _timed(lambda: self._fine(u, F))
+        (F, u, error), solve = timed(lambda: self._coarse(f))
+        y, prolong = timed(lambda: self._fine(u, F))
         told = {"coarse": FEFunction(lod.coarse, u), "ell": lod.ell, "variant": self.way.variant}
         told |= {"corrected": self.way.corrected, "backward error": error}
         seconds = {**self.seconds, "solve": solve, "prolongation": prolong}
@@ -187,15 +186,10 @@ class _Coarse:
                 warn_unseen(F)
             return self.solved.solve(F.on_coarse, self.built.values)
 
-        (u, error), seconds = _timed(solve)
+        (u, error), seconds = timed(solve)
         coarse = self.built.lod.coarse
         told = {"ell": self.built.lod.ell, "backward error": error, "homogenised": True}
         return FEFunction(coarse, u, Record(coarse.N, {**self.seconds, "solve": seconds}, notes=told))
-
-
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from skfem_ml.problems.diffusion import Array, Diffusion, Field
 from skfem_ml.solutions import FEFunction
 
+T = TypeVar("T")
 Answer: TypeAlias = Callable[[Field | Array], FEFunction]
 
 
@@ -34,3 +36,9 @@ class Staged:
     def __call__(self, problem: Diffusion) -> FEFunction:
         """Solve one problem."""
         return self.build(problem)(problem.a)(problem.f)
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """The result of a stage and its wall seconds, for the record of a solution."""
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start

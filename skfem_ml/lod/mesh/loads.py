@@ -9,7 +9,6 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh
-from scipy.sparse.linalg import splu
 from skfem import BilinearForm, LinearForm
 from skfem.helpers import dot, grad
 
@@ -19,6 +18,7 @@ from skfem_ml.lod.mesh.interpolation import hat_values
 from skfem_ml.meshes.cells import bounding_box, widths
 from skfem_ml.meshes.forms import real_values, refuse_complex
 from skfem_ml.meshes.grid import corner_nodes
+from skfem_ml.solvers.direct import factorised
 
 OSCILLATES = 0.2  # |f - Pi_H f| / |f| from which it is looked at more closely
 
@@ -210,5 +210,4 @@ def _coarse_energy(space: Discretisation, b: ndarray) -> float:
     if not len(free):
         return 0.0
     matrix = laplace.assemble(space.coarse)[free][:, free].tocsc()
-    factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return float(b[free] @ factors.solve(b[free]))
+    return float(b[free] @ factorised(matrix).solve(b[free]))

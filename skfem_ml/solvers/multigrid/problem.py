@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -12,14 +11,12 @@ from scipy.sparse import csr_matrix
 from skfem import Basis, CellBasis, Element, Mesh
 
 from skfem_ml.problems import Diffusion, Field, Staged, diffusion, load
-from skfem_ml.problems.staged import Answer
+from skfem_ml.problems.staged import Answer, timed
 from skfem_ml.solutions import FEFunction, Record
 from skfem_ml.solvers.direct import solver_direct
 from skfem_ml.solvers.multigrid.krylov import Solved
 from skfem_ml.solvers.multigrid.method import Multigrid
 from skfem_ml.solvers.multigrid.spaces import as_basis
-
-T = TypeVar("T")
 
 
 def solver_multigrid(
@@ -63,7 +60,7 @@ class _OnMesh:
         self.basis: CellBasis = as_basis(problem.mesh, element)
         self.coarse = Basis(coarse, coarse.elem()) if isinstance(coarse, Mesh) else coarse
         self.values, fixed = problem.dirichlet_values(self.basis), problem.dirichlet_dofs(self.basis)
-        self.first, self.seconds = _timed(
+        self.first, self.seconds = timed(
             lambda: Multigrid(self.basis, diffusion, dirichlet=fixed, coarse=self.coarse, a=1.0)
         )
 
@@ -77,7 +74,7 @@ class _OnFine:
 
     def __init__(self, mesh: _OnMesh, a: ndarray, tol: float | None, maxiter: int):
         self.mesh, self.tol, self.maxiter = mesh, tol, maxiter
-        self.levels, self.seconds = _timed(lambda: mesh.first.update(a=a))
+        self.levels, self.seconds = timed(lambda: mesh.first.update(a=a))
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         b, x = self.mesh.vector(f), self.mesh.values
@@ -100,7 +97,7 @@ class _OnCoarse:
         assert mesh.coarse is not None
         self.mesh, self.basis, self.values = mesh, mesh.coarse, mesh.problem.dirichlet_values(mesh.coarse)
         self.free = np.setdiff1d(np.arange(self.basis.N), mesh.problem.dirichlet_dofs(self.basis))
-        (self.levels, self.P, self.solve, self.lifted), self.seconds = _timed(lambda: self._assembled(a))
+        (self.levels, self.P, self.solve, self.lifted), self.seconds = timed(lambda: self._assembled(a))
 
     def _assembled(self, a: ndarray) -> tuple[Multigrid, csr_matrix, Callable[[ndarray], ndarray], ndarray]:
         levels = self.mesh.first.update(a=a)
@@ -109,12 +106,7 @@ class _OnCoarse:
 
     def __call__(self, f: Field | ndarray) -> FEFunction:
         y, b = self.values.copy(), self.mesh.vector(f)
-        y[self.free], solve = _timed(lambda: self.solve((self.P.T @ b)[self.free] - self.lifted))
+        y[self.free], solve = timed(lambda: self.solve((self.P.T @ b)[self.free] - self.lifted))
         told = {"levels": self.levels.levels, "coarsest": self.levels.coarsest_solver, "homogenised": True}
         seconds = {"setup": self.mesh.seconds, "assembly": self.seconds, "solve": solve}
         return FEFunction(self.basis, y, Record(len(self.free), seconds, notes=told))
-
-
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
