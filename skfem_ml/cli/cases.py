@@ -66,11 +66,8 @@ def finer(case: Case, below: int, why: str) -> Case:
     """The case with ``below`` fine cells along every cell of the field, on which the coefficient stays constant."""
     from skfem_ml.lod import LOD
 
-    given = LOD(case.coarse, fine=case.problem.mesh, ell=1)
-    space, a = given.with_fine(below * case.refine).space, case.problem.a
-    by_cell = np.empty(a.shape)
-    by_cell[..., space.coefficient_refinement.cells] = a[..., given.space.refinement.cells]
-    problem = replace(case.problem, mesh=space.fine_mesh, a=by_cell[..., space.coefficient_cell])
+    space = LOD(case.coarse, fine=case.problem.mesh, ell=1).with_fine(below * case.refine).space
+    problem = replace(case.problem, mesh=space.fine_mesh, a=case.problem.a[..., space.coefficient_cell])
     note = f"fine mesh: {_size(problem.mesh)}, {below} x {below} cells in every cell of the field ({why}; --below)"
     facts = {**case.facts, "below": below, "fine cells": problem.mesh.t.shape[1]}
     return replace(case, problem=problem, notes=[*case.notes, note], facts=facts, below=below, read=case.problem)

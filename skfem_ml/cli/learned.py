@@ -152,8 +152,8 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
             if names:
                 raise ValueError(mismatch(label, error)) from error
             continue
-        outside, doubt = doubts(surrogate, lod, _on(lod, case))
-        if names or outside <= MOST:
+        outside, doubt = (0.0, 0.0) if names else doubts(surrogate, lod, case.given.a)
+        if outside <= MOST:
             fits[label] = surrogate, doubt
             continue
         left_out.append(
@@ -174,22 +174,15 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
 
 
 def _lod_of(case: Case, surrogate: Surrogate) -> LOD:
-    """The LOD on the case's meshes with the model's ell and, where that is possible, its fine mesh."""
+    """The LOD on the case's meshes with the model's ell and, where that is possible, its fine mesh.
+
+    Its coefficient mesh is that of the field.
+    """
     from skfem_ml.lod import LOD
 
     setting = surrogate.setting
     lod = LOD(case.coarse, fine=case.given.mesh, dirichlet=case.problem.dirichlet, ell=setting.ell)
     return lod.with_fine(setting.n) if setting.n % case.refine == 0 and setting.n != case.refine else lod
-
-
-def _on(lod: LOD, case: Case) -> np.ndarray:
-    """The field in the order of the LOD's coefficient mesh."""
-    from skfem_ml.lod import LOD
-
-    given = LOD(case.coarse, fine=case.given.mesh, ell=1)
-    a = np.empty(case.given.a.shape)
-    a[..., lod.space.coefficient_refinement.cells] = case.given.a[..., given.space.refinement.cells]
-    return a
 
 
 def learned_rows(case: Case, models: Mapping[str, Surrogate], tol: float, engine: str) -> dict[str, Callable]:

@@ -90,14 +90,14 @@ def run_comparison(comparison: Comparison, folder: Path, screen: Screen) -> None
         warned.row = ""
         if comparison.reference is not None and table[comparison.reference].failure:
             raise ValueError(f"the reference, {comparison.reference}, failed: {table[comparison.reference].failure}")
-        report(len(solvers), len(solvers) + 1, "pictures and files")
-        content = _content(comparison, table, warned, outputs.files())
+        report(len(table), len(table) + 1, "pictures and files")
+        content, remarks = _content(comparison, table, warned, outputs.files()), comparison.remarks(table)
         for suffix, write in comparison.files.items():
             outputs.write(f"{comparison.name}.{suffix}", partial(write, table))
         outputs.write(f"{comparison.name}.csv", table.to_csv)
-        outputs.write_text(f"{comparison.name}.md", _markdown(comparison, table, warned))
+        outputs.write_text(f"{comparison.name}.md", _markdown(comparison, table, warned, remarks))
         outputs.write_text(f"{comparison.name}.json", as_json(content) + "\n")
-    screen.tell(_text(comparison, table, outputs.files()), content)
+    screen.tell(_text(comparison, table, remarks, outputs.files()), content)
     warned.tell()
     failures = [f"{row.name}: {row.failure}" for row in table.rows if row.failure]
     for failure in failures:
@@ -144,9 +144,8 @@ def _content(comparison: Comparison, table: Table, warned: Warned, files: Mappin
     }
 
 
-def _text(comparison: Comparison, table: Table, files: Mapping[str, str]) -> str:
+def _text(comparison: Comparison, table: Table, remarks: Mapping[str, str], files: Mapping[str, str]) -> str:
     """Notes, the table with a remark behind its row, remarks about all."""
-    remarks = comparison.remarks(table)
     lines = [_remarked(line, remarks) for line in str(table).splitlines()]
     above = [*comparison.notes, ""] if comparison.notes else []
     below = [remarks[""]] if "" in remarks else []
@@ -159,10 +158,10 @@ def _remarked(line: str, remarks: Mapping[str, str]) -> str:
     return f"{line}  {remark}" if remark else line
 
 
-def _markdown(comparison: Comparison, table: Table, warned: Warned) -> str:
-    told = {name: " ".join(text.split()) for name, text in comparison.remarks(table).items()}
-    remarks = [f"- {name}: {text}" if name else f"- {text}" for name, text in told.items()]
+def _markdown(comparison: Comparison, table: Table, warned: Warned, remarks: Mapping[str, str]) -> str:
+    told = {name: " ".join(text.split()) for name, text in remarks.items()}
+    lines = [f"- {name}: {text}" if name else f"- {text}" for name, text in told.items()]
     notes = [f"- {note}" for note in comparison.notes] + [f"- warning: {line}" for line in warned.lines()]
     heading = comparison.heading or f"skfem-ml compare {comparison.name}"
-    parts = [f"# {heading}", "\n".join(notes), table.to_markdown().rstrip("\n"), "\n".join(remarks)]
+    parts = [f"# {heading}", "\n".join(notes), table.to_markdown().rstrip("\n"), "\n".join(lines)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,6 +120,8 @@ def _comparison(case: Case, lod: LODOptions, rows: Solvers, count: Count, left_o
         told = {"ell": list(lod.ells), "engine": lod.engine, "left out": left_out, "vtu": names}
         return {**case.facts, **told, "loads": count.loads, "fields": count.fields, "advice": _advice(table, count)}
 
+    on_field = cache(partial(_on_field, case))  # for the picture and the file
+
     return Comparison(
         "diffusion",
         lambda: case.problem,
@@ -128,7 +131,10 @@ def _comparison(case: Case, lod: LODOptions, rows: Solvers, count: Count, left_o
         heading="Diffusion: what one would take, against the fine solution",
         facts=facts,
         remarks=lambda table: remarks(case, table, count),
-        files={"png": lambda table, path: _draw(case, table, path), "vtu": lambda table, path: _vtu(case, table, path)},
+        files={
+            "png": lambda table, path: _draw(case, table, on_field(table), path),
+            "vtu": lambda table, path: _vtu(case, on_field(table), path),
+        },
         tabulate=tabulate,
     )
 
@@ -215,11 +221,11 @@ def _on_field(case: Case, table: Table) -> dict[str, FEFunction]:
     }
 
 
-def _draw(case: Case, table: Table, path: Path) -> None:
+def _draw(case: Case, table: Table, solutions: Mapping[str, FEFunction], path: Path) -> None:
     """Coarse FEM, the best null model, u_h, and the best of LOD or the surrogate beside the reference."""
     from skfem_ml.pictures import comparison_figure
 
-    solutions, shown = _on_field(case, table), ["coarse FEM"]
+    shown = ["coarse FEM"]
     for start in ("coarse FEM, ", "LOD ", "surrogate, "):
         rows = [row for row in table.rows if row.name.startswith(start) and row.error is not None]
         rows = [row for row in rows if not row.name.endswith(", completed")]
@@ -235,8 +241,7 @@ def _draw(case: Case, table: Table, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _vtu(case: Case, table: Table, path: Path) -> None:
+def _vtu(case: Case, solutions: Mapping[str, FEFunction], path: Path) -> None:
     from skfem_ml.cli.outputs import nodal_fields, write_vtu
 
-    solutions = _on_field(case, table)
     write_vtu(path, case.given.mesh, case.given.a, nodal_fields(solutions, REFERENCE))
