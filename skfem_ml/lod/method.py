@@ -7,7 +7,6 @@ It holds meshes, patches and choices (`mesh.discretisation`); what is computed o
 from __future__ import annotations
 
 import copy
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -25,16 +24,16 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
 from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.mesh.views import OnSpace
 from skfem_ml.lod.system import System
 from skfem_ml.meshes.boundary import Dirichlet
-from skfem_ml.meshes.grid import ELEMENTS
 from skfem_ml.progress import Progress
 
 Form: TypeAlias = BilinearForm | LocalMap
 KINDS = {1: "lines", 2: "quads", 3: "hexes"}
 
 
-class LOD:
+class LOD(OnSpace):
     r"""Petrov-Galerkin localized orthogonal decomposition on a coarse Q1 basis, assembled like a form of scikit-fem.
 
     For every coarse element T and corner j the element corrector Q_T lambda_j in W(N^ell(T)) solves
@@ -167,24 +166,6 @@ class LOD:
         other.engine = find_engine(self._choice, other.space)
         return other
 
-    @cached_property
-    def fine(self) -> Basis:
-        return Basis(self.space.fine_mesh, ELEMENTS[self.space.grid.dim]())
-
-    @property
-    def coefficient_mesh(self) -> Mesh:
-        return self.space.coefficient_mesh
-
-    @property
-    def dirichlet_dofs(self) -> ndarray:
-        """The degrees of freedom of the coarse basis on Gamma_D: ``condense(S, b, D=lod.dirichlet_dofs)``."""
-        return np.flatnonzero(self.space.fixed)
-
-    @property
-    def prolongation(self) -> csr_matrix:
-        """P: nodal prolongation of V_h into the fine space, ``(fine.N, coarse.N)``."""
-        return self.space.prolongation
-
     @property
     def quasi_interpolation(self) -> csr_matrix:
         """I_h: the quasi-interpolation as a matrix ``(coarse.N, fine.N)``, the rows at nodes on Gamma_D kept."""
@@ -202,10 +183,6 @@ class LOD:
     def system(self, form: Form, **coefficients: ArrayLike) -> System:
         """The `System` of one form, or local map, with these coefficients: what is computed is shared in it."""
         return System(self, form, coefficients, self.memory)
-
-    def fine_load(self, f: LinearForm | ndarray, **fields: ArrayLike) -> FineLoad:
-        """A load integrated once, for every verb of every `System` of this LOD; also of a vector ``(fine.N,)``."""
-        return FineLoad(self.space, f, fields)
 
     # Shorthands, each a system made for one question, which holds no factors.
 

@@ -7,23 +7,21 @@ from functools import cached_property
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_matrix
-from skfem import Basis, BilinearForm, LinearForm, Mesh
+from skfem import Basis, BilinearForm, Mesh
 
 from skfem_ml import checks
 from skfem_ml.lod.engine.protocol import Interiors, find_interiors
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.mesh.views import OnSpace
 from skfem_ml.lod.slod.system import SLODSystem
 from skfem_ml.meshes.boundary import Dirichlet
-from skfem_ml.meshes.grid import ELEMENTS
 from skfem_ml.progress import Progress
 
 EPSILON = (1e-2, 1e-4, 1e-6)  # for ell = 1, 2, 3 and more
 REFINE = 8
 
 
-class SLOD:
+class SLOD(OnSpace):
     r"""Super-localised orthogonal decomposition: one basis function of the fine mesh for every coarse element.
 
     On the patch of an element T, the (2 ell + 1)^2 elements around it, the response Phi g to a load g that is constant
@@ -126,26 +124,6 @@ class SLOD:
         return f"SLOD({', '.join(told)}, epsilon={low:g}{'' if low == high else f'...{high:g}'})"
 
     @cached_property
-    def fine(self) -> Basis:
-        """The fine Q1 basis."""
-        return Basis(self.space.fine_mesh, ELEMENTS[2]())
-
-    @property
-    def coefficient_mesh(self) -> Mesh:
-        """The mesh with m x m cells a coarse cell on which coefficients live, one value a cell, in its own order."""
-        return self.space.coefficient_mesh
-
-    @property
-    def dirichlet_dofs(self) -> ndarray:
-        """The degrees of freedom of the coarse basis on Gamma_D."""
-        return np.flatnonzero(self.space.fixed)
-
-    @property
-    def prolongation(self) -> csr_matrix:
-        """Nodal prolongation of the coarse Q1 basis into the fine one, ``(fine.N, coarse.N)``."""
-        return self.space.prolongation
-
-    @cached_property
     def patches(self) -> ndarray:
         """The elements of every patch, column of elements by column, ``(nelems, (2 ell + 1)^2)``.
 
@@ -155,10 +133,6 @@ class SLOD:
         p, grid = 2 * self.ell + 1, self.space.grid
         block = grid.cell_windows(grid.cells - self.ell, p)
         return block.reshape(-1, p, p).transpose(0, 2, 1).reshape(len(block), -1)
-
-    def fine_load(self, f: LinearForm | ndarray, **fields: ArrayLike) -> FineLoad:
-        """A load integrated once, for every verb of every `SLODSystem` of this SLOD; also of a vector ``(fine.N,)``."""
-        return FineLoad(self.space, f, fields)
 
     def system(self, form: BilinearForm, **coefficients: ArrayLike) -> SLODSystem:
         """The `SLODSystem` of one symmetric elliptic form with these coefficients."""
