@@ -6,6 +6,7 @@ from skfem.helpers import dot, grad, mul
 
 from skfem_ml.coefficients import channels, iid_multilevel
 from skfem_ml.lod import LOD
+from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.problems import Diffusion, Sequence
 
 
@@ -200,3 +201,16 @@ def orbit(frames=60, more=10):
     t = np.arange(frames + more)
     z = np.exp((-0.01 + 0.3j) * t), np.exp((-0.005 + 0.7j) * t)
     return Sequence("linear", np.stack([f(w) for w in z for f in (np.real, np.imag)], axis=1), frames, 1.0)
+
+
+def engine_answers(engine, space):
+    """Local matrices, rows of a load, and a weighted sum of correctors with that load, two columns."""
+    elements, rng = space.in_rows(space.all_elements), np.random.default_rng(4)
+    loads = FineLoad(space, sloped_load, {}).split[:, :, None]
+    weights = rng.normal(size=(*space.grid.corners.shape, 2))
+    S, b = (np.zeros((len(elements), space.patches.nodes.shape[1], k)) for k in (4, 1))
+    for at, rows in engine.local(elements):
+        S[at] = rows
+    for at, rows in engine.local(elements, loads):
+        b[at] = rows
+    return S, b, engine.correct_sum(elements, weights, np.concatenate([loads, 2 * loads], axis=2))

@@ -7,8 +7,7 @@ from skfem_ml.lod import LOD
 from skfem_ml.lod.engine import condensation, reference
 from skfem_ml.lod.engine.protocol import find_engine
 from skfem_ml.lod.mesh.forms import FineForm
-from skfem_ml.lod.mesh.loads import FineLoad
-from tests.gallery import MESHES, diffusion, random_field, reaction_diffusion, relative, sloped_load
+from tests.gallery import MESHES, diffusion, engine_answers, random_field, reaction_diffusion, relative
 
 
 def setting(mesh, form=diffusion, **options):
@@ -16,19 +15,6 @@ def setting(mesh, form=diffusion, **options):
     a = random_field(lod.coefficient_mesh, np.random.default_rng(3))
     coefficients = {"a": a} if form is diffusion else {"a": a, "c": 2.0}
     return lod.space, FineForm(lod.space, form, coefficients)
-
-
-def answers(engine, space):
-    """Local matrices, rows of a load, and a weighted sum of correctors with that load, two columns."""
-    elements, rng = space.in_rows(space.all_elements), np.random.default_rng(4)
-    loads = FineLoad(space, sloped_load, {}).split[:, :, None]
-    weights = rng.normal(size=(*space.grid.corners.shape, 2))
-    S, b = (np.zeros((len(elements), space.patches.nodes.shape[1], k)) for k in (4, 1))
-    for at, rows in engine.local(elements):
-        S[at] = rows
-    for at, rows in engine.local(elements, loads):
-        b[at] = rows
-    return S, b, engine.correct_sum(elements, weights, np.concatenate([loads, 2 * loads], axis=2))
 
 
 CASES = [
@@ -44,10 +30,10 @@ CASES = [
 def test_what_is_held_gives_the_same_answers(name, mesh, form, options):
     space, fine_form = setting(mesh, form, **options)
     factory = find_engine(name, space)
-    plain = answers(factory(space, fine_form, 0), space)
+    plain = engine_answers(factory(space, fine_form, 0), space)
     held = factory(space, fine_form, 2**30)
     for _ in range(2):
-        for got, expected in zip(answers(held, space), plain, strict=True):
+        for got, expected in zip(engine_answers(held, space), plain, strict=True):
             assert relative(got, expected) < 1e-11
     assert held.patches == len(space.all_elements)
 
@@ -56,7 +42,7 @@ def test_what_is_held_gives_the_same_answers(name, mesh, form, options):
 def test_the_engines_agree_on_weighted_sums(mesh, form, options):
     space, fine_form = setting(mesh, form, **options)
     one, other = (
-        answers(find_engine(name, space)(space, fine_form, 0), space) for name in ("reference", "condensation")
+        engine_answers(find_engine(name, space)(space, fine_form, 0), space) for name in ("reference", "condensation")
     )
     for got, expected in zip(other, one, strict=True):
         assert relative(got, expected) < 1e-10
@@ -76,10 +62,10 @@ def test_each_patch_is_factorised_once(name, room, made, monkeypatch):
             count.append(len(self.elements) if made == "Sweep" else 1)
 
     monkeypatch.setattr(room, made, Counted)
-    answers(find_engine(name, space)(space, fine_form, 2**30), space)
+    engine_answers(find_engine(name, space)(space, fine_form, 2**30), space)
     assert sum(count) == len(space.all_elements)
     count.clear()
-    answers(find_engine(name, space)(space, fine_form, 0), space)
+    engine_answers(find_engine(name, space)(space, fine_form, 0), space)
     assert sum(count) == 3 * len(space.all_elements)
 
 
@@ -88,10 +74,10 @@ def test_memory_is_bounded_and_what_does_not_fit_is_made_again(name):
     space, fine_form = setting("square", refine=8, ell=1)
     factory = find_engine(name, space)
     whole = factory(space, fine_form, 2**30)
-    expected = answers(whole, space)
+    expected = engine_answers(whole, space)
     needed = whole.held.bytes if name == "condensation" else whole._bytes
     half = factory(space, fine_form, needed // 2)
-    for got, wanted in zip(answers(half, space), expected, strict=True):
+    for got, wanted in zip(engine_answers(half, space), expected, strict=True):
         assert relative(got, wanted) < 1e-12
     assert 0 < half.patches < whole.patches
 

@@ -23,6 +23,7 @@ from tests.gallery import (
     MESHES,
     crossing_channels,
     diffusion,
+    engine_answers,
     moved,
     random_field,
     reaction_diffusion,
@@ -48,20 +49,12 @@ def field_on(lod, contrast=100.0, seed=3):
 
 
 def answers(engine, space):
-    """Local matrices, rows of a load, a weighted sum of correctors with that load, and all correctors."""
-    elements, rng = space.in_rows(space.all_elements), np.random.default_rng(4)
-    loads = FineLoad(space, sloped_load, {}).split[:, :, None]
-    weights = rng.normal(size=(*space.grid.corners.shape, 2))
-    S, b = (np.zeros((len(elements), space.patches.nodes.shape[1], k)) for k in (4, 1))
-    for at, rows in engine.local(elements):
-        S[at] = rows
-    for at, rows in engine.local(elements, loads):
-        b[at] = rows
-    Q = np.zeros((len(elements), space.fine_mesh.p.shape[1], 4))
-    for at, nodes, values in engine.correct(elements):
+    """What `engine_answers` gives, and all correctors."""
+    Q = np.zeros((len(space.all_elements), space.fine_mesh.p.shape[1], 4))
+    for at, nodes, values in engine.correct(space.in_rows(space.all_elements)):
         for T, where, found in zip(at, nodes, values, strict=True):
             Q[T, where[where >= 0]] = found[where >= 0]
-    return S, b, engine.correct_sum(elements, weights, np.concatenate([loads, 2 * loads], axis=2)), Q
+    return *engine_answers(engine, space), Q
 
 
 @pytest.mark.parametrize(("mesh", "form", "options"), CASES)
