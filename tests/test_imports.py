@@ -36,7 +36,7 @@ ALLOWED = {
     "solvers": {"checks", "meshes", "coefficients", "solutions", "problems"},
     "problems": {"checks", "meshes", "coefficients", "solutions"},
     "metrics": {"checks", "coefficients", "solutions", "problems", "solvers"},
-    "stepping": {"checks", "coefficients", "problems"},
+    "stepping": {"checks", "coefficients", "problems", "solvers"},
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them

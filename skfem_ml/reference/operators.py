@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
-from scipy.sparse.linalg import splu
 from skfem import Basis
 
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.problems.diffusion import diffusion, load, mass
+from skfem_ml.solvers.direct import factorised
 
 Array = NDArray[np.float64]
 FEATURES = 128  # waves that make up one random field
@@ -112,4 +112,4 @@ def free_dofs(basis: Basis) -> NDArray[np.int64]:
 def factor(A: csc_matrix, free: NDArray[np.int64]):
     """Return scipy's factorisation of the block of ``free`` of a symmetric positive definite matrix."""
     block = csc_matrix(A)[free][:, free]
-    return splu(csc_matrix(block), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return factorised(block)

@@ -47,7 +47,7 @@ def solver_direct(tol: float = 1e-8, refinements: int = 2) -> Prepared:
 
 
 def factorised(A: spmatrix) -> SuperLU:
-    """The factors of a symmetric positive definite matrix, by elimination without pivoting.
+    """The factors of a symmetric matrix that needs no pivoting: positive definite, or complex as of time steps.
 
     Minimum degree on A + A^T halves time and fill of finite element matrices. Raises RuntimeError for a zero pivot.
     """

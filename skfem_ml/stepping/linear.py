@@ -8,8 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, spmatrix
-from scipy.sparse.linalg import splu
 
+from skfem_ml.solvers import direct
 from skfem_ml.stepping.stepper import Rhs, start_time, time_dependent
 
 Array = NDArray[np.float64]
@@ -19,10 +19,7 @@ Load = Callable[[float], Array]
 
 def factorised(matrix: Matrix) -> Callable[[Array], Array]:
     """Return ``solve(b)`` with the sparse LU factors of a symmetric (real or complex) matrix, computed once."""
-    factors = splu(
-        csc_matrix(matrix), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-    )
-    return factors.solve
+    return direct.factorised(matrix).solve
 
 
 class ThetaMethod:

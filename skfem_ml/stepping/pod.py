@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csc_matrix
-from scipy.sparse.linalg import splu
 
+from skfem_ml.solvers.direct import factorised
 from skfem_ml.stepping.linear import Matrix
 from skfem_ml.stepping.semidiscrete import check_rows
 
@@ -111,8 +111,7 @@ class POD:
 
 def _cholesky(M: Matrix) -> tuple[Matrix, Callable[[Array], Array]]:
     """A sparse factor F of ``M = F F'`` in the order of M, and the solver of M."""
-    options = {"SymmetricMode": True}
-    lu = splu(csc_matrix(M), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+    lu = factorised(M)
     pivots = lu.U.diagonal()
     if not ((lu.perm_r == lu.perm_c).all() and (pivots > 0).all()):
         raise TypeError("M: expected a positive definite matrix, got one without Cholesky factors")

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.linalg import splu
 
 from skfem_ml.lod.engine.threads import one_thread
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
+from skfem_ml.solvers.direct import factorised
 
 BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
@@ -190,9 +190,8 @@ class PatchProblem:
         if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
             row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see
             K = K + K.diagonal().max() * (row.T @ row)
-        options = {"SymmetricMode": True}
         try:
-            self.factor = splu(K.tocsc(), permc_spec="MMD_AT_PLUS_A", options=options, diag_pivot_thresh=0)
+            self.factor = factorised(K)
         except RuntimeError as error:
             raise not_elliptic() from error
         self.responses = self.factor.solve(C.T.copy())
