@@ -40,7 +40,7 @@ def test_bad_values_are_named_before_any_factorisation(engine, value, monkeypatc
     def never(*args, **kwargs):
         raise AssertionError("factorised a bad coefficient")
 
-    monkeypatch.setattr(correctors, "splu", never)
+    monkeypatch.setattr(correctors, "factorised", never)
     monkeypatch.setattr(condensation, "element_source", never)
     for call in (
         lambda: lod.assemble(diffusion, a=a),
