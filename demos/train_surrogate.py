@@ -64,7 +64,7 @@ def compute(
     draw, card = drawn(lod), {"name": "log-normal", "family": f"log-normal fields of length {LENGTH}"}
     surrogate, history = train_surrogate(lod, draw, steps=steps, fields=fields, card=card, progress=progress)
     new = np.stack([draw(NEW + k) for k in range(test)])
-    hybrid = Hybrid(surrogate, diffusion, TOL)
+    hybrid = Hybrid(surrogate, diffusion, element_tol=TOL)
     maps = {SURROGATE: surrogate, HYBRID: hybrid, NULL: GeometricMean()}
     errors = {name: errors_of(local_map, lod, new) for name, local_map in maps.items()}
     recomputed = float(np.mean([hybrid.judge(lod, a=a).fraction for a in new]))

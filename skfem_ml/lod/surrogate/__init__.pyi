@@ -1,3 +1,4 @@
+from .certificate import certified as certified
 from .certificate import coverage as coverage
 from .certificate import feature_range as feature_range
 from .certificate import fit_doubt as fit_doubt

@@ -1,8 +1,10 @@
 from .calibration import Calibration as Calibration
 from .calibration import Coverage as Coverage
 from .certificate import Certificate as Certificate
+from .certificate import Measured as Measured
 from .certificate import Scored as Scored
 from .certificate import certify as certify
+from .certificate import measured as measured
 from .certificate import relative_errors as relative_errors
 from .novelty import Novel as Novel
 from .novelty import Novelty as Novelty

@@ -11,7 +11,12 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from skfem_ml.lod.surrogate.conformal.quantiles import check_level, conformal_quantile, pooled_quantile
+from skfem_ml.lod.surrogate.conformal.quantiles import (
+    check_level,
+    conformal_quantile,
+    pooled_quantile,
+    unknown_as_infinite,
+)
 
 LOG = logging.getLogger("skfem_ml")
 
@@ -168,7 +173,7 @@ def _ratios(said: ndarray, errors: ndarray) -> ndarray:
     if low:
         raise ValueError("said, errors: expected numbers that are not negative, got negative ones")
     trusted = np.isfinite(said)
-    said, errors = said[trusted], np.nan_to_num(errors[trusted], nan=np.inf, posinf=np.inf)
+    said, errors = said[trusted], unknown_as_infinite(errors[trusted])
     return np.divide(errors, said, out=np.where(errors > 0, np.inf, 0.0), where=said > 0)
 
 

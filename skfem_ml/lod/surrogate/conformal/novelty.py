@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, number, told, words
-from skfem_ml.lod.surrogate.conformal.quantiles import conformal_quantile, pooled_quantile
+from skfem_ml.lod.surrogate.conformal.quantiles import conformal_quantile, pooled_quantile, unknown_as_infinite
 
 POINTS, DIRECTIONS = 400, 16  # known elements that are kept; principal directions of the features
 CANDIDATES = 20_000  # elements among which the points are chosen
@@ -146,12 +146,13 @@ class Novelty:
         out = np.full(len(values), np.inf)
         if fine.any():
             out[fine] = cdist((values[fine] - self.centre) @ self.directions.T, self.points).min(axis=1)
-        return np.nan_to_num(out, nan=np.inf)
+        return unknown_as_infinite(out)
 
     def judge(self, features: ArrayLike) -> Novel:
         """Which elements of one field are novel, and whether the field is."""
         scores = self.scores(features)
-        elements, far = ~(scores <= self.element_limit), ~(scores <= self.largest_limit)
+        unknown = ~np.isfinite(scores)  # also where the limits are infinite
+        elements, far = unknown | (scores > self.element_limit), unknown | (scores > self.largest_limit)
         everywhere = len(scores) > 0 and bool(
             not np.median(scores) <= self.median_limit or not elements.mean() <= self.share_limit
         )

@@ -28,7 +28,7 @@ def conformal_quantile(values: ArrayLike, level: float) -> float:
     outside (0, 1).
     """
     check_level(level)
-    ordered = np.sort(np.nan_to_num(np.asarray(values, dtype=float).ravel(), nan=np.inf, posinf=np.inf, neginf=-np.inf))
+    ordered = np.sort(unknown_as_infinite(values).ravel())
     rank = int(np.ceil((len(ordered) + 1) * level - ROUNDING))
     return float(ordered[rank - 1]) if rank <= len(ordered) else np.inf
 
@@ -44,7 +44,7 @@ def pooled_quantile(groups: Sequence[ArrayLike], level: float) -> float:
     parts = [part for part in (np.asarray(group, dtype=float).ravel() for group in groups) if len(part)]
     if not parts:
         return np.inf
-    values = np.nan_to_num(np.concatenate(parts), nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    values = unknown_as_infinite(np.concatenate(parts))
     weights = np.concatenate([np.full(len(part), 1 / len(part)) for part in parts])
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order]) / (len(parts) + 1)
@@ -59,8 +59,14 @@ def p_values(values: ArrayLike, known: ArrayLike) -> ndarray:
     Candes, Lei, Romano, Sesia, Ann. Statist. 51, 2023). 1 / (k + 1), the smallest, for NaN.
     """
     ordered = np.sort(np.asarray(known, dtype=float).ravel())
-    asked = np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf, posinf=np.inf, neginf=-np.inf)
-    return (1 + len(ordered) - np.searchsorted(ordered, asked, side="left")) / (len(ordered) + 1)
+    below = np.searchsorted(ordered, unknown_as_infinite(values), side="left")
+    return (1 + len(ordered) - below) / (len(ordered) + 1)
+
+
+def unknown_as_infinite(values: ArrayLike) -> ndarray:
+    """The same with infinity in the place of NaN: what is not known may be anything."""
+    array = np.asarray(values, dtype=float)
+    return np.where(np.isnan(array), np.inf, array)
 
 
 def check_level(level: float) -> None:

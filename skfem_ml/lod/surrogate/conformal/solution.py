@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from skfem_ml.lod.coarse import CoarseSystem, is_definite
 from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, number, told, words
-from skfem_ml.lod.surrogate.conformal.quantiles import check_level, conformal_quantile
+from skfem_ml.lod.surrogate.conformal.quantiles import check_level, conformal_quantile, unknown_as_infinite
 from skfem_ml.problems import mass
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Promise:
         order of falling eta_T; all where that takes more than 90 %.
         """
         order = falling(parts)[::-1]
-        reached = np.cumsum(np.nan_to_num(parts[:, order], nan=np.inf) ** self.power, axis=1).max(axis=0)
+        reached = np.cumsum(unknown_as_infinite(parts[:, order]) ** self.power, axis=1).max(axis=0)
         allowed = (tol / self.factor) ** self.power if self.factor > 0 else np.inf
         kept = int(np.searchsorted(reached, allowed, side="right")) if tol > 0 else 0
         again = np.ones(parts.shape[1], dtype=bool)
@@ -217,12 +217,12 @@ class Promise:
 
 def sums(parts: ndarray, power: float) -> ndarray:
     """(sum over elements of eta^p)^(1/p), ``(loads,)``; infinite where a part is no number."""
-    return np.sum(np.nan_to_num(parts, nan=np.inf) ** power, axis=1) ** (1 / power)
+    return np.sum(unknown_as_infinite(parts) ** power, axis=1) ** (1 / power)
 
 
 def falling(parts: ndarray) -> ndarray:
     """Elements in the order of falling parts, the largest over the loads ``(loads, elements)``; ties by number."""
-    return np.argsort(-np.nan_to_num(parts, nan=np.inf).max(axis=0), kind="stable")
+    return np.argsort(-unknown_as_infinite(parts).max(axis=0), kind="stable")
 
 
 def path(
@@ -250,6 +250,6 @@ def path(
 
 def _largest_ratio(estimates: ArrayLike, errors: ArrayLike) -> float:
     """The largest ratio of an error to its estimate where that is finite; infinite for an error that is no number."""
-    below, above = np.asarray(estimates, dtype=float), np.nan_to_num(np.asarray(errors, dtype=float), nan=np.inf)
+    below, above = np.asarray(estimates, dtype=float), unknown_as_infinite(errors)
     ratios = np.divide(above, below, out=np.where(above > ZERO, np.inf, 0.0), where=below > 0)
     return float(ratios[np.isfinite(below)].max(initial=0.0))
