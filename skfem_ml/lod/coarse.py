@@ -80,7 +80,7 @@ def check_sum(S: csr_matrix, free: ndarray, form: object, ratio: float, ell: int
             f"S: expected finite entries, got {bad} of {S.nnz} that are not; the local map gives none for this "
             "coefficient, take exact correctors"
         )
-    size, sums = float(np.abs(S.data).max(initial=0.0)), float(np.abs(S.sum(axis=1)).max(initial=0.0))
+    size, sums = float(np.abs(S.data).max(initial=0.0)), float(np.abs(S @ np.ones(S.shape[1])).max(initial=0.0))
     if getattr(form, "form", None) is diffusion and sums > CONSERVED * size:
         checks.warn(
             f"S: its rows sum to up to {sums / size:.1e} of its largest entry, not to zero, as with a reaction term "

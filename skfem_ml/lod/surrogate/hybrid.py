@@ -167,7 +167,7 @@ class Hybrid(PickledForm):
         out = self._replaced(lod, out, everything, unknown, **coefficients)
         if unknown.all():
             return Judgement(out, scores, unknown, 0.0)
-        parts = np.where(unknown, 0.0, np.where(unknown, 0.0, scores) * CoarseSolutions(lod).influence(out))
+        parts = CoarseSolutions(lod).parts(out, np.where(unknown, np.inf, scores))
         again = promise.recomputed(parts, self.tol) | unknown
         if again.all():
             LOG.info("hybrid: all %d elements are exact, tol = %g cannot be promised of fewer", len(again), self.tol)

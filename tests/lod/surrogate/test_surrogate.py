@@ -316,7 +316,7 @@ def test_nothing_is_kept_of_the_lod_that_was_used(lod, a):
         assert np.array_equal(copy.local(lod, lod.space.all_elements, a=a), wanted)
     again = pickle.loads(pickle.dumps(hybrid)).judge(lod, a=a)
     assert all(np.array_equal(one, other) for one, other in zip(judged, again, strict=True))
-    assert vars(hybrid).keys() == {"surrogate", "form", "tol", "score"}
+    assert vars(hybrid).keys() == {"surrogate", "form", "tol", "element_tol", "score", "promise"}
 
 
 def test_a_copy_of_a_network_forgets_what_it_kept(lod, a):

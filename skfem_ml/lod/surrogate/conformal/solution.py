@@ -106,6 +106,10 @@ class CoarseSolutions:
         squares = np.square(self.norms(u))[:, None]
         return np.divide(size * both[0] * both[1], squares, out=np.zeros_like(both[0]), where=squares > 0)
 
+    def parts(self, local: ndarray, scores: ndarray) -> ndarray:
+        """eta_T ``(loads, nelems)`` for scores e_T; zero where nothing is said: there ``local`` must be exact."""
+        return np.where(np.isfinite(scores), scores, 0.0) * self.influence(local)
+
     def _on_corners(self, values: ndarray, constants: bool) -> ndarray:
         """Values at the corners of the elements, ``(loads, nelems, corners)``, less their mean if constants count for
         nothing.
@@ -235,7 +239,7 @@ def path(
     """
     trusted = np.isfinite(said) & np.isfinite(local).all(axis=(1, 2))
     mixed = np.where(trusted[:, None, None], local, exact)
-    parts = np.where(trusted, said, 0.0) * coarse.influence(mixed)
+    parts = coarse.parts(mixed, np.where(trusted, said, np.inf))
     order, u = falling(parts), coarse.solutions(exact)
     found = []
     for share in SHARES:
