@@ -1,6 +1,6 @@
 """What certificates are worth: fields of the calibrated families that nobody has seen, and families never calibrated.
 
-Run ``python -m demos.benchmarks.coverage [SOURCE ...]`` in the root of the source tree. Everything runs on one thread. Every row
+Run ``python -m demos.benchmarks.coverage [SOURCE ...]`` in the root of the source tree, on one thread. Every row
 goes to ``coverage.json`` beside this file at once, so a run that is stopped goes on where it was; at the end
 ``coverage.md`` is written. A source of rows is a local map that tells its errors, the LOD that it is for, and fields of
 its own families; another one is one more entry of `SOURCES`.
@@ -135,6 +135,9 @@ def measured(source: Source, name: str, field: Callable[[Mesh], ndarray], kind: 
     coarse, other = CoarseSolutions(lod), CoarseSolutions(lod, OTHER)
     row: Row = {"contrast": float(a.max() / a.min()), "kind": kind, "said": [str(one.message) for one in caught]}
     row |= {"uncovered": float((errors > scores).mean()), "trusted": float(trusted.mean())}
+    if isinstance(model, Surrogate):
+        said = model.raw(lod, lod.space.all_elements, a=a)[1].doubt
+        row["blind"] = float((errors > said[0].cpu().numpy()).mean()) if said is not None else np.nan
     mixed = np.where(trusted[:, None, None], local, exact)
     row |= {"surrogate": largest(coarse, local, exact), "left": largest(coarse, mixed, exact)}
     promise = promise_of(model)

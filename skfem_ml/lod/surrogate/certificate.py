@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
 class Strange(NamedTuple):
     """Patches ``(fields, k)`` that look like nothing in training, those that are called novel with a stated rate of
-    false alarms, and fields ``(fields, 1)`` that are so as a whole.
+    false alarms, and fields ``(fields, 1)`` no element of which is to be trusted.
     """
 
     patches: Tensor

@@ -216,7 +216,8 @@ def test_one_strange_element_is_told_and_recomputed(small, made):
     a[block] = np.where(np.arange(16) % 2, 1.0, 4.9)  # stripes in one element
     found = made.novelty(small, a=a)
     near = (small.patches.cells == 5).any(axis=1)
-    assert found.far[5] and found.field and not before.field
+    assert found.far[5] and found.field and not before.field and not found.everywhere
+    assert Hybrid(made, diffusion, np.inf).judge(small, a=a).recomputed[5]
     assert np.array_equal(found.scores[~near], before.scores[~near])
     assert np.isinf(made.doubt(small, np.array([5]), a=a)).all()
 

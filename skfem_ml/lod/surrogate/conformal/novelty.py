@@ -34,7 +34,7 @@ class Novel(NamedTuple):
     field
         Whether the field as a whole is novel.
     everywhere
-        Whether that is so by its median, or by the share of novel elements: then no element of it is to be trusted.
+        Whether that is so by its median: then no element of it is to be trusted.
 
     >>> import numpy as np
     >>> from skfem_ml.lod.surrogate.conformal import Novel
@@ -153,10 +153,11 @@ class Novelty:
         scores = self.scores(features)
         unknown = ~np.isfinite(scores)  # also where the limits are infinite
         elements, far = unknown | (scores > self.element_limit), unknown | (scores > self.largest_limit)
-        everywhere = len(scores) > 0 and bool(
-            not np.median(scores) <= self.median_limit or not elements.mean() <= self.share_limit
-        )
-        return Novel(scores, elements, far, bool(far.any()) or everywhere, everywhere)
+        if not len(scores):
+            return Novel(scores, elements, far, False, False)
+        everywhere = not np.median(scores) <= self.median_limit
+        field = everywhere or far.any() or not elements.mean() <= self.share_limit
+        return Novel(scores, elements, far, bool(field), bool(everywhere))
 
     def to_json(self) -> dict[str, object]:
         """JSON values; an infinite limit is None."""
