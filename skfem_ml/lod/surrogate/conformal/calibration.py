@@ -25,7 +25,8 @@ class Coverage(NamedTuple):
     """The shares of elements (mean over fields) and of fields (all elements at once) that are covered.
 
     >>> from skfem_ml.lod.surrogate.conformal import Coverage
-    >>> Coverage(elements=0.91, fields=0.88, each=[0.9, 0.92]).elements
+    >>> found = Coverage(elements=0.91, fields=0.88, each=[0.9, 0.92])
+    >>> found.elements
     0.91
     """
 
@@ -62,8 +63,7 @@ class Calibration:
 
     >>> import numpy as np
     >>> from skfem_ml.lod.surrogate.conformal import Calibration
-    >>> rng, said = np.random.default_rng(0), np.full((2000, 50), 0.01)
-    >>> true = said * rng.lognormal(size=said.shape)
+    >>> said, true = np.full((2000, 50), 0.01), 0.01 * np.random.default_rng(0).lognormal(size=(2000, 50))
     >>> made = Calibration.of(said[:100], true[:100], range(100))
     >>> fresh = made.coverage(said[100:], true[100:], range(100, 2000))
     >>> bool(abs(fresh.elements - 0.9) < 0.03), bool(abs(fresh.fields - 0.9) < 0.08)

@@ -49,9 +49,8 @@ class CoarseSolutions:
     """Coarse solutions for loads ``(loads, coarse.N)``, zero on Gamma_D, and their norms.
 
     >>> from skfem import MeshQuad
-    >>> from skfem_ml.lod import LOD
+    >>> from skfem_ml import LOD, diffusion
     >>> from skfem_ml.lod.surrogate.conformal import CoarseSolutions
-    >>> from skfem_ml.problems import diffusion
     >>> lod = LOD(MeshQuad().refined(2), refine=2, ell=1)
     >>> coarse, exact = CoarseSolutions(lod), lod.local(diffusion, a=1.0)
     >>> coarse.errors(coarse.solutions(1.1 * exact), coarse.solutions(exact)).round(4).tolist()
