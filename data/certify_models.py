@@ -95,7 +95,8 @@ def extrapolated(folder: Path) -> Certificate:
     for recipe in (recipe for recipe in RECIPES.values() if recipe.n == 32):
         lod, (first, _) = shipped_lod(recipe, "test"), CALIBRATION[recipe.name]
         fields |= dict(islice(drawn(recipe, lod, first), 20))
-    return certify(Extrapolated(diffusion), lod, fields, exact=Labels(lod, fields, folder))
+    family = f"{', '.join(WIDE)}, contrast 2 to 1000; iid-0 to iid-8, multiscale, U[1, 5]; 32 x 32 elements"
+    return certify(Extrapolated(diffusion), lod, fields, family=family, exact=Labels(lod, fields, folder))
 
 
 if __name__ == "__main__":
@@ -106,4 +107,6 @@ if __name__ == "__main__":
         made.save(find_model("lod", name))
         print(name, made.certificate, dict(made.certificate.tested), flush=True)
     if "extrapolated" in names:
-        print(extrapolated(place))
+        found = extrapolated(place)
+        # Its certificates are not multiplied by the factor of elements: the promise is for them as they are.
+        print(replace(found.solution, factor=found.solution.factor * found.elements.factor).to_json(), found)

@@ -136,14 +136,14 @@ def test_input_of_a_hybrid(lod):
 def test_extrapolated_matrices_of_diffusion_come_with_a_promise(lod):
     known = Hybrid(Extrapolated(diffusion), diffusion, 0.01)
     assert known.promise is not None and 0 < known.promise.factor < np.inf and len(known.promise.names) > 30
-    for other in (Extrapolated(diffusion, (4, 8)), Extrapolated(diffusion, order=1.0), Extrapolated(conduction)):
+    for other in (Extrapolated(diffusion, (4, 8)), Extrapolated(diffusion, order=1.0), Extrapolated(reaction)):
         with pytest.raises(ValueError, match="which has none"):
             Hybrid(other, other.form, 0.01)
 
 
 @BilinearForm
-def conduction(u, v, w):
-    return w.a * dot(grad(u), grad(v))
+def reaction(u, v, w):
+    return w.a * dot(grad(u), grad(v)) + w.c * u * v
 
 
 def test_a_promising_hybrid_pickles_before_and_after_use(lod, a):
