@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from skfem_ml.solutions import FEFunction
 
 T = TypeVar("T")
+Learned: TypeAlias = "Surrogate | SuperElements"
 MOST = 0.5  # share of patches outside its training above which nobody is shown a model unasked
 
 
-def load_surrogate(name: str | None) -> Surrogate | SuperElements:
+def load_surrogate(name: str | None) -> Learned:
     """Load a surrogate by the name of a shipped one or by its file; ValueError with the names where none is given."""
     with held_interrupt():
         from skfem_ml.learning import shipped
@@ -40,13 +41,7 @@ def load_surrogate(name: str | None) -> Surrogate | SuperElements:
 
 
 def learned_solver(
-    case: Case,
-    surrogate: Surrogate | SuperElements,
-    method: str,
-    ell: int | None,
-    tol: float,
-    scores: bool = False,
-    **options: Any,
+    case: Case, surrogate: Learned, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
 ) -> Staged:
     """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
 
@@ -132,7 +127,7 @@ def _on_cells(coarse: Mesh, problem: Diffusion, judged: Judgement) -> dict[str, 
 class Chosen:
     """The models of a comparison by name, the fine cells along one of the field that they want, and what is said."""
 
-    models: dict[str, Surrogate | SuperElements]
+    models: dict[str, Learned]
     below: int | None = None
     notes: tuple[str, ...] = ()
     named: bool = False
@@ -147,7 +142,7 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
     with held_interrupt():
         from skfem_ml.learning import ModelMismatchError, shipped
 
-    fits: dict[str, tuple[Surrogate | SuperElements, float]] = {}
+    fits: dict[str, tuple[Learned, float]] = {}
     left_out = []
     for name in names or shipped("lod"):
         surrogate, label = load_surrogate(name), Path(name).stem
@@ -179,7 +174,7 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
     return Chosen(models, next(iter(below), None), tuple(left_out), names is not None)
 
 
-def _require(surrogate: Surrogate | SuperElements, lod: LOD) -> None:
+def _require(surrogate: Learned, lod: LOD) -> None:
     """Raise ModelMismatchError where the model is not for this LOD."""
     from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import Interiors
@@ -195,7 +190,7 @@ def _require(surrogate: Surrogate | SuperElements, lod: LOD) -> None:
         raise ModelMismatchError("surrogate", wanted, got, "change the LOD or load another model")
 
 
-def _lod_of(case: Case, surrogate: Surrogate | SuperElements) -> LOD:
+def _lod_of(case: Case, surrogate: Learned) -> LOD:
     """The LOD on the case's meshes with the model's ell and, where that is possible, its fine mesh.
 
     Its coefficient mesh is that of the field.
@@ -207,9 +202,7 @@ def _lod_of(case: Case, surrogate: Surrogate | SuperElements) -> LOD:
     return lod.with_fine(setting.n) if setting.n % case.refine == 0 and setting.n != case.refine else lod
 
 
-def learned_rows(
-    case: Case, models: Mapping[str, Surrogate | SuperElements], tol: float, engine: str
-) -> dict[str, Callable]:
+def learned_rows(case: Case, models: Mapping[str, Learned], tol: float, engine: str) -> dict[str, Callable]:
     """The rows of surrogates and of their hybrids."""
     rows: dict[str, Callable] = {}
     for label, surrogate in models.items():
@@ -238,7 +231,7 @@ def _listed(setting: Mapping[str, object]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in setting.items())
 
 
-def doubts(surrogate: Surrogate | SuperElements, lod: LOD, a: np.ndarray) -> tuple[float, float]:
+def doubts(surrogate: Learned, lod: LOD, a: np.ndarray) -> tuple[float, float]:
     """The share of patches that the model was not trained on (values out of range, an infinite score), and the mean
     score of the others.
     """

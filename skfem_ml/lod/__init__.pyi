@@ -23,6 +23,8 @@ from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
 from .splitting import explain as explain
 from .surrogate import Certified as Certified
+from .surrogate import ElementJudgement as ElementJudgement
+from .surrogate import ElementNetwork as ElementNetwork
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid
 from .surrogate import Judgement as Judgement

@@ -28,6 +28,12 @@ class ElementNetwork(nn.Module):
         Channels, and residual layers after the first one.
     generator
         Of the first weights; None leaves them as they are, to be loaded.
+
+    >>> import torch
+    >>> from skfem_ml.lod.surrogate import ElementNetwork
+    >>> net = ElementNetwork(4, width=8, depth=2, generator=torch.Generator().manual_seed(0))
+    >>> net(torch.zeros(3, 4, 4)).shape
+    torch.Size([3, 48, 4, 4])
     """
 
     def __init__(self, n: int = 8, width: int = 32, depth: int = 5, generator: torch.Generator | None = None):
