@@ -11,8 +11,9 @@ from skfem_ml.coefficients.cellwise import CELLWISE, cellwise_field
 from skfem_ml.learning import CorruptModelError
 from skfem_ml.lod.engine.elements import ElementCondenser
 from skfem_ml.lod.engine.elements.energies import energies_of
+from skfem_ml.lod.gradient import coarse_solution
 from skfem_ml.lod.mesh.forms import FineForm
-from skfem_ml.lod.surrogate import ElementNetwork, SuperElements
+from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements
@@ -172,6 +173,38 @@ def test_doubtful_elements_become_exact_one_by_one(model):
     nothing_learned = SuperElements(model.net, model.card, tol=0.0)
     S = lod.with_interiors(32).assemble(diffusion, a=a)
     assert abs(lod.assemble(nothing_learned, a=a) - S).max() < 1e-11 * abs(S).max()
+
+
+def double(model):
+    """The same weights in double precision, so that differences can tell."""
+    net = ElementNetwork(**model.net.config).double()
+    net.load_state_dict(model.net.state_dict())
+    return SuperElements(net, model.card, checked=0.0)
+
+
+@pytest.mark.parametrize(("cells", "dirichlet"), [(8, None), (4, lambda x: np.isclose(x[0], 0))])
+def test_derivatives_of_local_matrices_and_of_u(model, cells, dirichlet):
+    lod = LOD(MeshQuad().refined(2), refine=8, cells=cells, ell=1, dirichlet=dirichlet)
+    rng, exact = np.random.default_rng(11), double(model)
+    a = torch.from_numpy(np.exp(rng.uniform(0, 2, lod.coefficient_mesh.t.shape[1]))).requires_grad_(True)
+    weights, direction = rng.normal(size=lod.local(exact, a=a.detach().numpy()).shape), rng.normal(size=len(a))
+    b = lod.load(load(1.0))
+
+    def of_matrices(field):
+        return float((lod.local(exact, a=field) * weights).sum())
+
+    def of_solution(field):
+        return float((lod.system(exact, a=field).solve(load(1.0)) ** 2).sum())
+
+    local = surrogate_matrices(exact, lod, a)
+    for value, difference in (
+        ((local * torch.from_numpy(weights)).sum(), of_matrices),
+        (coarse_solution(lod, surrogate_matrices(exact, lod, a), b).square().sum(), of_solution),
+    ):
+        (found,) = torch.autograd.grad(value, a)
+        at, step = a.detach().numpy(), 1e-4
+        slope = (difference(at + step * direction) - difference(at - step * direction)) / (2 * step)
+        assert abs(float(found @ torch.from_numpy(direction)) - slope) < 1e-5 * abs(slope)
 
 
 def test_an_element_does_not_depend_on_the_others(model):

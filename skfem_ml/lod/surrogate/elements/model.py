@@ -128,6 +128,10 @@ class SuperElements(Interiors):
         """The LOD with n x n fine cells an element, and these interiors."""
         return (lod if lod.space.n == self.net.n else lod.with_fine(self.net.n)).with_interiors(self)
 
+    def without_exact(self) -> SuperElements:
+        """The network's energies alone: no element is exact, none is checked."""
+        return SuperElements(self.net, self.card, checked=0.0)
+
     def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)`` alone.
 
