@@ -19,7 +19,7 @@ from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, loa
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import Answer, strange, warn
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
-from skfem_ml.lod.surrogate.labels import Source
+from skfem_ml.lod.surrogate.recipe.labels import Source
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
 from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP

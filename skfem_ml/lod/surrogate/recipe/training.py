@@ -31,14 +31,14 @@ from skfem_ml.lod.judging import errors_of
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import coverage, feature_range, fit_doubt, pattern_range
 from skfem_ml.lod.surrogate.inputs import check_squares, shapes_of
-from skfem_ml.lod.surrogate.labelled import Labelled, field_errors, held_out
-from skfem_ml.lod.surrogate.labels import Source
+from skfem_ml.lod.surrogate.recipe.labelled import Labelled, field_errors, held_out
+from skfem_ml.lod.surrogate.recipe.labels import Source
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
-from skfem_ml.lod.surrogate.parts import Parts, parts_of, shipped_parts
-from skfem_ml.lod.surrogate.recipes import Recipe, ShippedRecipe
+from skfem_ml.lod.surrogate.recipe.parts import Parts, parts_of, shipped_parts
+from skfem_ml.lod.surrogate.recipe.recipes import Recipe, ShippedRecipe
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress

@@ -11,9 +11,9 @@ from skfem import BilinearForm, Mesh, MeshQuad
 
 from skfem_ml.coefficients.families import paper_field, wide_field
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.labelled import Labelled, label
-from skfem_ml.lod.surrogate.labels import Draw, Source, read_labels, stored, write_labels
-from skfem_ml.lod.surrogate.recipes import ROUGHNESS, Recipe, ShippedRecipe, sample
+from skfem_ml.lod.surrogate.recipe.labelled import Labelled, label
+from skfem_ml.lod.surrogate.recipe.labels import Draw, Source, read_labels, stored, write_labels
+from skfem_ml.lod.surrogate.recipe.recipes import ROUGHNESS, Recipe, ShippedRecipe, sample
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress
 
