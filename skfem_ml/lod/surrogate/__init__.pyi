@@ -2,6 +2,8 @@ from .certificate import coverage as coverage
 from .certificate import feature_range as feature_range
 from .certificate import fit_doubt as fit_doubt
 from .certificate import pattern_range as pattern_range
+from .recipe.fields import Fields as Fields
+from .recipe.fields import fields_of as fields_of
 from .recipe.fitting import fit_as_published as fit_as_published
 from .recipe.fitting import fit_surrogate as fit_surrogate
 from .gradient import surrogate_matrices as surrogate_matrices
