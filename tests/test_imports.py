@@ -21,6 +21,7 @@ METHODS = {
     "lod.slod",
     "lod.surrogate",
     "lod.surrogate.networks",
+    "lod.surrogate.recipe",
     "lod.engine",
 } | LOD
 # Files of lod/ that use the method; what is not listed is the method itself.
@@ -47,7 +48,8 @@ ALLOWED = {
     "lod": FLOOR | {"lod.mesh", "lod.engine"},
     "lod.slod": FLOOR | {"lod", "lod.mesh", "lod.engine"},
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
-    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks"},
+    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "compare"},
+    "lod.surrogate.recipe": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "lod.surrogate", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
     "fmm": FLOOR | LEARNING,

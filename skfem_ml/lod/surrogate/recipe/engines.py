@@ -117,7 +117,7 @@ def choose_way(lod: LOD, form: BilinearForm, fields: Sequence[ndarray], toleranc
     rough = next(iter(ways), None)
     if rough is None:
         return Choice(exact, {}, {}, 0)
-    worst, seconds = dict.fromkeys(ways, 0.0), {name: np.inf for name in (*ways, exact.name)}
+    worst, seconds = dict.fromkeys(ways, 0.0), dict.fromkeys((*ways, exact.name), np.inf)
     for a in fields:
         found = {}
         for way in (exact, *ways.values()):

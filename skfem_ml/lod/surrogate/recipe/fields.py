@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,12 +66,15 @@ class Fields:
         data = b"".join(np.ascontiguousarray(self.draw(index), dtype=float).tobytes() for index in (0, last))
         return hashlib.sha256(repr(self.count).encode() + data).hexdigest()[:12]
 
-    def divided(self, total: int, seed: int = 0) -> dict[str, ndarray]:
+    def divided(self, total: int, seed: int = 0, sizes: Mapping[str, int] | None = None) -> dict[str, ndarray]:
         """The numbers of ``total`` fields by part, "train", "validation", "doubt" and "test": no two share one.
 
         A tenth each for the last three, at least two; of draws, each part has numbers of its own range, else a shuffle
-        by ``seed`` decides. Raises ValueError for too few.
+        by ``seed`` decides. ``sizes`` are those of the parts of draws, in place of shares. Raises ValueError for too
+        few.
         """
+        if sizes is not None and (self.count is None or sum(sizes.values()) <= self.count):
+            return self._numbers(dict(sizes), sum(sizes.values()), seed)
         if total < sum(LEAST.values()):
             each = ", ".join(f"{count} for {name}" for name, count in LEAST.items())
             raise ValueError(
@@ -80,8 +83,10 @@ class Fields:
             )
         if self.count is not None and total > self.count:
             raise ValueError(f"fields: expected at most the {self.count} of {self.name}, got {total}")
-        sizes = {name: max(LEAST[name], round(share * total)) for name, share in PARTS.items() if name != "train"}
-        sizes = {"train": total - sum(sizes.values()), **sizes}
+        held = {name: max(LEAST[name], round(share * total)) for name, share in PARTS.items() if name != "train"}
+        return self._numbers({"train": total - sum(held.values()), **held}, total, seed)
+
+    def _numbers(self, sizes: dict[str, int], total: int, seed: int) -> dict[str, ndarray]:
         if self.count is None:
             starts = (k * FIRST for k in range(len(sizes)))
             return {name: start + np.arange(size) for start, (name, size) in zip(starts, sizes.items(), strict=True)}
