@@ -20,7 +20,7 @@ import torch
 from skfem_ml.learning import SOAP
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import FieldNetwork
-from skfem_ml.lod.surrogate.recipe.parts import CELLS, ELL, shipped_parts
+from skfem_ml.lod.surrogate.recipe.labelling.parts import CELLS, ELL, shipped_parts
 from skfem_ml.lod.surrogate.recipe.recipes import ShippedRecipe
 from skfem_ml.lod.surrogate.recipe.training import learn
 

@@ -235,8 +235,8 @@ def _row(record: Mapping[str, Any], headings: Mapping[str, str], stages: Mapping
     """The row of a record of `to_json`."""
     errors = {} if record["failure"] else {heading: record[name] for name, heading in headings.items()}
     spent = {stage: record[name] for name, stage in stages.items() if record.get(name) is not None}
-    costs = (record[name] for name in ("seconds", "cpu_seconds", "unknowns"))
-    return Row(record["name"], errors, *costs, record["failure"], record["group"], spent)
+    seconds, cpu, unknowns = (record[name] for name in ("seconds", "cpu_seconds", "unknowns"))
+    return Row(record["name"], errors, seconds, cpu, unknowns, record["failure"], record["group"], spent)
 
 
 def _cost(row: Row) -> tuple[float | None, float | None, int | None]:

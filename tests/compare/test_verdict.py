@@ -99,14 +99,14 @@ def test_a_card_keeps_it():
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="expected a row of the group 'learned', got .'coarse answers'."):
+    with pytest.raises(ValueError, match=r"expected a row of the group 'learned', got .'coarse answers'."):
         verdict(EXACT)
     for seconds in (-1.0, np.nan):
-        with pytest.raises(ValueError, match="training: expected CPU seconds of at least 0"):
+        with pytest.raises(ValueError, match=r"training: expected CPU seconds of at least 0"):
             verdict(MODEL, training=seconds)
-    with pytest.raises(ValueError, match="verdict: expected training and table"):
+    with pytest.raises(ValueError, match=r"verdict: expected training and table"):
         Verdict.from_json({"training": 1.0})
-    with pytest.raises(ValueError, match="table: expected what Table.to_json writes"):
+    with pytest.raises(ValueError, match=r"table: expected what Table.to_json writes"):
         Verdict.from_json({"training": 1.0, "table": {"rows": [{"name": "x"}]}})
-    with pytest.raises(ValueError, match="loads: expected a whole number >= 1"):
+    with pytest.raises(ValueError, match=r"loads: expected a whole number >= 1"):
         verdict(MODEL, EXACT).payments(0)

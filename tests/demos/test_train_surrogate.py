@@ -10,8 +10,8 @@ from demos import train_surrogate
 from skfem_ml.coefficients.families import UNSEEN, WIDE, wide_field
 from skfem_ml.lod import LOD, GeometricMean, Hybrid, Surrogate, errors_of
 from skfem_ml.lod.surrogate import remake
-from skfem_ml.lod.surrogate.recipe.labelled import on_linear
-from skfem_ml.lod.surrogate.recipe.parts import square
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import on_linear
+from skfem_ml.lod.surrogate.recipe.labelling.parts import square
 from skfem_ml.lod.surrogate.recipe.recipes import ShippedRecipe
 from skfem_ml.problems import diffusion
 from tests.gallery import check_figure

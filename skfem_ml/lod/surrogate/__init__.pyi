@@ -14,9 +14,9 @@ from .recipe.fields import Fields as Fields
 from .recipe.fields import fields_of as fields_of
 from .recipe.fitting import fit_as_published as fit_as_published
 from .recipe.fitting import fit_surrogate as fit_surrogate
-from .recipe.labels import fresh_labels as fresh_labels
-from .recipe.labels import read_labels as read_labels
-from .recipe.labels import write_labels as write_labels
+from .recipe.labelling.labels import fresh_labels as fresh_labels
+from .recipe.labelling.labels import read_labels as read_labels
+from .recipe.labelling.labels import write_labels as write_labels
 from .recipe.recipes import RECIPES as RECIPES
 from .recipe.recipes import Recipe as Recipe
 from .recipe.train import train_surrogate as train_surrogate

@@ -37,7 +37,7 @@ def test_a_folder_in_the_order_of_its_names(tmp_path, caplog):
     assert (fields.draw(1) == from_file(tmp_path / "b.npy", MESH)).all()
     assert np.allclose(fields.draw(2), from_file(tmp_path / "c.npy", MESH, resample="geometric"))
     assert "1 of 3 files resampled" in fields.notes[0] and fields.notes[0] in caplog.text
-    with pytest.raises(ValueError, match="a.png: an image holds grey levels; pass low= and high="):
+    with pytest.raises(ValueError, match=r"a.png: an image holds grey levels; pass low= and high="):
         fields_of(tmp_path, LOD_4)
 
 
@@ -71,7 +71,7 @@ def test_families_by_name():
     assert (fields_of("discs", LOD_4, seed=2).draw(7) == wide_field(MESH, "discs", 7, 2)).all()
     assert (fields_of("paper", LOD_4).draw(13) == paper_field(MESH, "iid-3", 1)).all()
     assert (fields_of("wide", LOD_4).draw(6) == wide_field(MESH, "discs", 1)).all()
-    with pytest.raises(ValueError, match="one of paper, wide, iid-0, .*, cracks, textures, got 'clouds'"):
+    with pytest.raises(ValueError, match=r"one of paper, wide, iid-0, .*, cracks, textures, got 'clouds'"):
         fields_of("clouds", LOD_4)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_field_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             fields_of(source, LOD_4)
-    with pytest.raises(TypeError, match="expected a folder, draw.i., the name of a family or an array, got int"):
+    with pytest.raises(TypeError, match=r"expected a folder, draw.i., a family's name or an array, got int"):
         fields_of(3, LOD_4)
 
 
@@ -103,9 +103,9 @@ def test_no_two_parts_share_a_field(source):
         assert sorted(rows) == list(range(40))
         assert not np.array_equal(parts["test"], fields.divided(40, seed=2)["test"])
         assert np.array_equal(parts["test"], fields.divided(40, seed=1)["test"])
-        with pytest.raises(ValueError, match="at most the 40"):
+        with pytest.raises(ValueError, match=r"at most the 40"):
             fields.divided(41)
-    with pytest.raises(ValueError, match="expected at least 10 of .* .4 for train, 2 for validation, .* got 9"):
+    with pytest.raises(ValueError, match=r"expected at least 10 of .* .4 for train, 2 for validation, .* got 9"):
         fields.divided(9)
 
 

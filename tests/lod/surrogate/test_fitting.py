@@ -11,7 +11,7 @@ from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate, 
 from skfem_ml.lod.surrogate import Setting, fit_as_published, write_labels
 from skfem_ml.lod.surrogate.networks.symmetries import move_matrices, permutation
 from skfem_ml.lod.surrogate.recipe.fitting import Batches, cosine
-from skfem_ml.lod.surrogate.recipe.labelled import scaled_error, squared_error
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import scaled_error, squared_error
 from tests.gallery import diffusion, random_field, relative
 
 LOD_4 = LOD(MeshQuad().refined(2), refine=4, ell=1)

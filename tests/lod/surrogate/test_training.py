@@ -10,7 +10,7 @@ from skfem import MeshLine, MeshQuad
 from skfem_ml.learning import find_model, load_model, shipped
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, Hybrid, PatchMLP, Surrogate, errors_of, train_surrogate
 from skfem_ml.lod.surrogate import RECIPES, Recipe, write_labels
-from skfem_ml.lod.surrogate.recipe.parts import divided, parts_of
+from skfem_ml.lod.surrogate.recipe.labelling.parts import divided, parts_of
 from skfem_ml.lod.surrogate.recipe.recipes import sample
 from tests.gallery import diffusion, graded, random_field
 

@@ -60,6 +60,11 @@ class Fields:
     def __repr__(self) -> str:
         return f"Fields({self.name!r}, {'without end' if self.count is None else self.count})"
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a card says of them."""
+        return {"family": self.name, **({"notes": list(self.notes)} if self.notes else {})}
+
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits of what they are: their number, the first field and the last (or second) one."""
         last = 1 if self.count is None else self.count - 1
@@ -106,39 +111,34 @@ def fields_of(
 ) -> Fields:
     """Fields on ``lod.coefficient_mesh`` from whatever describes them.
 
-    - a folder of pictures, arrays or mesh files, sorted by name, as `coefficients.from_file` reads them; pictures need
-      ``low`` and ``high``, the values of black and white (between them linear, or ``scale="log"``). Where pixels are no
-      cells, cells take the geometric mean over them, which is logged and noted;
-    - ``draw(i)`` or ``draw(i, mesh)``, or its place, ``"module:function"`` or ``"file.py:function"``, which is run; i
-      alone must decide;
-    - a family: "paper" (the ten of Kropfl, Maier, Peterseim 2022), "wide" (those of `families.wide_field`), or one of
-      either by its name, drawn with ``seed``;
+    - a folder of files that `coefficients.from_file` reads, sorted by name; pictures need ``low`` and ``high``, the
+      values of black and white (linear between, or ``scale="log"``). Where pixels are no cells, cells take the
+      geometric mean over them, which is logged and noted;
+    - ``draw(i)`` or ``draw(i, mesh)``, or its place, "module:function" or "file.py:function", which is run;
+    - a family: "paper" (Kropfl, Maier, Peterseim 2022), "wide" (`families.wide_field`), or one of either by its name;
     - an array ``(k, nelems)``.
 
-    A field is ``(nelems,)`` in the order of the mesh, or a raster ``(ny, nx)`` with the top row first, as in files.
-    Raises ValueError for an unknown name (there are ...), an empty folder, fields of another shape, values that are not
-    positive and draws that differ when repeated; TypeError for anything else; and what `from_file` raises.
+    A field is ``(nelems,)`` in the order of the mesh, or a raster ``(ny, nx)``, top row first, as in files. Raises
+    ValueError for unknown names, empty folders, other shapes, values that are not positive and draws that differ when
+    repeated, TypeError for anything else, and what `from_file` raises.
     """
+    mesh = lod.coefficient_mesh
     if isinstance(source, Fields):
         return source
     if isinstance(source, ndarray):
-        return _rows(source, lod.coefficient_mesh)
+        return _rows(source, mesh)
     if callable(source):
-        return _drawn(source, getattr(source, "__name__", type(source).__name__), lod.coefficient_mesh)
+        return _drawn(source, getattr(source, "__name__", type(source).__name__), mesh)
     if not isinstance(source, (str, Path)):
-        raise TypeError(
-            f"fields: expected a folder, draw(i), the name of a family or an array, got {type(source).__name__}"
-        )
+        raise TypeError(f"fields: expected a folder, draw(i), a family's name or an array, got {type(source).__name__}")
     if Path(source).is_dir():
-        return _folder(Path(source), lod.coefficient_mesh, low, high, scale)
+        return _folder(Path(source), mesh, low, high, scale)
     if str(source) in FAMILIES:
-        return _family(str(source), lod.coefficient_mesh, seed)
+        return _family(str(source), mesh, seed)
     if ":" in str(source):
-        return _drawn(_function(str(source)), str(source), lod.coefficient_mesh)
-    raise ValueError(
-        f"fields: expected a folder, module:function, file.py:function or one of {', '.join(FAMILIES)}, got "
-        f"{str(source)!r}"
-    )
+        return _drawn(_function(str(source)), str(source), mesh)
+    known = f"a folder, module:function, file.py:function or one of {', '.join(FAMILIES)}"
+    raise ValueError(f"fields: expected {known}, got {str(source)!r}")
 
 
 def _rows(values: ndarray, mesh: Mesh) -> Fields:
@@ -204,7 +204,7 @@ def _function(place: str) -> Callable[..., ndarray]:
     function = getattr(found, name, None)
     if not callable(function):
         raise ValueError(f"fields: expected a function {name!r} in {module}, got {type(function).__name__}")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _folder(folder: Path, mesh: Mesh, low: float | None, high: float | None, scale: str) -> Fields:

@@ -28,8 +28,8 @@ from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Inputs
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, move, move_matrices
-from skfem_ml.lod.surrogate.recipe.labelled import scaled_error, squared_error
-from skfem_ml.lod.surrogate.recipe.labels import Source, read_labels, stored
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import scaled_error, squared_error
+from skfem_ml.lod.surrogate.recipe.labelling.labels import Source, read_labels, stored
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,17 +18,19 @@ from skfem_ml.lod.coarse import CoarseSystem
 from skfem_ml.lod.local import GeometricMean, LocalMap
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.recipe.engines import Way, exact_ways
+from skfem_ml.lod.surrogate.recipe.labelling.ways import Way, exact_ways
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import diffusion, load
 from skfem_ml.progress import Progress
 from skfem_ml.solvers import Multigrid, solver_pyamg
 
+LOG = logging.getLogger("skfem_ml")
 T = TypeVar("T")
 TOL = 1e-6  # of iterative solvers
 TRUTH = 1e-9  # of the fine solution that all are held against
 SHORT = 0.5  # CPU seconds below which work is done twice, and the lesser time counts
 Solve = Callable[[], ndarray]
+OVER: dict[str, Callable[..., float]] = {COARSE_ERROR: np.max, MEAN_ERROR: np.mean, FINE_ERROR: np.max}
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Judge:
     Raises ValueError where no coarse node is free or none is fixed.
     """
 
-    def __init__(self, lod: LOD, form: BilinearForm, finest: int, learned: Mapping[str, LocalMap]):
+    def __init__(self, lod: LOD, form: BilinearForm, finest: int, learned: Mapping[str, BilinearForm | LocalMap]):
         fixed = lod.space.fixed
         if not 0 < fixed.sum() < len(fixed):
             raise ValueError(
@@ -183,10 +186,11 @@ class _Fine:
 
 def tabulated(
     judge: Judge, fields: Iterable[ndarray], left: Callable[[], bool] = lambda: True, progress: Progress | None = None
-) -> Table:
+) -> Table | None:
     """The table of a verdict: the largest errors over the fields, their means, and median seconds.
 
-    Fields are taken as long as ``left()``, the first in any case; errors of a method that fails on one are not shown.
+    Fields are taken as long as ``left()``, the first in any case; Ctrl-C ends it as well, and None is returned where
+    there is no field yet. A method that fails on one field has failed.
     """
     runs: list[dict[str, Row]] = []
     for k, a in enumerate(fields):
@@ -197,9 +201,13 @@ def tabulated(
             if progress is not None:
                 progress(k, k + 1, f"verdict, field {k + 1}: {name}")
 
-        runs.append(judge(a, tell))
+        try:
+            runs.append(judge(a, tell))
+        except KeyboardInterrupt:
+            LOG.info("verdict: interrupted after %d field(s)", len(runs))
+            break
     if not runs:
-        raise ValueError("fields: expected at least one for the verdict, got none")
+        return None
     n = judge.finest.lod.space.n
     notes = (
         f"errors: relative L2, the largest of {len(runs)} field(s) and their mean, of u_h against exact LOD and of u "
@@ -214,8 +222,7 @@ def _over(name: str, rows: list[Row]) -> Row:
     if failure:
         return Row(name, failure=failure, group=rows[0].group)
     errors = {heading: [row[heading] for row in rows] for heading in HEADINGS}
-    over = {COARSE_ERROR: np.max, MEAN_ERROR: np.mean, FINE_ERROR: np.max}
-    found = {h: None if None in values else float(over[h](values)) for h, values in errors.items()}
+    found = {h: None if None in values else float(OVER[h](values)) for h, values in errors.items()}
     stages = {stage: float(np.median([row.stages[stage] for row in rows])) for stage in (FIELD, LOAD)}
     wall = float(np.median([row.seconds or 0.0 for row in rows]))
     return Row(name, found, wall, sum(stages.values()), None, "", rows[0].group, stages)

@@ -35,8 +35,8 @@ from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
-from skfem_ml.lod.surrogate.recipe.labelled import Labelled, field_errors, held_out
-from skfem_ml.lod.surrogate.recipe.parts import Parts, shipped_parts
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import Labelled, field_errors, held_out
+from skfem_ml.lod.surrogate.recipe.labelling.parts import Parts, shipped_parts
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe, ShippedRecipe
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion

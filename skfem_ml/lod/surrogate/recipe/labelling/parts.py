@@ -11,10 +11,10 @@ from skfem import BilinearForm, Mesh, MeshQuad
 
 from skfem_ml.coefficients.families import paper_field, wide_field
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.recipe.engines import Way
 from skfem_ml.lod.surrogate.recipe.fields import Fields
-from skfem_ml.lod.surrogate.recipe.labelled import Labelled, label
-from skfem_ml.lod.surrogate.recipe.labels import Draw, read_labels, write_labels
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import Labelled, label
+from skfem_ml.lod.surrogate.recipe.labelling.labels import Draw, read_labels, write_labels
+from skfem_ml.lod.surrogate.recipe.labelling.ways import Way
 from skfem_ml.lod.surrogate.recipe.recipes import ROUGHNESS, ShippedRecipe, sample
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy import ndarray
@@ -121,7 +122,7 @@ def choose_way(lod: LOD, form: BilinearForm, fields: Sequence[ndarray], toleranc
     for a in fields:
         found = {}
         for way in (exact, *ways.values()):
-            found[way.name], spent = best_of(lambda way=way: way.local(a))  # type: ignore[misc]
+            found[way.name], spent = best_of(partial(way.local, a))
             seconds[way.name] = min(seconds[way.name], spent.cpu)
         gaps = {name: _gaps(lod, found[name], found[exact.name]) for name in ways}
         for name, gap in gaps.items():

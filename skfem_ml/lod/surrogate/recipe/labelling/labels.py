@@ -12,7 +12,7 @@ from skfem import BilinearForm
 
 from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.recipe.engines import Way
+from skfem_ml.lod.surrogate.recipe.labelling.ways import Way
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress
@@ -67,13 +67,11 @@ def write_labels(
         stop = min(start + block, count)
         path = folder / f"labels-{start:06d}.safetensors"
         fields = np.stack([draw(index) for index in range(start, stop)])
-        card = {"kind": "labels", "first": start, "count": stop - start, **Setting.of(lod, form).to_json()}
-        card |= {} if by is None else {"by": by.name}
+        card = {"kind": "labels", "first": start, "count": stop - start, **_about(lod, form, by)}
         if path.exists():
             _check_block(path, fields, card)
         else:
-            found = [lod.local(form, a=a) if by is None else by.local(a) for a in fields]
-            matrices = np.stack(found).astype(np.float32)
+            matrices = np.stack([lod.local(form, a=a) if by is None else by.local(a) for a in fields], dtype=np.float32)
             save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
         files.append(path)
         if progress is not None:
@@ -92,6 +90,10 @@ def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, Mapping[
     for path in paths:
         tensors, card = load_model(path)
         yield tensors["fields"].numpy(), tensors["matrices"].numpy(), card
+
+
+def _about(lod: LOD, form: BilinearForm, by: Way | None) -> dict[str, object]:
+    return {**Setting.of(lod, form).to_json(), **({} if by is None else {"by": by.name})}
 
 
 def _check_block(path: Path, fields: ndarray, card: Mapping[str, object]) -> None:
