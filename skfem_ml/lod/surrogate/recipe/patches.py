@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from skfem_ml.learning import load_checkpoint
 from skfem_ml.learning.models import Card
@@ -17,12 +19,13 @@ from skfem_ml.lod.surrogate.recipe.job import MOST, Job
 from skfem_ml.lod.surrogate.recipe.labelling.parts import Parts, labelled_parts
 from skfem_ml.lod.surrogate.recipe.labelling.ways import Way, choose_way, exact_ways
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe
-from skfem_ml.lod.surrogate.recipe.training import RECORDS, begin, finish, learn, pace, refit
+from skfem_ml.lod.surrogate.recipe.training import RECORDS, begin, finish, learn, rate_of, refit, speed
 
 LOG = logging.getLogger("skfem_ml")
 CHECKED = 2  # fields on which ways to labels are compared
-FEWEST = 20  # steps that are worth a training
-LATE = 0.05  # of the budget by which a training may be late before it is stopped
+FEWEST, FEWEST_RECORDS = 20, 4  # steps and records that are worth a training
+FOR_RECORDS = 0.15  # of the time of training, for records at most
+FOR_LABELS = 0.8  # of the share for labels that is planned: they are written and read as well
 MOST_FOR_LEAST = 0.6  # of the time, for as few labels as there may be
 
 
@@ -86,7 +89,9 @@ def _affordable(job: Job, way: Way, limit: Budget) -> int:
             f"budget: expected at least {limit.spent + least * each / MOST_FOR_LEAST:.0f} s here, where the labels of "
             f"{least} fields take {least * each:.0f} s, got {limit.seconds:g} s; give more, or a smaller LOD"
         )
-    return min(job.fields.count or MOST, MOST, max(least, int((limit.share("labels") - limit.spent) / each)))
+    return min(
+        job.fields.count or MOST, MOST, max(least, int(FOR_LABELS * (limit.share("labels") - limit.spent) / each))
+    )
 
 
 # Weights.
@@ -104,51 +109,86 @@ def _recipe(job: Job, parts: Parts, net: FieldNetwork) -> Recipe:
 
 
 def _trained(job: Job, net: FieldNetwork, parts: Parts, recipe: Recipe) -> tuple[Recipe, History, str]:
-    """The numbers in force, what happened, and why it was stopped, "" where it was not."""
-    job.say(0, 1, "ridge")
-    begin(net.to(job.device), parts, recipe)
-    recipe, deadline = _paced(job, net, parts, recipe)
-    checkpoint = job.run.checkpoint
+    """The numbers in force, what happened, and whether it was interrupted after how many steps, "" if not."""
+    checkpoint, pace = job.run.checkpoint, Pace(None)
 
     def tell(done: int, total: int, text: str) -> None:
         job.say(done, total, f"training, {text}")
-        if deadline is not None and done < total and time.perf_counter() > deadline:
+        if done < total and pace.over:
             raise OutOfTime
 
+    options: dict[str, Any] = {"seed": job.seed, "checkpoint": checkpoint, "progress": tell}
     try:
-        return recipe, learn(net, parts, recipe, seed=job.seed, checkpoint=checkpoint, progress=tell), ""
+        job.say(0, 1, "ridge")
+        begin(net.to(job.device), parts, recipe)
+        recipe, pace = _paced(job, net, parts, recipe)
+        if pace.seconds is not None:
+            options |= {"schedule": pace.schedule(recipe), "every": pace.every}
+        return recipe, learn(net, parts, recipe, **options), ""
     except (KeyboardInterrupt, OutOfTime) as error:
         if not checkpoint.exists():
             raise KeyboardInterrupt("nothing is trained yet, no weights were recorded; labels are kept") from None
-        why = "out of time" if isinstance(error, OutOfTime) else "interrupted"
+        interrupted = isinstance(error, KeyboardInterrupt)
     state = load_checkpoint(checkpoint)
     net.load_state_dict(state["best"])
-    stopped = f"{why} after {state['step']} of {recipe.steps} steps"
-    LOG.info("training %s; the best weights so far are finished", stopped)
-    return recipe, History(**state["history"]), stopped
+    ended = f"after {state['step']} of {recipe.steps} steps"
+    LOG.info("training %s %s; the best weights are taken", "interrupted" if interrupted else "out of time", ended)
+    recipe = replace(recipe, steps=state["step"])
+    return recipe, History(**state["history"]), f"interrupted {ended}" if interrupted else ""
 
 
-def _paced(job: Job, net: FieldNetwork, parts: Parts, recipe: Recipe) -> tuple[Recipe, float | None]:
-    """The recipe with steps and refit that fit the time, and when the training must end."""
+class Pace:
+    """The time of a training, in wall seconds from now (None where it has no end), and steps between its records.
+
+    Where a machine is slower than was measured, the rate falls by the time and not by the step, so that it has fallen
+    when the time is over.
+    """
+
+    def __init__(self, seconds: float | None, every: int | None = None):
+        self.seconds, self.every, self._start = seconds, every, time.perf_counter()
+
+    @property
+    def share(self) -> float:
+        """The share of the time that is over."""
+        return 0.0 if self.seconds is None else (time.perf_counter() - self._start) / max(self.seconds, 1e-9)
+
+    @property
+    def over(self) -> bool:
+        """Whether less of the time is left than half the time between two records."""
+        return self.share > 1 - 0.5 / RECORDS
+
+    def schedule(self, recipe: Recipe) -> Callable[[int], float]:
+        """The rate of a step."""
+        rate = rate_of(recipe)
+        return lambda step: rate(int(max(step, min(1.0, self.share) * (recipe.steps - 1))))
+
+
+def _paced(job: Job, net: FieldNetwork, parts: Parts, recipe: Recipe) -> tuple[Recipe, Pace]:
+    """The recipe with steps and refit that fit the time, and the time."""
     if job.limit is None:
-        return recipe, None
+        return recipe, Pace(None)
     limit = job.limit
 
     def decide() -> dict[str, object]:
         job.say(0, 1, "speed of training")
-        step, record, again = pace(net, parts, recipe, job.seed)
+        step, record, again = speed(net, parts, recipe, job.seed)
         left = limit.left - limit.share("calibration") - limit.share("verdict")
-        steps = int((left - RECORDS * record) / step)
-        if steps < FEWEST:
-            need = limit.seconds + FEWEST * step + RECORDS * record - left
+        records = min(RECORDS, max(FEWEST_RECORDS, int(FOR_RECORDS * left / record)))
+        least = FEWEST * step + records * record
+        if least > limit.left:
             raise ValueError(
-                f"budget: expected at least {need:.0f} s here, where a step takes {step:.2g} s, got "
+                f"budget: expected at least {limit.spent + 2 * least:.0f} s here, where a step takes {step:.2g} s, got "
                 f"{limit.seconds:g} s; give more, or a smaller LOD"
             )
         most = int(0.5 * limit.share("calibration") / again)
-        return {"steps": steps, "refit": min(recipe.refit, recipe.fields, max(2, most))}
+        steps = max(FEWEST, int((left - records * record) / step))
+        return {
+            "steps": steps,
+            "every": max(1, steps // records),
+            "refit": min(recipe.refit, recipe.fields, max(2, most)),
+        }
 
-    found = job.run.decided("training", decide)
-    steps, again = (int(str(found[name])) for name in ("steps", "refit"))
-    end = limit.left - limit.share("calibration") - limit.share("verdict") + LATE * limit.seconds
-    return replace(recipe, steps=steps, refit=again), time.perf_counter() + end
+    found = {name: int(str(value)) for name, value in job.run.decided("training", decide).items()}
+    left = limit.left - limit.share("calibration") - limit.share("verdict")
+    pace = Pace(max(left, 0.0), found["every"])
+    return replace(recipe, steps=found["steps"], refit=found["refit"]), pace

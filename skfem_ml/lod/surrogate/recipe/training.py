@@ -57,6 +57,11 @@ def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
     return MuonAdam(inner, rest, lr=rate)
 
 
+def rate_of(recipe: Recipe) -> Callable[[int], float]:
+    """The rate of a step: rising for a fiftieth of them, then falling as a cosine."""
+    return cosine(recipe.rate, recipe.steps, max(1, recipe.steps // 50))
+
+
 def begin(net: FieldNetwork, parts: Parts, recipe: Recipe) -> None:
     """Ridge regression of the affine part, which then stays as it is."""
     squares = parts["train"]
@@ -75,7 +80,7 @@ def learn(
     **options: Any,
 ) -> History:
     """The loop; ``options`` are those of `learning.fit`."""
-    squares, corners, warm = parts["train"], parts.get("corner"), max(1, recipe.steps // 50)
+    squares, corners = parts["train"], parts.get("corner")
 
     def batch(step: int) -> list[Labelled]:
         rng = np.random.default_rng([seed, step])
@@ -94,14 +99,13 @@ def learn(
         batch,
         optimiser=optimiser(net, recipe.rate),
         steps=recipe.steps,
-        schedule=cosine(recipe.rate, recipe.steps, warm),
         validate=lambda net: held_out(net, parts["validation"], recipe.relative),
         average=0.997,
-        **{"every": max(1, recipe.steps // RECORDS), **options},
+        **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
     )
 
 
-def pace(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float, float]:
+def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float, float]:
     """Wall seconds of a step, of a record, and of a field in `refit`, on a copy of a network."""
     copy, few = deepcopy(net), replace(recipe, steps=PROBED)
     learn(copy, parts, replace(recipe, steps=1), seed=seed)  # what is slow for once
