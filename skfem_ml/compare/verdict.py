@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skfem_ml import checks
 from skfem_ml.compare.advice import NEAR
@@ -133,7 +133,10 @@ class Verdict:
         training, table = content.get("training"), content.get("table")
         if not isinstance(training, (int, float)) or not isinstance(table, Mapping):
             raise ValueError(f"verdict: expected training and table of Verdict.to_json, got {sorted(content)}")
-        return cls(Table.from_json(table), float(training))
+        found = Table.from_json(table)
+        known = [heading for heading in HEADINGS if heading in found.headings]  # JSON files do not keep their order
+        others = [heading for heading in found.headings if heading not in known]
+        return cls(replace(found, headings=(*known, *others)), float(training))
 
     def _fields(self, saved: float) -> int | None:
         return max(1, math.ceil(self.training / saved)) if saved > 0 else None

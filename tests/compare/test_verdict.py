@@ -91,7 +91,7 @@ def test_rows_that_failed_are_no_rivals():
 
 def test_a_card_keeps_it():
     found = verdict(MODEL, EXACT, row("multigrid", FINE, None, 2e-3, 0.03, 0.01), row("a", COARSE, 0, 0, 0, 0, "no"))
-    content = json.loads(json.dumps(found.to_json()))
+    content = json.loads(json.dumps(found.to_json(), sort_keys=True))
     again = Verdict.from_json(content)
     assert str(again) == str(found) and again.training == 1000 and again.to_json() == content
     assert again.table.rows == found.table.rows and repr(again) == f"Verdict({found.sentence()})"

@@ -171,7 +171,7 @@ def _paced(job: Job, net: FieldNetwork, parts: Parts, recipe: Recipe) -> tuple[R
 
     def decide() -> dict[str, object]:
         job.say(0, 1, "speed of training")
-        step, record, again = speed(net, parts, recipe, job.seed)
+        step, record, each = speed(net, parts, recipe, job.seed)
         left = limit.left - limit.share("calibration") - limit.share("verdict")
         records = min(RECORDS, max(FEWEST_RECORDS, int(FOR_RECORDS * left / record)))
         least = FEWEST * step + records * record
