@@ -77,11 +77,11 @@ def surrogate(
         raise ValueError(f"out: expected NAME.safetensors in a folder that exists, got {out}")
     seconds_of(budget)
     lod = Square(coarse, refine, cells, ell).lod()
+    with held_interrupt():
+        from skfem_ml.lod.surrogate import fields_of
+    family = fields_of(fields, lod, seed=seed, low=low, high=high, scale=scale)
     with screen.progress() as report:
         LOG.info("%s: %s for labels, training and verdict; Ctrl-C ends the training and keeps the best", fields, budget)
-        with held_interrupt():
-            from skfem_ml.lod.surrogate import fields_of
-        family = fields_of(fields, lod, seed=seed, low=low, high=high, scale=scale)
         model = train(lod, family, budget, seed, resume, out.stem, report)
         model.save(out)
     screen.tell(told(model, out), {**model.card, "file": str(out)})

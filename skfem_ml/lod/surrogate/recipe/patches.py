@@ -180,13 +180,9 @@ def _paced(job: Job, net: FieldNetwork, parts: Parts, recipe: Recipe) -> tuple[R
                 f"budget: expected at least {limit.spent + 2 * least:.0f} s here, where a step takes {step:.2g} s, got "
                 f"{limit.seconds:g} s; give more, or a smaller LOD"
             )
-        most = int(0.5 * limit.share("calibration") / again)
+        again = min(recipe.refit, recipe.fields, max(2, int(0.5 * limit.share("calibration") / each)))
         steps = max(FEWEST, int((left - records * record) / step))
-        return {
-            "steps": steps,
-            "every": max(1, steps // records),
-            "refit": min(recipe.refit, recipe.fields, max(2, most)),
-        }
+        return {"steps": steps, "every": max(1, steps // records), "refit": again}
 
     found = {name: int(str(value)) for name, value in job.run.decided("training", decide).items()}
     left = limit.left - limit.share("calibration") - limit.share("verdict")
