@@ -30,6 +30,7 @@ from .surrogate import LocalNetwork as LocalNetwork
 from .surrogate import PatchMLP as PatchMLP
 from .surrogate import Recipe as Recipe
 from .surrogate import Setting as Setting
+from .surrogate import SuperElements as SuperElements
 from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate
 from .surrogate import surrogate_matrices as surrogate_matrices

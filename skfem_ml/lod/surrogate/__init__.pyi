@@ -2,6 +2,9 @@ from .certificate import coverage as coverage
 from .certificate import feature_range as feature_range
 from .certificate import fit_doubt as fit_doubt
 from .certificate import pattern_range as pattern_range
+from .elements import ElementJudgement as ElementJudgement
+from .elements import ElementNetwork as ElementNetwork
+from .elements import SuperElements as SuperElements
 from .gradient import surrogate_matrices as surrogate_matrices
 from .hybrid import Hybrid as Hybrid
 from .hybrid import Judgement as Judgement

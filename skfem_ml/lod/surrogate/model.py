@@ -20,6 +20,7 @@ from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import Answer, strange, warn
+from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
@@ -229,8 +230,10 @@ class Surrogate:
         )
 
     @classmethod
-    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
+    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate | SuperElements:
         """Read a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+        ``"diffusion"`` is the one for any coefficient, `SuperElements`, as are files of such.
 
         Raises FileNotFoundError with the names there are, CorruptModelError for what `save` did not write, and
         ValueError for a device that is not there.
@@ -239,7 +242,10 @@ class Surrogate:
         path = find_model("lod", name_or_path)
         tensors, flat = load_model(path)
         try:
-            described, symmetric = dict(flat["network"]), bool(flat.pop("symmetric"))
+            described = dict(flat["network"])
+            if described["kind"] == "ElementNetwork":
+                return SuperElements.read(path, tensors, flat)
+            symmetric = bool(flat.pop("symmetric"))
             # Built without memory, so that sizes are compared with the tensors before anything is allocated.
             with torch.device("meta"):
                 net = NETWORKS[described.pop("kind")](**described, generator=None)
