@@ -98,12 +98,16 @@ class Verdict:
         return found
 
     def best(self, loads: int = 1) -> Payment | None:
-        """The learned row that pays from the fewest fields on; where none pays, the most accurate; None without any."""
+        """The learned row that pays from the fewest fields on; where none pays, the cheapest of those with an error
+        within 1.5 times the least of them; None without any.
+        """
         found = self.payments(loads)
         paying = [payment for payment in found if payment.fields is not None]
         if paying:
             return min(paying, key=lambda payment: payment.fields or 0)
-        return min(found, key=lambda payment: _error(payment.row, COARSE_ERROR) or 0.0, default=None)
+        least = min((payment.row[COARSE_ERROR] or 0.0 for payment in found), default=0.0)
+        near = [payment for payment in found if (payment.row[COARSE_ERROR] or 0.0) <= NEAR * least]
+        return min(near, key=lambda payment: cost(payment.row, loads), default=None)
 
     def sentence(self) -> str:
         """One sentence: for one load a field, and, where that does not pay, for how many it does."""
@@ -137,6 +141,12 @@ class Verdict:
         known = [heading for heading in HEADINGS if heading in found.headings]  # JSON files do not keep their order
         others = [heading for heading in found.headings if heading not in known]
         return cls(replace(found, headings=(*known, *others)), float(training))
+
+    @classmethod
+    def of_card(cls, facts: Mapping[str, object]) -> Verdict | None:
+        """The verdict among the facts of a model's card; None where there is none."""
+        content = facts.get("verdict")
+        return cls.from_json(content) if isinstance(content, Mapping) else None
 
     def _fields(self, saved: float) -> int | None:
         return max(1, math.ceil(self.training / saved)) if saved > 0 else None

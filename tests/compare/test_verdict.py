@@ -79,6 +79,8 @@ def test_the_learned_row_that_pays_first_is_spoken_of():
     poor = row("this model", LEARNED, 1e-2, 1e-2, 0.45)
     found = verdict(poor, row("its hybrid", LEARNED, 1e-5, 1e-2, 8.0), EXACT, ROUGH)
     assert "use exact, n = 32, which is as good as its hybrid" in found.sentence()  # none pays: the better one
+    close = row("its hybrid", LEARNED, 1.9e-4, 1e-2, 0.9)
+    assert "as good as this model in 0.1" in verdict(MODEL, close, row("twin", COARSE, 1e-4, 1e-2, 0.1)).sentence()
 
 
 def test_rows_that_failed_are_no_rivals():

@@ -14,7 +14,7 @@ from skfem_ml.cli.screen import LOG, Screen
 
 if TYPE_CHECKING:
     from skfem_ml.lod import LOD, Surrogate
-    from skfem_ml.lod.surrogate import Fields
+    from skfem_ml.lod.surrogate import Fields, SuperElements
     from skfem_ml.progress import Progress
 
 
@@ -89,14 +89,14 @@ def surrogate(
 
 def train(
     lod: LOD, family: Fields, budget: str, seed: int, folder: Path | None, name: str, report: Progress
-) -> Surrogate:
+) -> Surrogate | SuperElements:
     """The model of a family."""
     from skfem_ml.lod.surrogate import train_surrogate
 
     return train_surrogate(lod, family, budget, seed=seed, folder=folder, card={"name": name}, progress=report)
 
 
-def told(model: Surrogate, file: Path) -> str:
+def told(model: Surrogate | SuperElements, file: Path) -> str:
     """The verdict, what the model is, and how to use it."""
     card = model.card
     stopped = [f"training {card.facts['stopped']}"] if "stopped" in card.facts else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -101,8 +100,7 @@ class Surrogate:
     @property
     def verdict(self) -> Verdict | None:
         """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
-        content = self.card.facts.get("verdict")
-        return Verdict.from_json(content) if isinstance(content, Mapping) else None
+        return Verdict.of_card(self.card.facts)
 
     @property
     def has_doubt(self) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from skfem_ml.lod.surrogate import Recipe
 from skfem_ml.lod.surrogate.recipe.labelling.ways import choose_way, exact_ways
 from skfem_ml.lod.surrogate.recipe.rivals import Judge, tabulated
 from skfem_ml.lod.surrogate.recipe.run import Run
+from skfem_ml.lod.surrogate.recipe.train import elements_fit
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import Diffusion, diffusion
 from skfem_ml.reference import solver_fem
+from tests.gallery import graded
 
 LOD_8 = LOD(MeshQuad().refined(2), refine=8, cells=2, ell=1)
 MESH = LOD_8.coefficient_mesh
@@ -173,6 +176,62 @@ def test_a_form_of_ones_own_has_no_row_of_the_null_model_and_a_free_boundary_no_
     assert "geometric mean" not in names and {"exact, n = 8", "multigrid, n = 8", "this model"} <= set(names)
     free = LOD(MeshQuad().refined(2), refine=8, cells=2, ell=1, dirichlet=np.array([], dtype=int))
     assert train_surrogate(free, draw, recipe=tiny, net=network()).verdict is None
+
+
+SQUARES = LOD(MeshQuad().refined(2), refine=8, ell=1)
+
+
+def blobs(index, mesh):
+    """Discs of contrast 27 in a matrix, hard and soft."""
+    rng, x, a = np.random.default_rng([8, index]), mesh.p[:, mesh.t].mean(axis=1), np.ones(mesh.t.shape[1])
+    for centre in rng.uniform(0, 1, (12, 2)):
+        a[((x - centre[:, None]) ** 2).sum(axis=0) < rng.uniform(0.05, 0.12) ** 2] = 27.0 ** rng.choice([-0.5, 0.5])
+    return a
+
+
+@pytest.fixture(scope="module")
+def elements(tmp_path_factory):
+    folder, numbers = tmp_path_factory.mktemp("elements"), replace(RECIPE, steps=40, doubt=9, test=4, verdict=1)
+    return folder, numbers, train_surrogate(SQUARES, blobs, kind="elements", recipe=numbers, folder=folder)
+
+
+def test_super_elements_of_a_family_are_close_and_know_by_how_much(elements):
+    folder, _, model = elements
+    rows, card = model.verdict.table, model.card
+    assert rows["this model"]["error u_h"] < rows["exact, n = 8"]["error u_h"] / 5 and rows["exact, n = 32"].error == 0
+    assert rows["its hybrid"]["error u_h"] < rows["exact, n = 8"]["error u_h"] / 5
+    assert 0.85 < card.doubt["covered"] < 0.95 and 0.75 < card.doubt["covered, new fields"] <= 1
+    assert card["start"] == "diffusion" and card["labels"]["by"] == "energies at n = 32, extrapolated"
+    assert len(list((folder / "labels").iterdir())) == 8 and card["family"] == "blobs"
+    again = Surrogate.load(folder / "model.safetensors")
+    assert str(again.verdict) == str(model.verdict) and again.card.doubt == card.doubt
+    a = blobs(7_000_000, SQUARES.coefficient_mesh)
+    assert abs(SQUARES.assemble(again, a=a) - SQUARES.assemble(model, a=a)).max() == 0
+
+
+def test_weights_that_are_no_better_are_undone(elements, caplog):
+    """From weights that were found on these fields, with a rate that spoils them."""
+    numbers = elements[1]
+    with caplog.at_level(logging.INFO, "skfem_ml"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skfem_ml.lod.surrogate.recipe.elements.FINE_TUNING", 1.0)
+        spoiled = train_surrogate(SQUARES, blobs, kind="elements", recipe=replace(numbers, steps=2, verdict=0))
+    assert not spoiled.card["fine-tuning helped"] and "undone" in caplog.text
+    shipped = Surrogate.load("diffusion").net.state_dict()
+    assert all((value == shipped[name]).all() for name, value in spoiled.net.state_dict().items())
+
+
+def test_what_is_trained_where():
+    assert elements_fit(SQUARES) and elements_fit(LOD(MeshQuad().refined(2), refine=32, cells=4, ell=1))
+    others = (
+        LOD_8,
+        LOD(MeshQuad().refined(2), refine=8, ell=1, interpolation="clement"),
+        LOD(graded(), refine=8, ell=1),
+    )
+    assert not any(map(elements_fit, others)) and not elements_fit(SQUARES, BilinearForm(lambda u, v, w: w.a * u * v))
+    with pytest.raises(ValueError, match=r"kind: expected .patches. here, got .elements."):
+        train_surrogate(LOD_8, draw, "1s", kind="elements")
+    with pytest.raises(ValueError, match=r"kind: expected one of 'elements', 'patches'"):
+        train_surrogate(LOD_8, draw, "1s", kind="networks")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from skfem_ml import checks
+from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, load_model, save_model
 from skfem_ml.lod.engine.protocol import Energies, Interiors
@@ -86,6 +87,11 @@ class SuperElements(Interiors):
         told = [repr(self.card.name)] if self.card.name else []
         told += [f"n={self.net.n}", *([f"tol={self.tol:g}"] if self.tol is not None else [])]
         return f"SuperElements({', '.join(told)})"
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
+        return Verdict.of_card(self.card.facts)
 
     # As interiors of an LOD.
 

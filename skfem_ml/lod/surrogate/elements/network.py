@@ -61,7 +61,12 @@ class ElementNetwork(nn.Module):
         ends = torch.linspace(-1, 1, self.n, dtype=logs.dtype, device=logs.device).expand_as(logs) ** 2
         across = torch.tanh(logs.diff(dim=2) / 2)
         along = torch.tanh(logs.diff(dim=1) / 2)
-        beside = [F.pad(across, (0, 1)), F.pad(-across, (1, 0)), F.pad(along, (0, 0, 0, 1)), F.pad(-along, (0, 0, 1, 0))]
+        beside = [
+            F.pad(across, (0, 1)),
+            F.pad(-across, (1, 0)),
+            F.pad(along, (0, 0, 0, 1)),
+            F.pad(-along, (0, 0, 1, 0)),
+        ]
         return torch.stack([logs / 2, ends, ends.mT, *beside], dim=1)
 
     def _conv(self, x: Tensor, number: int) -> Tensor:

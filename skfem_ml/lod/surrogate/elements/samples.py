@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy import ndarray
 
 from skfem_ml.coefficients.cellwise import CELLWISE, cellwise_field
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.surrogate.elements.labels import ElementLabels, label_elements
+from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
 
 PATCH = 8  # elements along an edge of a drawn field
 FLAT = 1e-3  # of the logarithm: elements that vary less are constant
@@ -51,3 +51,12 @@ def varying(values: ndarray, rng: np.random.Generator) -> ndarray:
     """The elements whose cells differ, and a few of the others."""
     spread = np.ptp(np.log(values), axis=1)
     return np.flatnonzero((spread > FLAT) | (rng.random(len(values)) < KEPT))
+
+
+def labels_of(space: Discretisation, fields: Iterable[ndarray], rng: np.random.Generator) -> ElementLabels:
+    """Labels of the elements of fields ``(nelems,)`` that are not constant, and of a few that are."""
+    parts = []
+    for a in fields:
+        values = Elements.of(space, a).values(space.all_elements).numpy()
+        parts.append(label_elements(space, a, varying(values, rng)))
+    return ElementLabels.joined(parts)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, write_whole
 
+REMEDY = "wanted is what was asked, got what the folder holds; take another folder, or the same settings"
 T = TypeVar("T", int, float, str, dict[str, object])
 
 
@@ -68,6 +69,22 @@ class Run:
             self._write()
         return self.decisions[name]  # type: ignore[return-value]
 
+    def require(self, name: str, value: T) -> None:
+        """Raise ModelMismatchError where an earlier run had another value of a setting that is known late."""
+        held = self.decided(name, lambda: value)
+        if held != json.loads(json.dumps(value)):
+            raise ModelMismatchError(str(self.path), {name: value}, {name: held}, REMEDY)
+
+    @property
+    def complete(self) -> bool:
+        """Whether its model is whole, verdict included."""
+        return bool(self.decisions.get("complete")) and self.model.exists()
+
+    @complete.setter
+    def complete(self, value: bool) -> None:
+        self.decisions["complete"] = int(value)
+        self._write()
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the CPU seconds of a part of the work, also of one that is broken off."""
@@ -93,8 +110,7 @@ class Run:
         names = [name for name in (*self.settings, *found) if self.settings.get(name) != found.get(name)]
         if names:
             wanted = {name: self.settings.get(name) for name in dict.fromkeys(names)}
-            remedy = "wanted is what was asked, got what the folder holds; take another folder, or the same settings"
-            raise ModelMismatchError(str(self.path), wanted, found, remedy)
+            raise ModelMismatchError(str(self.path), wanted, found, REMEDY)
 
 
 @contextmanager

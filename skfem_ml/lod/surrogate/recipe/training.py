@@ -10,7 +10,6 @@ it is likely to be (`fit_doubt`). `train.train_surrogate` and `remake` run these
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -37,14 +36,13 @@ from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
 from skfem_ml.lod.surrogate.recipe.labelling.labelled import Labelled, field_errors, held_out
 from skfem_ml.lod.surrogate.recipe.labelling.parts import Parts, shipped_parts
+from skfem_ml.lod.surrogate.recipe.pacing import PROBED, RECORDS, seconds_of
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe, ShippedRecipe
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 
 Optimiser = Callable[[FieldNetwork, float], torch.optim.Optimizer]
 CORNERS = 4  # fields of the second LOD in every fourth step
-RECORDS = 20  # of a run
-PROBED = 6  # steps by which the speed is measured
 
 
 def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
@@ -105,21 +103,19 @@ def learn(
     )
 
 
-def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float, float]:
-    """Wall seconds of a step, of a record, and of a field in `refit`, on a copy of a network."""
+def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float]:
+    """Wall seconds of a step and of a record, on a copy of a network."""
     copy, few = deepcopy(net), replace(recipe, steps=PROBED)
     learn(copy, parts, replace(recipe, steps=1), seed=seed)  # what is slow for once
-    record = _seconds(lambda: held_out(copy, parts["validation"], recipe.relative))
-    steps = _seconds(lambda: learn(copy, parts, few, seed=seed, every=PROBED)) - record
+    record = seconds_of(lambda: held_out(copy, parts["validation"], recipe.relative))
+    steps = seconds_of(lambda: learn(copy, parts, few, seed=seed, every=PROBED)) - record
+    return max(steps / PROBED, 1e-5), record
+
+
+def time_of_refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
+    """Wall seconds of one field in `refit`."""
     sample = parts["train"].chosen(np.arange(1)).samples()
-    again = _seconds(lambda: fit_affine(copy, sample, relative=recipe.relative, penalty=1e-6, head=True))
-    return max(steps, 1e-4) / PROBED, record, again
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return seconds_of(lambda: fit_affine(deepcopy(net), sample, relative=recipe.relative, penalty=1e-6, head=True))
 
 
 def refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
