@@ -67,7 +67,7 @@ class CellEnergies:
         numbers = numbers.mT.to(a.dtype)
         K, P = self._stiffness(a, numbers[:, :, :COUPLINGS]), self._moments(numbers[:, :, COUPLINGS:])
         rim = self.rim
-        factor = torch.linalg.cholesky(K[:, rim:, rim:])
+        factor = torch.linalg.cholesky_ex(K[:, rim:, rim:]).L  # what is not finite stays so
         sides = torch.cat([K[:, rim:, :rim], P[:, :, rim:].mT], 2)
         half = torch.linalg.solve_triangular(factor, sides, upper=False)
         whole = -(half.mT @ half)

@@ -56,11 +56,21 @@ def judged(
 
 
 def _part(answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None) -> tuple[Tensor, Tensor]:
-    energies = energies_of(answer(values))
+    energies = _finite_energies(answer(values))
     if factor is None:
         return energies, energies.new_zeros(len(values))
-    images = [energies_of(moved(image, values, answer)) for image in IMAGES]
+    images = [_finite_energies(moved(image, values, answer)) for image in IMAGES]
     return energies, factor * disagreement(energies, images)
+
+
+def _finite_energies(bordered: Tensor) -> Tensor:
+    """Energies of bordered matrices; not a number where these are none."""
+    good = bordered.isfinite().all(dim=2).all(dim=1)
+    if bool(good.all()):
+        return energies_of(bordered)
+    out = torch.full_like(bordered, torch.nan)
+    out[good] = energies_of(bordered[good])
+    return out
 
 
 def disagreement(energies: Tensor, others: list[Tensor]) -> Tensor:

@@ -26,9 +26,11 @@ from skfem_ml.lod.surrogate.elements.cells import CellEnergies, gradient_modes
 from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, distances, judged
 from skfem_ml.lod.surrogate.elements.labels import Elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork
+from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 
 SETTING = ("n", "interpolation", "form")
+ELL = 2  # where none is asked for
 CHECKED = 0.02  # of the elements, for every coefficient
 SHARE = 0.1  # of the elements that are checked may be further off than the card says
 
@@ -89,6 +91,12 @@ class SuperElements(Interiors):
         return f"SuperElements({', '.join(told)})"
 
     @property
+    def setting(self) -> Setting:
+        """The LOD whose matrices it gives: 4 n fine cells along a coarse edge; for any ell, and any boundary."""
+        n = self.net.n
+        return Setting(2, 4 * n, n, ELL, "projection", "mixed", "square", "diffusion")
+
+    @property
     def verdict(self) -> Verdict | None:
         """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
         return Verdict.of_card(self.card.facts)
@@ -126,12 +134,12 @@ class SuperElements(Interiors):
         """The LOD with n x n fine cells an element, and these interiors."""
         return (lod if lod.space.n == self.net.n else lod.with_fine(self.net.n)).with_interiors(self)
 
-    def local(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
-        """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``.
+    def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
+        """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)`` alone.
 
         ``lod`` may have another ``refine``: the matrices are those of ``LOD(..., refine=n, interiors=model)``.
         """
-        return self.on(lod).local(diffusion, elements, a=a)
+        return self.on(lod).local(diffusion, elements, **coefficients)
 
     def judge(
         self, lod: LOD, elements: ArrayLike | None = None, *, a: ArrayLike, tol: float | None = None
@@ -150,8 +158,9 @@ class SuperElements(Interiors):
         """The error d to be expected of the energies of coarse elements, ``(k,)``; see `judge`."""
         return self.judge(lod, elements, a=a, tol=np.inf).doubt
 
-    def with_score(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> tuple[ndarray, ndarray]:
-        """Local matrices ``(k, (2 ell + 2)**2, 4)``, and the largest doubt of an element of each patch, ``(k,)``."""
+    def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
+        """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the largest doubt in each patch, ``(k,)``."""
+        a = coefficients["a"]
         doubt = np.append(self.doubt(lod, a=a), 0.0)  # the last one: outside the domain
         return self.local(lod, elements, a=a), doubt[lod.patches.cells[elements]].max(axis=1)
 

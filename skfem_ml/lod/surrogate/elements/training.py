@@ -84,7 +84,8 @@ def fit_elements(
         losses = [float(element_loss(predicted(net, cells, part.values), part)) * len(part.values) for part in parts]
         return sum(losses) / len(held.values)
 
-    options = {"schedule": cosine(rate, steps, min(WARM, steps // 10 + 1)), "average": 0.998} | options
+    options.setdefault("schedule", cosine(rate, steps, min(WARM, steps // 10 + 1)))
+    options.setdefault("average", 0.998)
     options.setdefault("every", max(1, steps // 20))
     return fit(net, loss, drawn, optimiser=muon(net, rate), steps=steps, validate=mean, **options)
 
