@@ -201,7 +201,7 @@ def remake(
     begin(net.to(device), parts, recipe)
     history = learn(net, parts, recipe, seed=recipe.seed, checkpoint=Path(folder) / "training.pt", **options)
     family = ", ".join(WIDE) + "; contrast 2 to 1000" if recipe.wide else "iid-0 to iid-8, multiscale; U[1, 5]"
-    facts: dict[str, object] = {"family": family, "seed": recipe.seed, "script": "demos/train_surrogate.py"}
+    facts: dict[str, object] = {"family": family, "seed": recipe.seed, "script": "data/remake_models.py"}
     facts["history"] = history.to_dict()
     about = Card(name=recipe.name, setting=Setting.of(lod).to_json(), facts=facts)
     return finish(net, lod, parts, recipe, about, diffusion, refit(net, parts, recipe), device)
