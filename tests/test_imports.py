@@ -22,6 +22,7 @@ METHODS = {
     "lod.surrogate",
     "lod.surrogate.networks",
     "lod.surrogate.elements",
+    "lod.surrogate.recipe",
     "lod.engine",
 } | LOD
 # Files of lod/ that use the method; what is not listed is the method itself.
@@ -48,8 +49,12 @@ ALLOWED = {
     "lod": FLOOR | {"lod.mesh", "lod.engine"},
     "lod.slod": FLOOR | {"lod", "lod.mesh", "lod.engine"},
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
-    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "lod.surrogate.elements"},
+    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "lod.surrogate.elements", "compare"},
     "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine"},
+    "lod.surrogate.recipe": FLOOR
+    | LEARNING
+    | LOD
+    | {"lod.surrogate.networks", "lod.surrogate.elements", "lod.surrogate", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
     "fmm": FLOOR | LEARNING,

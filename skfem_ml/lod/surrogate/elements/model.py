@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from skfem_ml import checks
+from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, load_model, save_model
 from skfem_ml.lod.engine.protocol import Energies, Interiors
@@ -94,6 +95,11 @@ class SuperElements(Interiors):
         """The LOD whose matrices it gives: 4 n fine cells along a coarse edge; for any ell, and any boundary."""
         n = self.net.n
         return Setting(2, 4 * n, n, ELL, "projection", "mixed", "square", "diffusion")
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
+        return Verdict.of_card(self.card.facts)
 
     # As interiors of an LOD.
 
