@@ -5,6 +5,7 @@ They are called by the module's name, ``checks.positive(width, "width")``: the v
 
 from __future__ import annotations
 
+import dis
 import operator
 import sys
 import warnings
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike
 P = ParamSpec("P")
 T = TypeVar("T")
 LONGEST = 60
+RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def choice(value: object, choices: Sequence[str], name: str) -> None:
@@ -125,10 +127,12 @@ def reads(
 
 
 def _ours(trace: TracebackType | None) -> bool:
-    """Whether an exception was raised by a line of this package, and not by a library that it calls."""
+    """Whether an exception comes of a ``raise`` of this package, and not of a library that it calls."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("skfem_ml.")
+    if trace is None or not trace.tb_frame.f_globals.get("__name__", "").startswith("skfem_ml."):
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE  # functions in C have no frame of their own
 
 
 def warn(text: str) -> None:

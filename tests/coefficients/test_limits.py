@@ -2,6 +2,7 @@
 
 import base64
 import io
+import lzma
 import re
 import struct
 import time
@@ -246,6 +247,12 @@ def test_one_door(error):
     kind = type(error).__name__
     with pytest.raises(ValueError, match=rf"^a\.x: cannot be read as a field \({kind}.*\); is it complete\?$"):
         read("a.x")
+
+
+def test_what_a_function_in_c_raises_is_no_error_of_ours():
+    """Its frame is ours, its words are not."""
+    with pytest.raises(ValueError, match=r"^a\.x: cannot be read as a field \(LZMAError: .*\); is it complete\?$"):
+        checks.reads("a field", "is it complete?")(lambda path: lzma.decompress(b"1"))("a.x")
 
 
 def test_the_door_leaves_what_is_told_well():
