@@ -1,7 +1,6 @@
 """Random meshes of boxes and unions of their cells, in any order: both engines agree, and what must vanish vanishes."""
 
 import numpy as np
-from hypothesis import example, given
 from hypothesis import strategies as st
 from skfem import Basis, ElementQuad1, MeshHex, MeshLine, MeshQuad
 
@@ -32,11 +31,10 @@ MESHES = st.builds(
     st.sampled_from((0.3, 0.6, 0.9, 1.0)),
     st.integers(0, 2**32),
 )
+CONTRASTS, SEEDS = st.sampled_from((1.0, 1e2, 1e5)), st.integers(0, 2**32)
 EMPTY_LINE = MeshQuad.init_tensor(np.arange(6.0), np.arange(4.0)).restrict([0, 1, 2, 9, 10, 11])
 
 
-@given(MESHES, st.integers(1, 4), st.integers(1, 2), st.sampled_from((1.0, 1e2, 1e5)), st.integers(0, 2**32))
-@example(EMPTY_LINE, 2, 1, 10.0, 0)
 def unions(mesh, refine, ell, contrast, seed):
     """An LOD, or an error in our own words (where cells touch in a corner only, where no node is free)."""
     refine = min(refine, 2) if mesh.dim() == 3 else refine
@@ -58,7 +56,6 @@ def unions(mesh, refine, ell, contrast, seed):
         assert u.shape == (lod.fine.N,) and np.isfinite(u).all()
 
 
-@given(MESHES, st.sampled_from((1.0, 1e3)), st.integers(0, 2**32))
 def grids(mesh, contrast, seed):
     """Multigrid solves what elimination solves, on the same mesh refined twice."""
     mesh = mesh.refined(2) if mesh.dim() < 3 else mesh.refined(1)
@@ -75,9 +72,14 @@ def grids(mesh, contrast, seed):
         assert np.abs(mg.solve(b, rtol=1e-12)[free] - expected).max() < 1e-8 * np.abs(expected).max()
 
 
+# Found by these: an empty line of a grid (finding G9), constraints that are rounding alone, one cell across.
+UNIONS = [(EMPTY_LINE, 2, 1, 10.0, 0), (MeshQuad.init_tensor(np.arange(3.0), np.arange(5.0)), 1, 1, 1.0, 0)]
+GRIDS = [(MeshHex.init_tensor([0.0, 1.0], np.arange(5.0), np.arange(3.0)), 1.0, 0)]
+
+
 def test_random_unions_of_cells(explored):
-    explored(unions, 25)
+    explored(unions, MESHES, st.integers(1, 4), st.integers(1, 2), CONTRASTS, SEEDS, examples=25, seeds=UNIONS)
 
 
 def test_random_grids(explored):
-    explored(grids, 25)
+    explored(grids, MESHES, CONTRASTS, SEEDS, examples=25, seeds=GRIDS)
