@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import torch
 
-from skfem_ml.learning.storage import CorruptModelError, regular, write_whole
+from skfem_ml.learning.storage import MISFITS, CorruptModelError, regular, write_whole
 
 try:
     import fcntl
@@ -55,7 +55,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         return dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, TypeError, ValueError, EOFError) as error:
+    except (pickle.UnpicklingError, EOFError, *MISFITS) as error:
         raise CorruptModelError(f"{path}: expected a state of save_checkpoint, got {str(error)[:200]}") from error
 
 

@@ -98,8 +98,8 @@ def diagonals(stencil: ndarray, dim: int) -> dia_matrix:
     steps = [-sum(o * s for o, s in zip(offset, strides, strict=True)) for offset in offsets(dim)]
     size, data = int(np.prod(nodes)), stencil.reshape(3**dim, -1)
     if min(nodes) < 3:  # one cell across: different neighbours lie as far apart in the numbering; where one is missing
-        steps, place = np.unique(steps, return_inverse=True)  # its entry is zero, so that they can be added
-        data = np.stack([data[place == k].sum(axis=0) for k in range(len(steps))])
+        apart, place = np.unique(steps, return_inverse=True)  # its entry is zero, so that they can be added
+        steps, data = apart.tolist(), np.stack([data[place == k].sum(axis=0) for k in range(len(apart))])
     return dia_matrix((data, steps), shape=(size, size))
 
 
