@@ -261,9 +261,9 @@ class System:
 
     @cached_property
     def _local(self) -> ndarray:
-        if self._inherited is None:
+        if (inherited := self._inherited) is None:
             return self._computed(self.lod.space.all_elements)
-        known, stale = self._inherited
+        known, stale = inherited
         out = known.copy()
         if len(stale):
             out[..., stale, :, :] = self._computed(stale)
