@@ -50,7 +50,7 @@ def test_a_trained_surrogate_knows_its_error(trained):
     told = surrogate.card.doubt
     assert told["quantile"] == 0.9 and 0.85 < told["covered"] < 0.95 and 0.7 < told["covered, new fields"] < 0.99
     tol = float(np.median(doubt))
-    judged = Hybrid(surrogate, diffusion, tol).judge(LOD_4, a=draw(NEW))
+    judged = Hybrid(surrogate, diffusion, element_tol=tol).judge(LOD_4, a=draw(NEW))
     assert 0.1 < judged.fraction < 0.9
     assert surrogate.card.errors["local"] < errors_of(GeometricMean(), LOD_4, draw(NEW)[None])["local"] / 2
 
