@@ -5,13 +5,23 @@ They are called by the module's name, ``checks.positive(width, "width")``: the v
 
 from __future__ import annotations
 
+import dis
 import operator
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LONGEST = 60
+RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def choice(value: object, choices: Sequence[str], name: str) -> None:
@@ -73,6 +83,56 @@ def device(value: str, name: str = "device") -> None:
     except (AssertionError, RuntimeError, NotImplementedError, TypeError) as error:
         has = ["cpu"] + [f"cuda:{k}" for k in range(torch.cuda.device_count())]
         raise ValueError(f"{name}: expected one of {', '.join(has)}, got {value!r} ({str(error)[:80]})") from error
+
+
+def short(text: str) -> str:
+    """Return at most 60 characters of a text in one line, cut with dots: files may hold lines of any length."""
+    line = " ".join(text[: 10 * LONGEST].split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
+
+
+def reads(
+    what: str, remedy: str, refusal: type[ValueError] = ValueError
+) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[Path, P], T]]:
+    """The one door of errors: a decorator for functions that read a file, whose path is their first argument.
+
+    What this package raises is let through, with the path in front where it is not in it, and so are what the system
+    says of a file (OSError) and a missing library (ImportError). Everything else that a parser throws at a broken file,
+    ``SystemExit`` and ``MemoryError`` among it, becomes a ``refusal``: ``PATH: cannot be read as WHAT (the reason);
+    REMEDY``.
+    """
+
+    def door(read: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+        @wraps(read)
+        def checked(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return read(path, *args, **kwargs)
+            except (Exception, SystemExit) as error:
+                if isinstance(error, Exception) and _ours(error.__traceback__):
+                    if type(error) in (ValueError, TypeError) and str(path) not in str(error):
+                        raise type(error)(f"{path}: {error}") from error
+                    raise
+                if isinstance(error, ImportError):
+                    raise
+                if isinstance(error, OSError) and error.errno is not None:
+                    error.filename = error.filename or str(path)
+                    raise
+                reason = short(str(error).replace(str(path), Path(path).name))
+                kind = "" if isinstance(error, ValueError | OSError) and reason else f"{type(error).__name__}: "
+                raise refusal(f"{path}: cannot be read as {what} ({(kind + reason).rstrip(': ')}); {remedy}") from error
+
+        return checked
+
+    return door
+
+
+def _ours(trace: TracebackType | None) -> bool:
+    """Whether an exception comes of a ``raise`` of this package, and not of a library that it calls."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_globals.get("__name__", "").startswith("skfem_ml."):
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE  # functions in C have no frame of their own
 
 
 def warn(text: str) -> None:

@@ -28,6 +28,15 @@ LAPACK = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-minutes",
+        type=float,
+        default=0.0,
+        help="minutes for each fuzzer of tests/fuzz in place of seconds, and long forms of the tests of threads",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(LAPACK):

@@ -5,6 +5,14 @@ command ends, ``options`` what several commands are asked, ``outputs`` how files
 becomes a problem, ``learned`` the surrogates beside it.
 """
 
-from skfem_ml.cli.app import app, main
+from skfem_ml.cli.interrupts import told
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
+    with told():  # from here on; what the commands need takes a moment to load
+        from skfem_ml.cli.app import run
+
+        run()

@@ -94,6 +94,6 @@ for command, line in COMMANDS.items():
     add(app, command, line)
 
 
-def main() -> None:
-    """Run the command line on ``sys.argv`` and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
+def run() -> None:
+    """Run the command line on ``sys.argv`` and leave with its exit code."""
     app(prog_name="skfem-ml")

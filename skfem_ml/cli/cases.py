@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Basis, Mesh, MeshQuad
 
-from skfem_ml.coefficients import from_file, iid_multilevel, inclusions, read_raster
+from skfem_ml.coefficients import Limits, from_file, iid_multilevel, inclusions, read_raster
+from skfem_ml.coefficients.cell_data import mesh_of
 from skfem_ml.coefficients.raster import IMAGE_SUFFIXES, MESH_SUFFIXES, RASTER_SUFFIXES, holds_grey_levels, require_file
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
@@ -165,11 +164,7 @@ def _refuse_image_options(options: FieldOptions) -> None:
 def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
     if options.extent is not None:
         raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
-    try:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # meshio prints before it raises
-            mesh = Mesh.load(str(path))
-    except (Exception, SystemExit) as error:  # readers leave by exceptions of all kinds, and by sys.exit
-        raise ValueError(f"{path}: cannot be read as a mesh ({type(error).__name__}: {error})") from error
+    mesh = mesh_of(path, Limits())
     box_lattice(mesh)
     a = from_file(
         path, mesh, origin=options.origin, name=options.name, low=options.low, high=options.high, scale=options.scale

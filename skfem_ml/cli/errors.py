@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,10 +14,11 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from skfem_ml.cli.interrupts import INTERRUPTED
 from skfem_ml.cli.screen import Warned, say
 from skfem_ml.cli.words import translated
 
-BAD_INPUT, INTERRUPTED, FAILED = 2, 130, 1
+BAD_INPUT, FAILED = 2, 1
 # typer carries its own copy of click from some version on; the base of its errors is found through one of them.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -39,9 +41,7 @@ class Commands(TyperGroup):
             say("; ".join(["interrupted", *map(str, stop.args)]))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader of our output (head, less) has left: nobody to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(FAILED) from None
+            raise
         except Exception as error:
             given = ctx.find_root().ensure_object(dict)
             if given.get("debug"):
@@ -54,6 +54,12 @@ class Commands(TyperGroup):
         try:
             code = super().main(*args, **kwargs)
         except CommandLineError as error:
+            code = report(error)
+        except BrokenPipeError:
+            # The reader of our output (head, less) has left: nobody to tell.
+            _nowhere()
+            code = FAILED
+        except OSError as error:  # of the help, which is printed before any command runs
             code = report(error)
         except (KeyboardInterrupt, typer.Abort):
             say("interrupted")
@@ -82,11 +88,21 @@ def report(error: Exception, options: Mapping[str, str] = {}) -> int:
         return BAD_INPUT
     if isinstance(error, (ValueError, TypeError, OSError)):
         # What the system says of a file begins with a number.
-        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        told = str(error)
+        if isinstance(error, OSError) and error.errno is not None and error.strerror:
+            if not error.filename:  # what the command prints: files are written under their names
+                _nowhere()
+            told = f"{error.filename or 'standard output'}: {error.strerror}"
         say(f"error: {translated(told, options)}")
         return BAD_INPUT
     say(f"error: unexpected {type(error).__name__}: {error}; add --debug for the traceback")
     return FAILED
+
+
+def _nowhere() -> None:
+    """Let what is still to be printed go nowhere: Python would fail on it once more when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def remember_debug(context: typer.Context, value: bool) -> bool:

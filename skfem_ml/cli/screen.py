@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -128,8 +128,9 @@ def as_json(content: Mapping[str, object]) -> str:
 
 
 def say(text: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(" ".join(text.split()), err=True)
+    """Print one line on stderr; where that is closed or full there is nobody to tell."""
+    with suppress(OSError, ValueError):
+        typer.echo(" ".join(text.split()), err=True)
 
 
 @contextmanager

@@ -8,12 +8,14 @@ which accepts a coefficient makes first.
 from skfem_ml.coefficients.files import from_file, from_image
 from skfem_ml.coefficients.gaussian import log_normal
 from skfem_ml.coefficients.grids import checkerboard, iid_multilevel
+from skfem_ml.coefficients.limits import Limits
 from skfem_ml.coefficients.raster import read_raster
 from skfem_ml.coefficients.shapes import channels, cracks, inclusions
 from skfem_ml.coefficients.validation import validate
 from skfem_ml.meshes.rasters import raster_to_cells
 
 __all__ = [
+    "Limits",
     "channels",
     "checkerboard",
     "cracks",

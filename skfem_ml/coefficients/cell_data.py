@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from skfem import Mesh
 
-from skfem_ml.coefficients.messages import short
-from skfem_ml.coefficients.raster import require_file
+from skfem_ml import checks
+from skfem_ml.coefficients.declared import require_declared
+from skfem_ml.coefficients.limits import Limits
 from skfem_ml.meshes.cells import midpoints, points_finder
 
 if TYPE_CHECKING:
@@ -22,23 +25,62 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 CELL_TYPES = {1: ("line",), 2: ("triangle", "quad"), 3: ("tetra", "hexahedron")}
 GROUPS = "gmsh:physical"
+FORMATS = {".msh": "gmsh", ".vtu": "vtu", ".vtk": "vtk", ".xdmf": "xdmf"}
+_screen = Lock()
 INWARD = 1e-2  # how far corners are moved to the midpoint, where the cell that holds them is unique
 
 
+@checks.reads("a mesh", "is it complete?")
 def cell_data(
-    path: Path, mesh: Mesh, name: str | None, tags: Mapping[int | str, float] | None, resample: str | None
+    path: Path,
+    mesh: Mesh,
+    name: str | None,
+    tags: Mapping[int | str, float] | None,
+    resample: str | None,
+    limits: Limits,
 ) -> Array:
     """Return the cell data of a mesh file on the cells of ``mesh``, ``(nelems,)``; arguments as in `from_file`."""
+    limits.require_file(path)
+    require_declared(path, limits)
     source, dim = _read(path), mesh.dim()
-    blocks = [k for k, block in enumerate(source.cells) if block.type in CELL_TYPES[dim]]
+    blocks = [k for k, block in enumerate(source.cells) if block.type in CELL_TYPES[dim] and len(block.data)]
     if not blocks:
         types = sorted({block.type for block in source.cells})
-        raise ValueError(f"{path}: expected cells of type {' or '.join(CELL_TYPES[dim])}, got {', '.join(types)}")
+        raise ValueError(
+            f"{path}: expected cells of type {' or '.join(CELL_TYPES[dim])}, got {', '.join(types) or 'none'}"
+        )
+    _require_points(path, source, blocks)
     name = _choose(path, source, name, tags is not None, dim)
     data = [_numbers(path, name, source.cell_data[name][k]) for k in blocks]
     if tags is not None:
         data = _mapped(path, name, data, tags, _names(source, dim) if name == GROUPS else {})
     return _by_position(path, source, [source.cells[k].data.T for k in blocks], data, mesh, resample)
+
+
+@checks.reads("a mesh", "is it complete?")
+def mesh_of(path: Path, limits: Limits) -> Mesh:
+    """The mesh of a file as scikit-fem's; raises as `from_file`."""
+    from skfem.io.meshio import from_meshio
+
+    limits.require_file(path)
+    require_declared(path, limits)
+    return from_meshio(_read(path))
+
+
+def _require_points(path: Path, source: meshio.Mesh, blocks: list[int]) -> None:
+    """Raise ValueError unless points are finite and all corners of the cells are among them."""
+    points = np.asarray(source.points)
+    if points.ndim != 2 or points.dtype.kind not in "fiu" or not np.isfinite(points).all():
+        raise ValueError(
+            f"{path}: expected points of finite coordinates, (n, 2) or (n, 3), got others; is it complete?"
+        )
+    for k in blocks:
+        corners = source.cells[k].data
+        if corners.min() < 0 or corners.max() >= len(points):
+            raise ValueError(
+                f"{path}: expected corners of cells among the {len(points)} points, got {corners.min()} to "
+                f"{corners.max()}; is it complete?"
+            )
 
 
 def _by_position(
@@ -77,22 +119,17 @@ def _by_position(
 
 
 def _read(path: Path) -> meshio.Mesh:
-    import meshio
-
-    require_file(path)
-    # Tried as ANSYS first, which has the same suffix, some broken files are read for ever.
-    kind = "gmsh" if path.suffix.lower() == ".msh" else None
+    """The mesh in a file, read as what its suffix says: meshio tries several formats, of which one never ends."""
+    kind = FORMATS[path.suffix.lower()]
     try:
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # meshio prints before it raises
-            return meshio.read(path, kind)
+        # What meshio prints would stand among our own lines; streams belong to the process, hence the lock.
+        with _screen, redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            return import_module(f"meshio.{kind}").read(str(path))
     except ImportError as error:
         library = error.name
         raise ImportError(
             f"{path}: meshio reads {path.suffix} files with {library}, which is not installed; pip install {library}"
         ) from error
-    except (Exception, SystemExit) as error:  # meshio leaves through sys.exit on some broken files
-        reason = short(str(error)) or type(error).__name__
-        raise ValueError(f"{path}: cannot be read as a mesh ({reason}); is it complete?") from error
 
 
 def _choose(path: Path, source: meshio.Mesh, name: str | None, tagged: bool, dim: int) -> str:

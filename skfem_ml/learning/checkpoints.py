@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import torch
 
-from skfem_ml.learning.storage import CorruptModelError, write_whole
+from skfem_ml.learning.storage import MISFITS, CorruptModelError, regular, write_whole
 
 try:
     import fcntl
@@ -44,9 +44,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a state of `save_checkpoint`, every byte checked, without running anything that stands in the file.
 
     Tensors come on the CPU. Raises FileNotFoundError, and CorruptModelError for a file that is truncated, changed or of
-    another kind.
+    another kind, a folder or a pipe.
     """
-    data = Path(path).read_bytes()
+    data = regular(Path(path)).read_bytes()
     digest, state = data[len(HEAD) : len(HEAD) + 32], data[len(HEAD) + 32 :]
     if not data.startswith(HEAD) or hashlib.sha256(state).digest() != digest:
         raise CorruptModelError(
@@ -55,7 +55,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         return dict(torch.load(io.BytesIO(state), map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, TypeError, ValueError, EOFError) as error:
+    except (pickle.UnpicklingError, EOFError, *MISFITS) as error:
         raise CorruptModelError(f"{path}: expected a state of save_checkpoint, got {str(error)[:200]}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from skfem_ml.learning.checkpoints import load_checkpoint, save_checkpoint
+from skfem_ml.learning.determined import Schedule, Settings, rates_of, require_same
 from skfem_ml.learning.history import History
 from skfem_ml.learning.states import copied, tensors_of
 from skfem_ml.progress import Progress
@@ -22,14 +23,16 @@ Measure = Callable[[nn.Module], float]
 class Run:
     """The state of `training.fit`: `start` takes it from the checkpoint, `after` a step keeps it, `end` gives it back.
 
-    ``measure(net)`` is what is recorded. The other arguments are those of `training.fit`.
+    ``measure(net)`` is what is recorded, ``settings`` what determines the weights (`determined`), which the checkpoint
+    keeps and a resumed run must have, but for what ``extend`` names. The other arguments are those of `training.fit`.
     """
 
     def __init__(
         self, net: nn.Module, optimiser: torch.optim.Optimizer, measure: Measure, steps: int, every: int,
         average: float | None, patience: int | None, tol: float, checkpoint: str | Path | None,
-        progress: Progress | None,
+        progress: Progress | None, schedule: Schedule | None, settings: Settings, extend: Sequence[str] = (),
     ):  # fmt: skip
+        self.schedule, self.settings, self.extend = schedule, settings, extend
         self.net, self.optimiser, self.measure, self.steps, self.every = net, optimiser, measure, steps, every
         self.patience, self.tol, self.progress = patience, tol, progress
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -67,7 +70,8 @@ class Run:
             history.best, history.best_step, self.best = record, done, copied(self.shown)
         finished = self._finished(stalled)
         if self.checkpoint is not None:
-            save_checkpoint(self.checkpoint, {**self._states(), "best": self.best, "step": done})
+            settings = {**self.settings, "rates": rates_of(self.schedule, done)}
+            save_checkpoint(self.checkpoint, {**self._states(), "settings": settings, "best": self.best, "step": done})
         if self.progress is not None:
             self.progress(done, self.steps, f"loss {record:.3e}")
         return finished
@@ -87,11 +91,16 @@ class Run:
 
     def _resume(self, path: Path) -> tuple[int, History]:
         state = load_checkpoint(path)
+        require_same(path, self.settings, state.get("settings", {}), self.schedule, self.extend)
         try:
             if ("mean" in state) != (self.mean is not None):
                 raise ValueError("averaged weights on one side only")
             self.net.load_state_dict(state["net"])
+            own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
             self.optimiser.load_state_dict(state["optimiser"])
+            if "optimiser" in self.extend:  # its settings may change, so the new ones hold
+                for group, settings in zip(self.optimiser.param_groups, own, strict=True):
+                    group.update(settings)
             if self.mean is not None:
                 self.mean.load_state_dict(state["mean"])
         except (KeyError, RuntimeError, ValueError) as error:

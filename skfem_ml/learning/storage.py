@@ -6,11 +6,15 @@ Nothing that stands in a file is run, imported or opened.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,9 @@ from torch import Tensor
 MAX_HEADER = 2**20  # bytes: cards are small, and the header is parsed before anything can be verified
 MAX_FILE = 2**30
 ENTRY = "skfem_ml"
+STALE = 3600.0  # seconds
+# What a card with the right checksum and the wrong entries makes of code that builds from it: one list for all rooms.
+MISFITS = (ArithmeticError, AttributeError, IndexError, KeyError, RecursionError, RuntimeError, TypeError, ValueError)
 
 
 class CorruptModelError(ValueError):
@@ -70,7 +77,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         card_text, digest = _own_entries(data)
         tensors = parse(data)
-    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OverflowError, RuntimeError) as error:
+    except (SafetensorError, *MISFITS) as error:
         raise CorruptModelError(
             f"{path}: expected a file of save_model, got one that cannot be read ({type(error).__name__}: "
             f"{str(error)[:200]}); it is truncated or changed, fetch or train it again"
@@ -86,9 +93,10 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """Write bytes so that ``path`` holds the old or the new content at every moment, whatever happens meanwhile.
 
     A temporary file in the same folder is written, synchronised and put in place at once. A process that is killed may
-    leave its temporary file (``.name.*.tmp``), never a damaged ``path``.
+    leave its temporary file (``.name.*.tmp``), never a damaged ``path``; those older than an hour are removed.
     """
     path = Path(path)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         # Opened like any new file, so that the user's umask decides who may read it.
@@ -110,32 +118,50 @@ def write_whole(path: str | Path, data: bytes) -> None:
             os.close(folder)
 
 
-def _read(path: Path) -> bytes:
+def _sweep(path: Path) -> None:
+    """Remove what saves to ``path`` that were killed have left; one at work takes no hour."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
+
+
+def regular(path: Path) -> Path:
+    """The path, if it is that of a regular file; CorruptModelError for a folder, a pipe or a device."""
     # Looked at before it is opened: opening a named pipe would wait for ever.
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise CorruptModelError(f"{path}: expected a regular file, got a folder, a pipe or a device")
-    if found.st_size > MAX_FILE:
-        raise CorruptModelError(
-            f"{path}: expected at most {MAX_FILE} bytes, got {found.st_size}; this is no model of ours"
-        )
+    return path
+
+
+def _read(path: Path) -> bytes:
+    """The file, if its first 8 bytes and its header agree with its size: a hole of a gigabyte is not read."""
+    size = os.stat(regular(path)).st_size
+    if size > MAX_FILE:
+        raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got {size}; this is no model of ours")
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE + 1)
-    # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
-    if (data[:1] == b"\x80" and data[8:9] != b"{") or data[:4] == b"PK\x03\x04":
-        raise CorruptModelError(
-            f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
-            "opened, write the weights with save_model"
-        )
-    if len(data) > MAX_FILE:  # it grew while it was read
-        raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got more; this is no model of ours")
-    header = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or header > min(MAX_HEADER, len(data) - 8):
-        raise CorruptModelError(
-            f"{path}: expected a header within the file's {len(data)} bytes (at most {MAX_HEADER}), got {header} "
-            "declared; the file is truncated or changed, fetch or train it again"
-        )
-    return data
+        start = file.read(16)
+        # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
+        if (start[:1] == b"\x80" and start[8:9] != b"{") or start[:4] == b"PK\x03\x04":
+            raise CorruptModelError(
+                f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
+                "opened, write the weights with save_model"
+            )
+        header = int.from_bytes(start[:8], "little")
+        file.seek(8)
+        end = 8 + header + (_last_byte(file.read(header)) if header <= MAX_HEADER else size)
+        if len(start) < 8 or start[8:9] != b"{" or end != size:
+            raise CorruptModelError(
+                f"{path}: expected a header of JSON (at most {MAX_HEADER} bytes) and the tensors that it names, got "
+                f"{header} declared in {size} bytes; the file is truncated or changed, fetch or train it again"
+            )
+        file.seek(0)
+        return file.read(size)  # no more than there was: it may grow meanwhile
+
+
+def _last_byte(header: bytes) -> int:
+    """Where the tensors of a header end."""
+    return max(map(int, re.findall(rb'"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]', header)), default=0)
 
 
 def _own_entries(data: bytes) -> tuple[str, str]:

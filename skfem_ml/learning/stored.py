@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skfem_ml.learning.states import tensors_of
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.learning.storage import MISFITS, CorruptModelError, ModelMismatchError, load_model, save_model
 
 Card = dict[str, object]  # JSON values
 N = TypeVar("N", bound="StoredNetwork")
@@ -83,7 +83,7 @@ def load_network(path: str | Path, kinds: tuple[type[N], ...]) -> tuple[N, Card]
         dtypes = {tensor.dtype for tensor in tensors.values()}
         net = net.double() if torch.float64 in dtypes else net.float()  # complex parameters stay what they are
         net.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+    except MISFITS as error:
         raise CorruptModelError(f"{path}: the tensors do not fit the card ({type(error).__name__}: {error})") from error
     return net, card
 

@@ -7,6 +7,9 @@ step alone.
 **Records.** Every ``every`` steps ``validate(net)``, default the loss on all data, is recorded, compared with the best,
 told to ``progress(step, steps, text)`` and, if ``checkpoint`` is a path, everything is saved there. A run whose
 checkpoint exists goes on from it, bit for bit as if it had never stopped, provided that the loss draws nothing itself.
+The checkpoint says what determines the weights (data, loss by name, batch, seed, optimiser, schedule so far, average,
+code), and a run with other settings is refused with the difference; ``extend`` names those that may change, "steps"
+among them: another number of steps with the schedule that belongs to it (without a schedule nothing need be said).
 
 **Averages.** With ``average`` d, 0 <= d < 1, what is recorded and left in ``net`` are averaged weights: those after the
 first step, then ``w <- w + (1 - d_k) (net - w)`` after k more, with ``d_k = min(d, (1 + k) / (10 + k))`` to forget the
@@ -27,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from skfem_ml.learning.checkpoints import locked
+from skfem_ml.learning.determined import checked_extend, settings_of
 from skfem_ml.learning.history import History
 from skfem_ml.learning.run import Run
 from skfem_ml.progress import Progress
@@ -41,20 +45,24 @@ def fit(
     batch: int | None = None, seed: int = 0, every: int = 10, validate: Callable[..., float] | None = None,
     schedule: Callable[[int], float] | None = None, average: float | None = None, patience: int | None = None,
     tol: float = -math.inf, checkpoint: str | Path | None = None, progress: Progress | None = None,
+    extend: str | Sequence[str] = (),
 ) -> History:  # fmt: skip
     """Minimise ``loss(net, batch)`` by ``steps`` steps of ``optimiser``, and leave the best parameters seen in ``net``.
 
     ``data`` (None, tensors or ``data(step)``), ``batch`` and ``seed`` say what a step sees; ``every``, ``validate``,
-    ``average``, ``checkpoint`` and ``progress`` what is recorded and kept; ``tol`` and ``patience`` when to end early:
-    see `learning.training`. ``schedule(step)`` is the learning rate of a step.
+    ``average``, ``checkpoint``, ``extend`` and ``progress`` what is recorded and kept; ``tol`` and ``patience`` when to
+    end early: see `learning.training`. ``schedule(step)`` is the learning rate of a step.
 
-    Raises ValueError for sizes below one, data of different lengths, a callable without ``validate`` and a checkpoint
-    of another network or optimiser, CorruptModelError for a damaged one and CheckpointInUseError for one that another
-    process holds.
+    Raises ValueError for sizes below one, data of different lengths, a callable without ``validate``; for a checkpoint
+    ModelMismatchError (other settings), CorruptModelError (damaged), CheckpointInUseError (another process holds it).
     """
     _check(data, steps, every, batch, patience, average, validate)
     measure = validate if validate is not None else lambda net: _whole(loss, net, data)
-    run = Run(net, optimiser, measure, steps, every, average, patience, tol, checkpoint, progress)
+    settings = {}
+    if checkpoint is not None:
+        settings = settings_of(loss, data, optimiser, schedule, validate, batch, seed, average)
+    more = (schedule, settings, checked_extend(extend))
+    run = Run(net, optimiser, measure, steps, every, average, patience, tol, checkpoint, progress, *more)
     with locked(checkpoint):
         for step, rows in _batches(data, batch, seed, run.start(), steps):
             if schedule is not None:

@@ -23,6 +23,8 @@ from .solver import solver_coarse as solver_coarse
 from .solver import solver_lod as solver_lod
 from .splitting import explain as explain
 from .surrogate import Certified as Certified
+from .surrogate import ElementJudgement as ElementJudgement
+from .surrogate import ElementNetwork as ElementNetwork
 from .surrogate import FieldNetwork as FieldNetwork
 from .surrogate import Hybrid as Hybrid
 from .surrogate import Judgement as Judgement
@@ -30,6 +32,7 @@ from .surrogate import LocalNetwork as LocalNetwork
 from .surrogate import PatchMLP as PatchMLP
 from .surrogate import Recipe as Recipe
 from .surrogate import Setting as Setting
+from .surrogate import SuperElements as SuperElements
 from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate
 from .surrogate import surrogate_matrices as surrogate_matrices

@@ -15,6 +15,7 @@ from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.problems import diffusion
 from skfem_ml.solvers.direct import factorised
+from skfem_ml.solvers.linear import backward_error, infinity_norm
 
 CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 to 3); from 50 on some do
 FACTORISED = 5000  # unknowns up to which signs are counted exactly; above, the smallest eigenvalue by Lanczos
@@ -177,14 +178,3 @@ def _factors(factorise: Callable[[csc_matrix], SuperLU], A: csc_matrix) -> Super
         return factorise(A)
     except RuntimeError:  # a zero pivot
         return None
-
-
-def backward_error(A: csr_matrix, u: ndarray, b: ndarray, norm: float | None = None) -> float:
-    """max |b - A u| / (|A|_inf |u|_inf + |b|_inf); zero for u = b = 0, nan where u is not finite. ``norm``: |A|_inf."""
-    size = float((infinity_norm(A) if norm is None else norm) * np.abs(u).max() + np.abs(b).max())
-    return float(np.abs(b - A @ u).max()) / size if size else 0.0
-
-
-def infinity_norm(A: csr_matrix) -> float:
-    """|A|_inf, the largest sum of absolute values of a row."""
-    return float(abs(A).sum(axis=1).max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,21 @@ class Correctors:
     """Correctors of the hat functions and of loads, for one form with its coefficients.
 
     The engine is made when it is first needed and holds up to ``memory`` bytes of factorised patches for the next
-    question. What was asked before changes no answer.
+    question. What was asked before changes no answer, and one thread asks at a time.
     """
 
     def __init__(self, lod: LOD, fine_form: FineForm, memory: int):
         self.lod, self.fine_form, self.memory = lod, fine_form, memory
         self._loaded: tuple[ndarray, ndarray] | None = None
+        self._lock = threading.RLock()  # an engine holds factors while it solves
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_engine"}  # factors are made again
+        made_again = ("_engine", "_lock")  # factors are
+        return {name: value for name, value in self.__dict__.items() if name not in made_again}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     @cached_property
     def _engine(self) -> Engine:
@@ -44,17 +51,19 @@ class Correctors:
         columns = self.lod.patches.corners.shape[1] if loads is None else loads.shape[2]
         out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
         ordered = self.lod.space.in_rows(np.unique(elements))
-        for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
-            out[done] = rows
+        with self._lock:
+            for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
+                out[done] = rows
         return out[elements]
 
     def load(self, split: ndarray) -> ndarray:
         """The corrected load ``(coarse.N,)`` of a load by element (`FineLoad.split`); the last one is kept by value."""
-        if self._loaded is None or not np.array_equal(self._loaded[0], split):
+        loaded = self._loaded
+        if loaded is None or not np.array_equal(loaded[0], split):
             rows, nodes = self.rows(self.lod.space.all_elements, split[:, :, None]), self.lod.patches.nodes
             b = np.bincount(nodes[nodes >= 0], rows[nodes >= 0, 0], minlength=self.lod.coarse.N)
-            self._loaded = split, b
-        return self._loaded[1].copy()
+            self._loaded = loaded = split, b
+        return loaded[1].copy()
 
     def sum(self, weights: ndarray, loads: ndarray | None = None) -> ndarray:
         """The sum over T of sum_j weights[T, j] Q_T lambda_j + R_T f on the fine mesh, ``(fine.N, k)``.
@@ -63,12 +72,14 @@ class Correctors:
         """
         elements = self.lod.space.in_rows(self.lod.space.all_elements)
         repeated = None if loads is None else np.repeat(loads[:, :, None], weights.shape[2], axis=2)
-        return self._engine.correct_sum(elements, weights, repeated)
+        with self._lock:
+            return self._engine.correct_sum(elements, weights, repeated)
 
     @cached_property
     def matrix(self) -> csr_matrix:
         """Q ``(fine.N, coarse.N)``: column j is the corrector of lambda_j on the fine mesh."""
-        return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
+        with self._lock:
+            return corrector_matrix(self.lod.space, self._engine, self.lod.progress)
 
     def basis(self) -> csr_matrix:
         """B = P - Q ``(fine.N, coarse.N)``: column j is (1 - Q) lambda_j."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from skfem import Basis, BilinearForm
+from skfem import Basis, BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
@@ -134,6 +134,17 @@ def _own_rows(ell: int, dim: int) -> ndarray:
     """The rows of a local matrix that belong to the corners of T, x fastest."""
     index = lexicographic(2, dim) + ell
     return ((2 * ell + 2) ** np.arange(dim)) @ index
+
+
+def check_form(form: object) -> None:
+    """Raise TypeError for what is neither a bilinear form nor a local map."""
+    if isinstance(form, LinearForm):
+        raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
+    if not isinstance(form, BilinearForm | LocalMap):
+        raise TypeError(
+            "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
+            f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
+        )
 
 
 def changed_elements(

@@ -166,6 +166,13 @@ class LOD(OnSpace):
         other.engine = find_engine(self._choice, other.space)
         return other
 
+    def with_interiors(self, interiors: int | Interiors | None) -> LOD:
+        """The same with other `Interiors` of its elements; errors as for ``LOD(..., interiors=...)``."""
+        other = copy.copy(self)
+        other.space = copy.copy(self.space)
+        other.space.interiors = find_interiors(interiors, other.space, self._choice)
+        return other
+
     @property
     def quasi_interpolation(self) -> csr_matrix:
         """I_h: the quasi-interpolation as a matrix ``(coarse.N, fine.N)``, the rows at nodes on Gamma_D kept."""

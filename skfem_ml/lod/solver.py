@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,14 @@ def solver_lod(
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     _refuse(options)
 
-    way = _Way(variant, corrected, complete)
+    return Staged(partial(_prolonging, coarse, ell, _Way(variant, corrected, complete), options))
 
-    def build(problem: Diffusion) -> Callable[[ndarray], _Prolonged]:
-        built, setup = timed(lambda: _Built(coarse, problem, ell, None, options))
-        return lambda a: _Prolonged(built, a, way, setup)
 
-    return Staged(build)
+def _prolonging(
+    coarse: Basis | Mesh, ell: int, way: _Way, options: dict[str, Any], problem: Diffusion
+) -> Callable[[ndarray], _Prolonged]:
+    built, setup = timed(lambda: _Built(coarse, problem, ell, None, options))
+    return lambda a: _Prolonged(built, a, way, setup)
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,24 @@ def solver_coarse(
     meshes; for a coefficient that is not constant on the ``cells``; and what the local map raises.
     """
     _refuse(options)
+    return Staged(partial(_staying, coarse, local_map, ell, refine, options))
 
-    def build(problem: Diffusion) -> Callable[[ndarray], _Coarse]:
-        built, setup = timed(lambda: _Built(coarse, problem, ell, refine, options))
 
-        def prepare(a: ndarray) -> _Coarse:
-            (_, solved), seconds = timed(lambda: built.assembled(local_map, a))
-            return _Coarse(built, solved, {"setup": setup, "assembly": seconds})
+def _staying(
+    coarse: Basis | Mesh,
+    local_map: BilinearForm | LocalMap,
+    ell: int,
+    refine: int | None,
+    options: dict[str, Any],
+    problem: Diffusion,
+) -> Callable[[ndarray], _Coarse]:
+    built, setup = timed(lambda: _Built(coarse, problem, ell, refine, options))
 
-        return prepare
+    def prepare(a: ndarray) -> _Coarse:
+        (_, solved), seconds = timed(lambda: built.assembled(local_map, a))
+        return _Coarse(built, solved, {"setup": setup, "assembly": seconds})
 
-    return Staged(build)
+    return prepare
 
 
 class _Built:

@@ -25,7 +25,8 @@ from skfem.assembly.form.coo_data import COOData
 from skfem_ml.lod.coarse import check_sum, contrast, solve_coarse, warn_unseen
 from skfem_ml.lod.completion import complete, fine_multigrid
 from skfem_ml.lod.correctors import Correctors, without_correctors
-from skfem_ml.lod.local import LocalMap, changed_elements, check_local, form_of, sum_local
+from skfem_ml.lod.engine.protocol import Interiors
+from skfem_ml.lod.local import LocalMap, changed_elements, check_form, check_local, form_of, sum_local
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, coefficients_on, described
 from skfem_ml.lod.mesh.loads import FineLoad
@@ -77,13 +78,9 @@ class System:
     """
 
     def __init__(self, lod: LOD, form: BilinearForm | LocalMap, coefficients: Mapping[str, ArrayLike], memory: int = 0):
-        if isinstance(form, LinearForm):
-            raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
-        if not isinstance(form, BilinearForm | LocalMap):
-            raise TypeError(
-                "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
-                f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
-            )
+        check_form(form)
+        if isinstance(form, Interiors) and form.form is not None and form.fits(lod.space):
+            lod, form = lod.with_interiors(form), form.form  # they serve every verb
         self.lod, self.form, self.memory = lod, form, memory
         self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))
         self._correctors: Correctors | None = None
@@ -264,9 +261,9 @@ class System:
 
     @cached_property
     def _local(self) -> ndarray:
-        if self._inherited is None:
+        if (inherited := self._inherited) is None:
             return self._computed(self.lod.space.all_elements)
-        known, stale = self._inherited
+        known, stale = inherited
         out = known.copy()
         if len(stale):
             out[..., stale, :, :] = self._computed(stale)

@@ -4,6 +4,7 @@ Everything here goes by position, never by cell number, so refined meshes and me
 in any order) are treated alike.
 """
 
+from skfem_ml.meshes import pickled  # noqa: F401 (how forms are pickled is told to copyreg)
 from skfem_ml.meshes.cells import (
     bounding_box,
     cell_finder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -64,15 +64,17 @@ def solver_fem(
         return solver_fem_heat(mesh, element, scheme, steps)
     if mesh is None and mean != "exact":
         raise ValueError(f"mean={mean!r} needs a coarse mesh; pass solver_fem(mesh, mean={mean!r})")
+    return Staged(partial(_building, mesh, element, mean, solver or solver_direct()))
 
-    def build(problem: Diffusion) -> Callable[[Array], _Answer]:
-        if isinstance(problem, Heat):
-            raise ValueError("scheme: Heat needs a time scheme; expected scheme='cn' or 'gauss4', got None")
-        own = problem.mesh if mesh is None else mesh
-        stages = _OnMesh(problem, Basis(own, problem.mesh.elem() if element is None else element), mean)
-        return lambda a: _Answer(stages, stages.matrix(a), solver or solver_direct())
 
-    return Staged(build)
+def _building(
+    mesh: Mesh | None, element: Element | None, mean: str, solver: Solver, problem: Diffusion
+) -> Callable[[Array], _Answer]:
+    if isinstance(problem, Heat):
+        raise ValueError("scheme: Heat needs a time scheme; expected scheme='cn' or 'gauss4', got None")
+    own = problem.mesh if mesh is None else mesh
+    stages = _OnMesh(problem, Basis(own, problem.mesh.elem() if element is None else element), mean)
+    return lambda a: _Answer(stages, stages.matrix(a), solver)
 
 
 class _OnMesh:

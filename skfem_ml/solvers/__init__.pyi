@@ -1,8 +1,10 @@
 from .amg import preconditioner_pyamg as preconditioner_pyamg
 from .amg import solver_pyamg as solver_pyamg
+from .direct import Elimination as Elimination
 from .direct import solver_direct as solver_direct
 from .linear import Prepared as Prepared
 from .linear import Solver as Solver
+from .linear import backward_error as backward_error
 from .linear import relative_residual as relative_residual
 from .multigrid.batch import MultigridBatch as MultigridBatch
 from .multigrid.krylov import Solved as Solved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.sparse import csr_matrix, spmatrix
@@ -21,29 +21,39 @@ def solver_pyamg(tol: float = 1e-10, hierarchy: str = "smoothed aggregation", ma
     The solver raises RuntimeError, with residual and iterations, where ``maxiter`` iterations do not reach ``tol``.
     """
     _check(hierarchy)
+    return Prepared(partial(_Amg, tol=tol, hierarchy=hierarchy, maxiter=maxiter))
 
-    def prepare(A: spmatrix) -> Callable[[Vector], Vector]:
-        matrix = csr_matrix(A)
-        if not matrix.shape[0]:
-            return np.zeros_like
-        preconditioner = preconditioner_pyamg(matrix, hierarchy)
 
-        def solve(b: Vector) -> Vector:
-            steps: list[Vector] = []
-            # A little tighter than asked: the recursive residual of CG drifts away from the true one.
-            x, _ = cg(matrix, b, rtol=tol / 2, atol=0.0, maxiter=maxiter, M=preconditioner, callback=steps.append)
-            residual = relative_residual(matrix, x, b)
-            if not residual <= tol:
-                raise RuntimeError(
-                    f"conjugate gradients stopped at a relative residual of {residual:.1e} after {len(steps)} "
-                    f"iterations, expected {tol:.1e}; raise maxiter or tol, change the hierarchy, or use "
-                    "solver_direct()"
-                )
-            return x
+class _Amg:
+    """``x = solve(b)`` for one matrix."""
 
-        return solve
+    def __init__(self, A: spmatrix, tol: float, hierarchy: str, maxiter: int):
+        self.matrix, self.tol, self.hierarchy, self.maxiter = csr_matrix(A), tol, hierarchy, maxiter
+        if self.matrix.shape[0]:
+            self._preconditioner  # noqa: B018 (made now)
 
-    return Prepared(prepare)
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_preconditioner"}  # made again
+
+    @cached_property
+    def _preconditioner(self) -> LinearOperator:
+        return preconditioner_pyamg(self.matrix, self.hierarchy)
+
+    def __call__(self, b: Vector) -> Vector:
+        if not self.matrix.shape[0]:
+            return np.zeros_like(b)
+        steps: list[Vector] = []
+        # A little tighter than asked: the recursive residual of CG drifts away from the true one.
+        options = {"rtol": self.tol / 2, "atol": 0.0, "maxiter": self.maxiter, "M": self._preconditioner}
+        x, _ = cg(self.matrix, b, callback=steps.append, **options)
+        residual = relative_residual(self.matrix, x, b)
+        if not residual <= self.tol:
+            raise RuntimeError(
+                f"conjugate gradients stopped at a relative residual of {residual:.1e} after {len(steps)} "
+                f"iterations, expected {self.tol:.1e}; raise maxiter or tol, change the hierarchy, or use "
+                "solver_direct()"
+            )
+        return x
 
 
 def preconditioner_pyamg(A: spmatrix, hierarchy: str = "smoothed aggregation") -> LinearOperator:

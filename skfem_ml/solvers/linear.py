@@ -44,3 +44,19 @@ def relative_residual(A: spmatrix, x: Vector, b: Vector) -> float:
     size = np.linalg.norm(b, axis=0)
     residual = np.linalg.norm(A @ x - b, axis=0)
     return float(np.max(residual / np.where(size > 0, size, 1.0)))
+
+
+def backward_error(A: spmatrix, x: Vector, b: Vector, norm: float | None = None) -> float:
+    """Return ``max |b - A x| / (|A|_inf |x|_inf + |b|_inf)``, the largest over the columns of b.
+
+    The solution is exact for a matrix and right-hand side that differ by so much (Rigal and Gaches 1967). ``norm`` is
+    ``|A|_inf`` if it is known. Zero where x and b vanish, nan where x is not finite.
+    """
+    size = (infinity_norm(A) if norm is None else norm) * np.abs(x).max(axis=0) + np.abs(b).max(axis=0)
+    residual = np.abs(b - A @ x).max(axis=0)
+    return float(np.max(residual / np.where(size == 0, 1.0, size)))
+
+
+def infinity_norm(A: spmatrix) -> float:
+    """Return ``|A|_inf``, the largest sum of absolute values of a row."""
+    return float(abs(A).sum(axis=1).max())

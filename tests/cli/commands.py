@@ -8,7 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from skfem_ml.cli import app
+from skfem_ml.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 300  # seconds after which a program that says nothing is taken for dead; no test waits for it to pass

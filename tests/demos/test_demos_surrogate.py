@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demos import certified, inverse, other_meshes, uncertainty
+from demos import certified, inverse, other_meshes, own_family, uncertainty
 from tests.gallery import check_figure
 
 
@@ -66,3 +66,13 @@ def test_other_meshes():
         assert case.surrogate < 2e-3 and case.null > 5 * case.surrogate
     check_figure(other_meshes.visualize({"L": cases["L"]}))
     assert other_meshes.report({"L": meshes["L"]}).count("\nL ") == 2
+
+
+def test_own_family():
+    """Within a budget that any machine has; what it shows does not depend on how far the training came."""
+    result = own_family.compute(level=2, count=20, budget="25s")
+    verdict, rows = result.model.verdict, result.model.verdict.table
+    assert result.fields.count == 20 and 0.15 < result.new.min() < 0.25 and 5 < result.new.max() < 5.3
+    assert rows["this model"]["error u_h"] < rows["exact, n = 8"]["error u_h"] / 5
+    assert verdict.sentence() in own_family.report(result)
+    check_figure(own_family.visualize(result))

@@ -15,6 +15,7 @@ from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.solvers.direct import factorised
 
+ROUNDING = 1e-12  # of what a constraint says, relative to the others
 BLOCK_CELLS = 2**18  # fine cells whose element matrices are held at a time
 
 
@@ -185,7 +186,10 @@ class PatchProblem:
     def _factorise(self) -> None:
         patch = self.patch
         C = patch.constraints[:, patch.free].toarray()
-        self.constraints = C = C[np.abs(C).max(axis=1) > 0]  # rows with no free node say nothing
+        size = np.abs(C).max(axis=1)
+        self.constraints = C = C[
+            size > ROUNDING * size.max(initial=0.0)
+        ]  # rows with no free node say nothing, or only rounding
         K = patch.stiffness[patch.free][:, patch.free]
         if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
             row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see

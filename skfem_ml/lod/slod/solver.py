@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from numpy import ndarray
@@ -25,15 +26,17 @@ def solver_slod(coarse: Basis | Mesh, ell: int = 2, variant: str = "galerkin", *
     Raises, when solving, as `SLOD` and `SLODSystem`, and ValueError where a boundary of one name is another part of the
     boundary on the two meshes.
     """
+    return Staged(partial(_building, coarse, ell, variant, options))
 
-    def build(problem: Diffusion) -> Callable[[ndarray], _Answer]:
-        start = time.perf_counter()
-        slod = SLOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **options)
-        check_boundaries(slod.space, problem)
-        seconds = time.perf_counter() - start
-        return lambda a: _Answer(slod, problem, a, variant, seconds)
 
-    return Staged(build)
+def _building(
+    coarse: Basis | Mesh, ell: int, variant: str, options: dict[str, Any], problem: Diffusion
+) -> Callable[[ndarray], _Answer]:
+    start = time.perf_counter()
+    slod = SLOD(coarse, fine=problem.mesh, dirichlet=problem.dirichlet, ell=ell, **options)
+    check_boundaries(slod.space, problem)
+    seconds = time.perf_counter() - start
+    return lambda a: _Answer(slod, problem, a, variant, seconds)
 
 
 class _Answer:

@@ -14,13 +14,14 @@ from skfem import BilinearForm
 from torch import Tensor
 
 from skfem_ml import checks
+from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_fields, strange, strangeness, warn
 from skfem_ml.lod.surrogate.conformal import Certificate, Novel
+from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
-from skfem_ml.lod.surrogate.labels import Source
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
 from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
@@ -97,6 +98,11 @@ class Surrogate:
     def form(self) -> BilinearForm | None:
         """The bilinear form that it stands for, where that is `problems.diffusion`."""
         return diffusion if self.setting.form == "diffusion" else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
+        return Verdict.of_card(self.card.facts)
 
     @property
     def has_doubt(self) -> bool:
@@ -214,7 +220,7 @@ class Surrogate:
         if not self.has_doubt:
             raise ValueError(
                 "surrogate: expected a model that was trained to tell its own error, got one whose card has no doubt; "
-                "train one by Surrogate.fit(lod, draw), or give Hybrid a score of your own (score=surrogate.spread)"
+                "train one by train_surrogate(lod, fields), or give Hybrid a score of your own (score=surrogate.spread)"
             )
 
     def check(self, lod: LOD) -> None:
@@ -225,23 +231,6 @@ class Surrogate:
             remedy = "wanted is the LOD at hand, got the model; change the LOD or load another model"
             raise ModelMismatchError("surrogate", wanted, got, remedy)
 
-    @classmethod
-    def fit(
-        cls, lod: LOD, source: Source, net: LocalNetwork | None = None, *, seed: int = 0, **options: object
-    ) -> Surrogate:
-        """Train a network for an LOD on exact labels, and return it with its card.
-
-        ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``, fields ``(k, nelems)``, or a
-        folder of labels. Default network: a `FieldNetwork` with weights of ``seed``. A field network goes through the
-        recipe of the shipped models, its doubt included: arguments (``steps=``) and errors as for
-        `training.train_surrogate`. Any other is trained by `fitting.fit_surrogate`, and has no doubt.
-        """
-        from skfem_ml.lod import surrogate as room  # which trains what is defined here
-
-        if net is None or isinstance(net, FieldNetwork):
-            return room.train_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
-        return room.fit_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
-
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
         save_model(
@@ -251,8 +240,10 @@ class Surrogate:
         )
 
     @classmethod
-    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
+    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate | SuperElements:
         """Read a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+        ``"diffusion"`` is the one for any coefficient, `SuperElements`, as are files of such.
 
         Raises FileNotFoundError with the names there are, CorruptModelError for what `save` did not write, and
         ValueError for a device that is not there.
@@ -261,7 +252,10 @@ class Surrogate:
         path = find_model("lod", name_or_path)
         tensors, flat = load_model(path)
         try:
-            described, symmetric = dict(flat["network"]), bool(flat.pop("symmetric"))
+            described = dict(flat["network"])
+            if described["kind"] == "ElementNetwork":
+                return SuperElements.read(path, tensors, flat)
+            symmetric = bool(flat.pop("symmetric"))
             # Built without memory, so that sizes are compared with the tensors before anything is allocated.
             with torch.device("meta"):
                 net = NETWORKS[described.pop("kind")](**described, generator=None)

@@ -80,12 +80,20 @@ class MultigridBatch:
             raise ValueError("dirichlet: expected a part where u is fixed, got none: the matrix is singular")
         values, unit = _fields(self.geometry, form, coefficients)
         self.fields = len(values)
-        self._free = self._tensor(~self.geometry.fixed)
-        self._build(self._tensor(values[:, self.geometry.grid.cell_at]), unit, checks.whole(coarsest, "coarsest", 1))
+        self._made_of = values[:, self.geometry.grid.cell_at], unit, checks.whole(coarsest, "coarsest", 1)
+        self._build(*self._made_of)
 
-    def _build(self, a: Tensor, unit: ndarray, coarsest: int) -> None:
+    def __getstate__(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("geometry", "device", "fields", "_made_of")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._build(*self._made_of)
+
+    def _build(self, a: ndarray, unit: ndarray, coarsest: int) -> None:
         fixed, dim = self.geometry.fixed, self.geometry.dim
-        elements, smooth = Elements([a], dim, unit), np.ones(self.fields, dtype=bool)
+        self._free = self._tensor(~fixed)
+        elements, smooth = Elements([self._tensor(a)], dim, unit), np.ones(self.fields, dtype=bool)
         levels: list[Level] = []
         while fixed.size > coarsest:
             if reason := obstacle(np.ones(elements.cells, dtype=bool)):

@@ -96,8 +96,11 @@ def diagonals(stencil: ndarray, dim: int) -> dia_matrix:
     nodes = stencil.shape[1:]
     strides = [int(np.prod(nodes[axis + 1 :])) for axis in range(dim)]
     steps = [-sum(o * s for o, s in zip(offset, strides, strict=True)) for offset in offsets(dim)]
-    size = int(np.prod(nodes))
-    return dia_matrix((stencil.reshape(3**dim, size), steps), shape=(size, size))
+    size, data = int(np.prod(nodes)), stencil.reshape(3**dim, -1)
+    if min(nodes) < 3:  # one cell across: different neighbours lie as far apart in the numbering; where one is missing
+        apart, place = np.unique(steps, return_inverse=True)  # its entry is zero, so that they can be added
+        steps, data = apart.tolist(), np.stack([data[place == k].sum(axis=0) for k in range(len(apart))])
+    return dia_matrix((data, steps), shape=(size, size))
 
 
 class Hierarchy:

@@ -89,7 +89,8 @@ class Multigrid:
             raise TypeError(f"form: expected a BilinearForm, got {type(form).__name__}")
         refuse_complex(form)
         self.form, self._coarse_mesh, self._coefficients = form, coarse, copy.deepcopy(coefficients)
-        self._space: Space = space_of(basis, form, dirichlet, coefficients, checks.whole(coarsest, "coarsest", 1))
+        self._basis, self._coarsest = basis, checks.whole(coarsest, "coarsest", 1)
+        self._space: Space = space_of(basis, form, dirichlet, coefficients, self._coarsest)
         if coarse is not None:
             self._coarse  # noqa: B018 (does it fit?)
 
@@ -98,11 +99,21 @@ class Multigrid:
         unknown = sorted(set(coefficients) - set(self._coefficients))
         if unknown:
             raise TypeError(f"update: expected some of {sorted(self._coefficients)}, got {unknown}")
-        new = copy.copy(self)
-        new.__dict__.pop("_coarse", None)
+        new = object.__new__(Multigrid)
+        new.__dict__.update({name: value for name, value in self.__dict__.items() if name != "_coarse"})
         new._coefficients = {**self._coefficients, **copy.deepcopy(coefficients)}
         new._space = self._space.renewed(self.form, new._coefficients)
         return new
+
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of, Gamma_D as degrees of freedom: factors are made again."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_space", "_coarse")}
+        return {**state, "fixed": np.setdiff1d(np.arange(self._space.size), self.free_dofs)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        fixed = state.pop("fixed")
+        self.__dict__.update(state)
+        self._space = space_of(self._basis, self.form, fixed, self._coefficients, self._coarsest)
 
     @property
     def free_dofs(self) -> ndarray:

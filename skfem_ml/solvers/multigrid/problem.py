@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy import ndarray
@@ -44,12 +45,14 @@ def solver_multigrid(
     """
     if tol is not None and not tol > 0:
         raise ValueError(f"tol: expected a positive number, or None for one pass, got {tol}")
+    return Staged(partial(_building, tol, element, coarse, maxiter))
 
-    def build(problem: Diffusion) -> Callable[[ndarray], Answer]:
-        mesh = _OnMesh(problem, coarse, element)
-        return lambda a: _OnFine(mesh, a, tol, maxiter) if mesh.coarse is None else _OnCoarse(mesh, a)
 
-    return Staged(build)
+def _building(
+    tol: float | None, element: Element | None, coarse: Basis | Mesh | None, maxiter: int, problem: Diffusion
+) -> Callable[[ndarray], Answer]:
+    mesh = _OnMesh(problem, coarse, element)
+    return lambda a: _OnFine(mesh, a, tol, maxiter) if mesh.coarse is None else _OnCoarse(mesh, a)
 
 
 class _OnMesh:

@@ -17,8 +17,8 @@ from skfem_ml.lod.surrogate.certificate import beyond, recarded, strange
 from skfem_ml.lod.surrogate.conformal import Certificate
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
 from skfem_ml.lod.surrogate.networks.place import Inputs
-from skfem_ml.lod.surrogate.parts import shipped_draw, shipped_lod
 from skfem_ml.lod.surrogate.patterns import patterns
+from skfem_ml.lod.surrogate.recipe.labelling.parts import shipped_draw, shipped_lod
 from skfem_ml.metrics import l2_error
 from tests.gallery import diffusion, moved
 

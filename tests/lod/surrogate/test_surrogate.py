@@ -288,7 +288,7 @@ def test_a_doubt_that_was_not_trained_is_none(lod, a):
         lambda: untrained.with_score(lod, lod.space.all_elements, a=a),
         lambda: Hybrid(untrained, diffusion, element_tol=0.1),
     ):
-        with pytest.raises(ValueError, match=r"whose card has no doubt; train one by Surrogate.fit"):
+        with pytest.raises(ValueError, match=r"whose card has no doubt; train one by train_surrogate"):
             run()
     hybrid = Hybrid(untrained, diffusion, element_tol=0.1, score=untrained.spread)
     assert hybrid.judge(lod, a=a).scores.max() < 1e-5  # built in: what all images share is not seen
