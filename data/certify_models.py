@@ -28,8 +28,8 @@ from skfem_ml.lod import LOD, Extrapolated, Surrogate
 from skfem_ml.lod.surrogate import RECIPES, certified
 from skfem_ml.lod.surrogate.certificate import recarded
 from skfem_ml.lod.surrogate.conformal import Certificate, certify, measured
-from skfem_ml.lod.surrogate.parts import shipped_draw, shipped_lod
-from skfem_ml.lod.surrogate.recipes import ShippedRecipe
+from skfem_ml.lod.surrogate.recipe.labelling.parts import shipped_draw, shipped_lod
+from skfem_ml.lod.surrogate.recipe.recipes import ShippedRecipe
 from skfem_ml.problems import diffusion
 
 CALIBRATION = {"diffusion-q1-ell2-n8": (10_000_000, 100)}  # first number of a field, how many
