@@ -82,7 +82,7 @@ SOURCES = {
     ),
     "diffusion-q1-ell2-n32": Source(lambda: Surrogate.load("diffusion-q1-ell2-n32"), 32, lambda: paper(TESTED, 1)),
     "diffusion-wide-q1-ell2-n32": Source(
-        lambda: Surrogate.load("diffusion-wide-q1-ell2-n32"), 32, lambda: wide(TESTED, 2), tol=0.01
+        lambda: Surrogate.load("diffusion-wide-q1-ell2-n32"), 32, lambda: wide(TESTED, 1), tol=0.01
     ),
     "super-elements": Source(lambda: Surrogate.load("diffusion"), 32, lambda: wide(TESTED, 1), tol=3e-3),
     "extrapolated, 8 and 16": Source(lambda: Extrapolated(diffusion), 32, lambda: wide(TESTED, 1), tol=3e-3),

@@ -20,7 +20,7 @@ def rows():
 
 def test_rows_of_coverage(rows):
     own, *others = rows.values()
-    assert own["said"] == [] and own["uncovered"] < 0.25 and own["surrogate"] < 1e-3
+    assert own["said"] == [] and own["uncovered"] < 0.4 and own["surrogate"] < 1e-3
     assert own["left"] <= own["promised"] and own["hybrid"]["true"] <= own["hybrid"]["promised"] <= SMALL.tol
     for row in others:
         assert row["said"] and row["surrogate"] > 0.05 and not failed_silently(row)
