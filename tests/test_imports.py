@@ -44,7 +44,7 @@ ALLOWED = {
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them
-    "learning": {"checks", "progress", "learning.optim"},
+    "learning": {"checks", "progress", "learning.optim", "__init__"},
     "learning.optim": {"checks"},
     "lod.mesh": FLOOR,
     "lod.engine": FLOOR | {"lod.mesh"},
@@ -53,7 +53,7 @@ ALLOWED = {
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
     "lod.surrogate": FLOOR | LEARNING | LOD | LEARNED | {"compare"},
     "lod.surrogate.conformal": FLOOR | LOD,
-    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "lod.surrogate.conformal"},
+    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "lod.surrogate.conformal", "compare"},
     "lod.surrogate.recipe": FLOOR | LEARNING | LOD | LEARNED | {"lod.surrogate", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
