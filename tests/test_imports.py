@@ -50,7 +50,7 @@ ALLOWED = {
     "lod.slod": FLOOR | {"lod", "lod.mesh", "lod.engine"},
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
     "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "lod.surrogate.elements", "compare"},
-    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine"},
+    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "compare"},
     "lod.surrogate.recipe": FLOOR
     | LEARNING
     | LOD

@@ -21,7 +21,7 @@ from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork
-from skfem_ml.lod.surrogate.elements.samples import varying
+from skfem_ml.lod.surrogate.elements.samples import FLAT, varying
 from skfem_ml.lod.surrogate.elements.training import FINE_TUNING, element_loss, fit_elements, predicted
 from skfem_ml.lod.surrogate.recipe.fields import LEAST
 from skfem_ml.lod.surrogate.recipe.job import MOST, Job
@@ -138,24 +138,36 @@ def _loss(net: ElementNetwork, held: ElementLabels) -> float:
 
 
 def _calibrated(job: Job, model: SuperElements, space: Discretisation) -> SuperElements:
-    """The model whose doubt covers 0.9 of the elements of fields that nothing else has seen, and what it covers."""
+    """The model whose doubt covers 0.9 of the elements, where a varies, of fields that nothing else has seen; and what
+    it covers on others.
+    """
     numbers = job.numbers()
     ratios = np.concatenate([_ratios(job, model, space, int(row)) for row in numbers["doubt"]])
     # The conformal quantile of all elements: the ceil(0.9 (n + 1))-th smallest ratio of n.
     place = min(len(ratios), int(np.ceil(LEVEL * (len(ratios) + 1)))) - 1
-    factor = float(np.sort(ratios)[place])
+    factor = float(np.sort(ratios)[place]) if len(ratios) else np.inf
+    if not np.isfinite(factor):
+        LOG.info("doubt: not calibrated, for a varies on no element, or answers agree where they are wrong")
+        return model
     doubt: dict[str, object] = {"quantile": LEVEL, "factor": factor, "covered": float((ratios <= factor).mean())}
-    if len(numbers["test"]):
-        new = [_ratios(job, model, space, int(row)) for row in numbers["test"]]
+    new = [_ratios(job, model, space, int(row)) for row in numbers["test"]]
+    if any(map(len, new)):
         doubt["covered, new fields"] = float((np.concatenate(new) <= factor).mean())
     return SuperElements(model.net, replace(model.card, doubt={**doubt, "trusted": 0.1}), checked=model.checked)
+
+
+def where_it_varies(truth: Elements) -> ndarray:
+    """The elements whose cells differ; all others share one relative error."""
+    everything = truth.space.all_elements
+    spread = np.ptp(truth.values(everything).log().numpy(), axis=1)
+    return everything[spread > FLAT]
 
 
 def _ratios(job: Job, model: SuperElements, space: Discretisation, row: int) -> ndarray:
     """True errors over what is said of them, of some elements of a field."""
     a, rng = job.fields.draw(row), np.random.default_rng([job.seed, row, 1])
-    some = np.sort(rng.permutation(space.all_elements)[: max(16, HELD // max(1, len(job.numbers()["doubt"])))])
     truth = Elements.of(space, a)
+    some = np.sort(rng.permutation(where_it_varies(truth))[: max(16, HELD // len(job.numbers()["doubt"]))])
     judged = model.judge(job.lod, some, a=a, tol=np.inf)
     off, said = distances(judged.energies, truth.exact(some)), judged.doubt
     return np.divide(off, said, out=np.where(off > 1e-9, np.inf, 0.0), where=said > 0)
