@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 FLOOR = {"checks", "progress", "meshes", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
 LEARNING = {"learning", "learning.optim"}
 LOD = {"lod", "lod.mesh", "lod.uses"}
+LEARNED = {"lod.surrogate.networks", "lod.surrogate.conformal", "lod.surrogate.elements"}
 METHODS = {
     "pinn",
     "fmm",
@@ -21,6 +22,7 @@ METHODS = {
     "lod.slod",
     "lod.surrogate",
     "lod.surrogate.networks",
+    "lod.surrogate.conformal",
     "lod.surrogate.elements",
     "lod.surrogate.recipe",
     "lod.engine",
@@ -49,12 +51,10 @@ ALLOWED = {
     "lod": FLOOR | {"lod.mesh", "lod.engine"},
     "lod.slod": FLOOR | {"lod", "lod.mesh", "lod.engine"},
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
-    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks", "lod.surrogate.elements", "compare"},
-    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "compare"},
-    "lod.surrogate.recipe": FLOOR
-    | LEARNING
-    | LOD
-    | {"lod.surrogate.networks", "lod.surrogate.elements", "lod.surrogate", "compare"},
+    "lod.surrogate": FLOOR | LEARNING | LOD | LEARNED | {"compare"},
+    "lod.surrogate.conformal": FLOOR | LOD,
+    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "lod.surrogate.conformal", "compare"},
+    "lod.surrogate.recipe": FLOOR | LEARNING | LOD | LEARNED | {"lod.surrogate", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
     "fmm": FLOOR | LEARNING,

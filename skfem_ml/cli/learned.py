@@ -49,14 +49,11 @@ def learned_solver(
     those of LOD.
     """
     from skfem_ml.lod import solver_coarse
-    from skfem_ml.lod.surrogate import Hybrid
-    from skfem_ml.problems import Staged, diffusion
+    from skfem_ml.problems import Staged
 
     setting, name = surrogate.setting, surrogate.card.name or type(surrogate.net).__name__
     refine = setting.n if setting.n % (case.refine * case.below) == 0 else None
-    # A surrogate with scores is a hybrid that recomputes nothing.
-    judging = method == "hybrid" or scores
-    noting = Noting(Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf)) if judging else None
+    noting = Noting(hybrid_of(surrogate, tol if method == "hybrid" else None)) if method == "hybrid" or scores else None
     ell = setting.ell if ell is None else ell
     solver = solver_coarse(case.coarse, noting or surrogate, ell, refine, cells=case.refine, **options)
 
@@ -77,6 +74,16 @@ def learned_solver(
     return Staged(build)
 
 
+def hybrid_of(surrogate: Learned, tol: float | None) -> Hybrid:
+    """The hybrid that promises ``tol``; by elements for a model without a promise; None: it judges, no more."""
+    from skfem_ml.lod.surrogate import Hybrid
+    from skfem_ml.problems import diffusion
+
+    if tol is not None and (tol == 0 or surrogate.certificate.solution is not None):
+        return Hybrid(surrogate, diffusion, tol)
+    return Hybrid(surrogate, diffusion, element_tol=np.inf if tol is None else tol)
+
+
 def _explained(name: str, work: Callable[[], T]) -> T:
     """The result; a model that does not fit is told with the options that bring the two together."""
     from skfem_ml.learning import ModelMismatchError
@@ -93,7 +100,8 @@ def _judged(judged: Judgement, tol: float | None) -> dict[str, object]:
         return {}
     largest = float(judged.scores.max())
     told = largest if np.isfinite(largest) else None  # as JSON has it
-    return {"tol": tol, "recomputed": judged.fraction, "largest score": told}
+    limit = {"element tol": tol} if judged.promised is None else {"tol": tol, "promised": judged.promised}
+    return {**limit, "recomputed": judged.fraction, "largest score": told}
 
 
 def _with_notes(u: FEFunction, notes: Mapping[str, object]) -> FEFunction:

@@ -37,4 +37,14 @@ from .surrogate import Surrogate as Surrogate
 from .surrogate import fit_surrogate as fit_surrogate
 from .surrogate import surrogate_matrices as surrogate_matrices
 from .surrogate import train_surrogate as train_surrogate
+from .surrogate.conformal import Calibration as Calibration
+from .surrogate.conformal import Certificate as Certificate
+from .surrogate.conformal import CoarseSolutions as CoarseSolutions
+from .surrogate.conformal import Coverage as Coverage
+from .surrogate.conformal import Measured as Measured
+from .surrogate.conformal import Novel as Novel
+from .surrogate.conformal import Novelty as Novelty
+from .surrogate.conformal import Promise as Promise
+from .surrogate.conformal import Scored as Scored
+from .surrogate.conformal import certify as certify
 from .system import System as System

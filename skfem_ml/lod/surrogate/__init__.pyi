@@ -1,7 +1,10 @@
+from .certificate import certified as certified
 from .certificate import coverage as coverage
 from .certificate import feature_range as feature_range
 from .certificate import fit_doubt as fit_doubt
 from .certificate import pattern_range as pattern_range
+from .conformal import Certificate as Certificate
+from .conformal import certify as certify
 from .elements import ElementJudgement as ElementJudgement
 from .elements import ElementNetwork as ElementNetwork
 from .elements import SuperElements as SuperElements

@@ -18,7 +18,8 @@ from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.certificate import Answer, strange, warn
+from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_fields, strange, strangeness, warn
+from skfem_ml.lod.surrogate.conformal import Certificate, Novel
 from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
@@ -82,6 +83,7 @@ class Surrogate:
             raise ValueError(f"card: expected the form diffusion, which is corrected, got {self.setting.form!r}")
         checks.device(device)
         self.net = net.to(device).eval()
+        self.certificate = Certificate.from_json(self.card.certificate or {})
         self._shapes = frozenset(self.card.shapes or ())
 
     def __repr__(self) -> str:
@@ -119,13 +121,13 @@ class Surrogate:
         rows = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
         if not len(elements):
             return np.zeros(np.shape(a)[:-1] + (0, *rows))
-        foreign = self._foreign(inputs.place)
-        answers = [self._answer(part, foreign) for part in inputs.split(1 if self.device == "cpu" else BATCH)]
+        asked = self._asked(lod, elements, inputs.place)
+        answers = [self._answer(part, asked) for part in inputs.split(1 if self.device == "cpu" else BATCH)]
         broken = torch.cat([~answer.finite for answer in answers]).sum().item()
         if broken:
             raise ValueError(
                 f"a: expected one that the network can answer, got matrices that are not finite for {broken:.0f} of "
-                f"{len(elements) * len(inputs.a)} patches; Hybrid(surrogate, form, tol=0.02) computes them exactly"
+                f"{len(elements) * len(inputs.a)} patches; Hybrid(surrogate, form, tol=0.01) computes them exactly"
             )
         trusted = self.card.doubt.get("trusted") if self.card.doubt is not None else None
         warn(answers, float(trusted) if isinstance(trusted, (int, float)) else None)
@@ -162,19 +164,29 @@ class Surrogate:
         the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
-        field, place = blocks(lod, a).to(self.device), place_of(lod, elements, self.device)
-        return self._excess(field, place, self._foreign(place))[0].cpu().numpy()
+        inputs = Inputs(blocks(lod, a).to(self.device), place_of(lod, elements, self.device))
+        return excess_of(self.net, inputs, self._foreign(inputs.place), self.card.extent)[0].cpu().numpy()
+
+    def novelty(self, lod: LOD, *, a: ArrayLike) -> Novel | None:
+        """Which elements of a field are unlike those of training by their `textures`, and whether the field is, with
+        the rates of false alarms of ``certificate.novelty``; None without one.
+        """
+        self.check(lod)
+        everything = place_of(lod, lod.space.all_elements, self.device)
+        found = novel_fields(self.certificate.novelty, blocks(lod, a).to(self.device), everything)
+        return found[0] if found else None
 
     def doubt(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
-        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
+        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``; see ``certificate.elements``.
 
-        It is what the network says of itself (see `Certified.error`), and infinite where its features, or the patterns
-        of the coefficient, lie further outside their ranges in training than a tenth of them: what it says there means
-        nothing. Raises ValueError for a model whose doubt was not trained.
+        It is what the network says of itself (see `Certified.error`) times the factor of the `Calibration` on its card,
+        where there is one: what is promised then is written there. Infinite where it means nothing: where the features
+        of the network, or the patterns of the coefficient, lie further outside their ranges in training than a tenth of
+        them, where the element is novel, and everywhere on a novel field. Raises ValueError for a model whose doubt was
+        not trained.
         """
         self.require_doubt()
-        inputs = self.inputs(lod, elements, a=a)
-        return self._answer(inputs, self._foreign(inputs.place)).expected()[0].cpu().numpy()
+        return self.raw(lod, elements, a=a)[1].expected()[0].cpu().numpy()
 
     def spread(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
@@ -200,7 +212,7 @@ class Surrogate:
     def raw(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> tuple[ndarray, Answer]:
         """Local matrices of one field as the network gives them, finite or not, with what is known of them."""
         inputs = self.inputs(lod, elements, a=a)
-        answer = self._answer(inputs, self._foreign(inputs.place))
+        answer = self._answer(inputs, self._asked(lod, elements, inputs.place))
         return answer.matrices[0].cpu().numpy(), answer
 
     def require_doubt(self) -> None:
@@ -258,30 +270,25 @@ class Surrogate:
     def _network(self) -> dict[str, object]:
         return {"kind": type(self.net).__name__, **self.net.config}
 
-    def _answer(self, inputs: Inputs, foreign: Tensor) -> Answer:
+    def _answer(self, inputs: Inputs, asked: Asked) -> Answer:
         odd = strange(patterns(inputs.a, inputs.place), self.card.patterns)
-        excess, doubt = self._excess(inputs.a, inputs.place, foreign), None
+        novel = novel_fields(self.certificate.novelty, inputs.a, asked.everything)
+        excess = excess_of(self.net, inputs, asked.foreign, self.card.extent)
         with torch.no_grad():
             if not isinstance(self.net, Certified):
-                return Answer(self.predict(*inputs), excess, odd, None)
+                return Answer(self.predict(*inputs), excess, strangeness(odd, novel, asked.elements), None)
             view = self.net.look(*inputs)
             odd = odd | strange(self.net.invariants(view), self.card.features)
-            doubt = self.net.error(view) if self.has_doubt else None
+            known = self.certificate.elements
+            doubt = self.net.error(view) * (known.factor if known else 1.0) if self.has_doubt else None
             matrices = self.predict(*inputs) if self.symmetric else self.net.matrices(view, inputs.place)
-        return Answer(matrices, excess, odd, doubt)
+        return Answer(matrices, excess, strangeness(odd, novel, asked.elements), doubt)
+
+    def _asked(self, lod: LOD, elements: ndarray, place: Place) -> Asked:
+        everything = place_of(lod, lod.space.all_elements, self.device)
+        return Asked(np.asarray(elements), self._foreign(place), everything)
 
     def _foreign(self, place: Place) -> Tensor:
         """Patches of a shape that training has not seen, ``(k,)``."""
         known = self.card.shapes is None
         return torch.tensor([not known and shape not in self._shapes for shape in shapes_of(place)], dtype=torch.bool)
-
-    def _excess(self, a: Tensor, place: Place, foreign: Tensor) -> Tensor:
-        extent = self.net.extent(a, place)
-        excess = torch.zeros_like(extent[:, :, 0])
-        if self.card.extent is not None:
-            low, high = self.card.extent
-            # Rounding of the logarithm alone puts nobody outside.
-            slack = 1e-9 * max(1.0, abs(low), abs(high))
-            gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
-            excess = torch.where(gap > slack, gap, 0.0)
-        return excess.masked_fill(foreign.to(excess.device), torch.inf)

@@ -98,7 +98,7 @@ def test_labels_of_another_form_are_refused(lod, tmp_path):
         fit_surrogate(lod, tmp_path, net, **options)
     made, _ = fit_surrogate(lod, tmp_path, net, form=form, **options)
     assert made.setting.form.startswith("form-")
-    Hybrid(made, form, 0.1, score=made.spread)
+    Hybrid(made, form, element_tol=0.1, score=made.spread)
     tensors, card = load_model(path)
     save_model(path, tensors, {key: value for key, value in card.items() if key != "form"})
     with pytest.raises(ModelMismatchError, match="form: wanted 'diffusion', got None"):

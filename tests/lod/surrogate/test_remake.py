@@ -75,7 +75,7 @@ def test_the_file_holds_all_and_the_hybrid_knows_strange_patches(trained, tmp_pa
     with pytest.warns(UserWarning, match="patches are outside the range of training"):
         lod.assemble(loaded, a=a)
     strange = np.isinf(loaded.excess(lod, lod.space.all_elements, a=a))
-    judged = Hybrid(loaded, diffusion, tol=1e6).judge(lod, a=a)
+    judged = Hybrid(loaded, diffusion, element_tol=1e6).judge(lod, a=a)
     assert 0 < strange.mean() < 1 and judged.recomputed[strange].all()
 
 

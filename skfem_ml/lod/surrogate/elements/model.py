@@ -22,6 +22,7 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import PROJECTION
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.conformal import Certificate, Promise
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies, gradient_modes
 from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, distances, judged
 from skfem_ml.lod.surrogate.elements.labels import Elements
@@ -83,12 +84,17 @@ class SuperElements(Interiors):
         setting = {"n": net.n, "interpolation": "projection", "form": "diffusion"}
         self.net, self.tol, self.checked = net.eval(), tol, float(checked)
         self.card = replace(card or Card(), kind="elements", setting=setting, network=self._network(net))
-        self.cells = CellEnergies(net.n)
+        self.cells, self.certificate = CellEnergies(net.n), Certificate.from_json(self.card.certificate or {})
 
     def __repr__(self) -> str:
         told = [repr(self.card.name)] if self.card.name else []
         told += [f"n={self.net.n}", *([f"tol={self.tol:g}"] if self.tol is not None else [])]
         return f"SuperElements({', '.join(told)})"
+
+    @property
+    def promise(self) -> Promise | None:
+        """What is promised of u_h, for `Hybrid`."""
+        return self.certificate.solution
 
     @property
     def setting(self) -> Setting:
@@ -163,10 +169,13 @@ class SuperElements(Interiors):
         return self.judge(lod, elements, a=a, tol=np.inf).doubt
 
     def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
-        """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the largest doubt in each patch, ``(k,)``."""
-        a = coefficients["a"]
+        """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the relative errors to be expected of them, ``(k,)``:
+        the largest doubt in each patch, times the factor of the certificate.
+        """
+        a, known = coefficients["a"], self.certificate.elements
         doubt = np.append(self.doubt(lod, a=a), 0.0)  # the last one: outside the domain
-        return self.local(lod, elements, a=a), doubt[lod.patches.cells[elements]].max(axis=1)
+        scores = doubt[lod.patches.cells[elements]].max(axis=1)
+        return self.local(lod, elements, a=a), scores * (known.factor if known else 1.0)
 
     # Files.
 
