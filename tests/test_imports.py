@@ -44,7 +44,7 @@ ALLOWED = {
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them
-    "learning": {"checks", "progress", "learning.optim"},
+    "learning": {"checks", "progress", "learning.optim", "__init__"},
     "learning.optim": {"checks"},
     "lod.mesh": FLOOR,
     "lod.engine": FLOOR | {"lod.mesh"},

@@ -26,6 +26,7 @@ from .surrogate import Certified as Certified
 from .surrogate import ElementJudgement as ElementJudgement
 from .surrogate import ElementNetwork as ElementNetwork
 from .surrogate import FieldNetwork as FieldNetwork
+from .surrogate import Fields as Fields
 from .surrogate import Hybrid as Hybrid
 from .surrogate import Judgement as Judgement
 from .surrogate import LocalNetwork as LocalNetwork

@@ -7,7 +7,6 @@ from skfem import BilinearForm, MeshQuad
 from skfem.helpers import dot, grad
 
 from skfem_ml import LOD, Surrogate
-from skfem_ml.coefficients.cellwise import CELLWISE, cellwise_field
 from skfem_ml.learning import CorruptModelError
 from skfem_ml.lod.engine.elements import ElementCondenser
 from skfem_ml.lod.engine.elements.energies import energies_of
@@ -15,6 +14,7 @@ from skfem_ml.lod.gradient import coarse_solution
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
+from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements
 from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of

@@ -14,6 +14,7 @@ from skfem_ml.lod.surrogate.elements.labels import Elements, complement, whiteni
 from skfem_ml.lod.surrogate.elements.symmetries import moved
 
 CHUNK = 64  # elements a pass: their matrices stay in the cache
+FLOOR = 1e-4  # added to what the images say: labels are no closer to the truth
 IMAGES = (3, 5)  # the symmetries whose answers are compared: half a turn, and a quarter
 
 
@@ -60,7 +61,7 @@ def _part(answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | No
     if factor is None:
         return energies, energies.new_zeros(len(values))
     images = [_finite_energies(moved(image, values, answer)) for image in IMAGES]
-    return energies, factor * disagreement(energies, images)
+    return energies, factor * (disagreement(energies, images) + FLOOR)
 
 
 def _finite_energies(bordered: Tensor) -> Tensor:

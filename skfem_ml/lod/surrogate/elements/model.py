@@ -169,7 +169,7 @@ class SuperElements(Interiors):
         return self.judge(lod, elements, a=a, tol=np.inf).doubt
 
     def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
-        """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the relative errors to be expected of them, ``(k,)``:
+        """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the relative errors to be expected, ``(k,)``:
         the largest doubt in each patch, times the factor of the certificate.
         """
         a, known = coefficients["a"], self.certificate.elements

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy import ndarray
 
-from skfem_ml.coefficients.cellwise import CELLWISE, cellwise_field
 from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
 
 PATCH = 8  # elements along an edge of a drawn field
