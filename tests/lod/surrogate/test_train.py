@@ -191,7 +191,10 @@ def blobs(index, mesh):
 
 @pytest.fixture(scope="module")
 def elements(tmp_path_factory):
-    folder, numbers = tmp_path_factory.mktemp("elements"), replace(RECIPE, steps=40, doubt=9, test=4, verdict=1)
+    folder, numbers = (
+        tmp_path_factory.mktemp("elements"),
+        replace(RECIPE, steps=40, doubt=9, test=4, verdict=1, calibration=9),
+    )
     return folder, numbers, train_surrogate(SQUARES, blobs, kind="elements", recipe=numbers, folder=folder)
 
 
@@ -203,6 +206,7 @@ def test_super_elements_of_a_family_are_close_and_know_by_how_much(elements):
     assert 0.89 < card.doubt["covered"] < 0.94 and 0.75 < card.doubt["covered, new fields"] <= 1
     assert card["start"] == "diffusion" and card["labels"]["by"] == "energies at n = 32, extrapolated"
     assert len(list((folder / "labels").iterdir())) == 8 and card["family"] == "blobs"
+    assert len(model.certificate.elements.names) == 9 and model.promise is not None
     again = Surrogate.load(folder / "model.safetensors")
     assert str(again.verdict) == str(model.verdict) and again.card.doubt == card.doubt
     a = blobs(7_000_000, SQUARES.coefficient_mesh)
@@ -214,7 +218,9 @@ def test_weights_that_are_no_better_are_undone(elements, caplog):
     numbers = elements[1]
     with caplog.at_level(logging.INFO, "skfem_ml"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("skfem_ml.lod.surrogate.recipe.elements.FINE_TUNING", 1.0)
-        spoiled = train_surrogate(SQUARES, blobs, kind="elements", recipe=replace(numbers, steps=2, verdict=0))
+        spoiled = train_surrogate(
+            SQUARES, blobs, kind="elements", recipe=replace(numbers, steps=2, verdict=0, calibration=0)
+        )
     assert not spoiled.card["fine-tuning helped"] and "undone" in caplog.text
     shipped = Surrogate.load("diffusion").net.state_dict()
     assert all((value == shipped[name]).all() for name, value in spoiled.net.state_dict().items())
