@@ -11,6 +11,7 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix
 
 from skfem_ml.lod.engine.protocol import Engine, corrector_matrix, progress_over
+from skfem_ml.lod.engine.sampled import check_sampled
 from skfem_ml.lod.mesh.forms import FineForm
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Correctors:
         with self._lock:
             for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
                 out[done] = rows
+        if loads is None and len(ordered) == len(out):
+            check_sampled(self.lod.space, self.fine_form, out)
         return out[elements]
 
     def load(self, split: ndarray) -> ndarray:
