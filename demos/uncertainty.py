@@ -231,21 +231,21 @@ def visualize(samples: dict[str, Sample] | None = None):
     samples = outcomes() if samples is None else samples
     figure = Figure(figsize=(17, 3.9 * len(samples)), layout="constrained")
     for row, (title, sample) in zip(figure.subplots(len(samples), 4, squeeze=False), samples.items(), strict=True):
-        _draw_row(figure, row, title, sample)
+        _draw_row(row, title, sample)
     return figure
 
 
-def _draw_row(figure, row, title: str, sample: Sample) -> None:
-    from skfem_ml.pictures import plot_cells, plot_nodal
+def _draw_row(row, title: str, sample: Sample) -> None:
+    from skfem_ml.pictures import colour_bar, plot_cells, plot_nodal
 
     mean, spread = moments(sample.solutions[SURROGATE])
     drawn = plot_cells(row[0], sample.lod.coefficient_mesh, sample.field)
-    figure.colorbar(drawn, ax=row[0], label="$a$")
+    colour_bar(row[0], drawn, "$a$")
     row[0].set_title(f"one draw of {title}")
     off = sample.errors(SURROGATE)
     for axes, values, what, error in zip(row[1:3], (mean, spread), ("mean", "standard deviation"), off, strict=True):
-        figure.colorbar(plot_nodal(axes, sample.lod.coarse, values), ax=axes, label=f"{what} of $u_h$")
-        axes.set_title(f"{what}, surrogate, {sample.count} draws,\n{error:.1e} off in L2")
+        colour_bar(axes, plot_nodal(axes, sample.lod.coarse, values), f"{what} of $u_h$")
+        axes.set_title(f"{what}, surrogate,\n{sample.count} draws, {error:.0e} off")
     _draw_biases(row[3], sample)
 
 
