@@ -20,7 +20,13 @@ Biases are against the fine solution and, for functions on the coarse mesh, agai
 the model adds is seen. What exact LOD is itself off by (a function on 32 x 32 elements has no better value in the
 middle) stands in its row. The last row corrects the surrogate by few fine solutions (a control variate):
 mean(q(u^)) + mean over ten draws of (q(u) - q(u^)) has no bias, but an error of its own, std(q(u) - q(u^)) / sqrt(10).
-PLACEHOLDER
+
+Seen on the roughest family: at n = 8 multigrid wins outright, one pass takes a third of the surrogate's time and is off
+by 0.1 to 0.3 Monte Carlo errors. Exact LOD is off by 3 in the integral and by 12 in the middle, and so is all that
+stands for it: the surrogate adds less than 1. Only functions of u_h itself (its mean in L2: 0.1 % off) come out well,
+not their deviation (a third too small or large). At n = 32 multigrid on the cells of a alone is too coarse (tens of
+Monte Carlo errors), extrapolated it is right; of the coarse ones the surrogate is the cheapest.
+
 Run: python -m demos.uncertainty
 """
 
