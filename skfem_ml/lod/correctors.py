@@ -53,10 +53,10 @@ class Correctors:
         out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
         ordered = self.lod.space.in_rows(np.unique(elements))
         with self._lock:
+            if loads is None and len(ordered) == len(out):
+                check_sampled(self._engine, self.lod.space, self.fine_form)
             for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
                 out[done] = rows
-        if loads is None and len(ordered) == len(out):
-            check_sampled(self.lod.space, self.fine_form, out)
         return out[elements]
 
     def load(self, split: ndarray) -> ndarray:
