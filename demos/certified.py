@@ -190,8 +190,8 @@ def _draw_shares(axes, rows: list[Row]) -> None:
         axes.text(102, at, f"{row.surrogate:.0e} / {hybrid}", va="center", fontsize="small")
     axes.set_yticks(place, [row.name for row in rows])
     silent = sum(row.surrogate > LARGE and not row.said for row in rows)
-    told = f"{silent} silent failures (above 5 %, not warned of)"
-    axes.set(xlim=(0, 132), xticks=range(0, 101, 25), xlabel="elements, %", title=f"other families: {told}")
+    axes.set(xlim=(0, 132), xticks=range(0, 101, 25), xlabel="elements, %", ylabel="coefficient")
+    axes.set_title(f"other families: {silent} silent failures")
     axes.text(131, -0.75, "$u_h$: surrogate / hybrid", ha="right", va="center", fontsize="small")
     axes.set_ylim(len(rows) - 0.4, -1.1)
     axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.4, -0.13), ncols=3)

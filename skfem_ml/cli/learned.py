@@ -79,7 +79,7 @@ def hybrid_of(surrogate: Learned, tol: float | None) -> Hybrid:
     from skfem_ml.lod.surrogate import Hybrid
     from skfem_ml.problems import diffusion
 
-    if tol is not None and (tol == 0 or surrogate.certificate.solution is not None):
+    if tol is not None and (tol <= 0 or surrogate.certificate.solution is not None):
         return Hybrid(surrogate, diffusion, tol)
     return Hybrid(surrogate, diffusion, element_tol=np.inf if tol is None else tol)
 

@@ -148,7 +148,7 @@ def test_false_alarms_are_as_rare_as_stated_and_strangers_are_told():
     test = Novelty.of(clouds(rng, 50), clouds(rng, 300), range(300), element_rate=0.02, field_rate=0.1)
     own = [test.judge(part) for part in clouds(rng, 400)]
     assert np.mean([found.elements.mean() for found in own]) < 0.03
-    assert 0.04 < np.mean([found.field for found in own]) < 0.13
+    assert 0.01 < np.mean([found.field for found in own]) < 0.13
     assert all(test.judge(part).everywhere for part in clouds(rng, 20, shift=5.0))
     one = clouds(rng, 1)[0]
     one[7] += 100  # one element: the field is novel, not everywhere

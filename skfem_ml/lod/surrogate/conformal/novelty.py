@@ -17,6 +17,7 @@ from skfem_ml.lod.surrogate.conformal.quantiles import conformal_quantile, poole
 POINTS, DIRECTIONS = 400, 16  # known elements that are kept; principal directions of the features
 CANDIDATES = 20_000  # elements among which the points are chosen
 DIGITS = 5
+HALF = 0.5
 TINY = 1e-9
 
 
@@ -34,7 +35,7 @@ class Novel(NamedTuple):
     field
         Whether the field as a whole is novel.
     everywhere
-        Whether that is so by its median: then no element of it is to be trusted.
+        Whether more than half of its elements are novel: then none of it is to be trusted.
 
     >>> import numpy as np
     >>> from skfem_ml.lod.surrogate.conformal import Novel
@@ -59,18 +60,19 @@ class Novelty:
     all k + 1 fields,
 
     - an element of it that is chosen at random is called novel with a probability of at most ``element_rate``,
-    - the field is called novel with a probability of at most ``field_rate``: by its largest score, its median score, or
-      its share of novel elements, a third of the rate each.
+    - the field is called novel with a probability of at most ``field_rate``: by its largest score or its share of novel
+      elements, half of the rate each.
 
-    Exact for fields of the mesh size of the calibration: on smaller ones the median scatters more. Limits are infinite
-    for too few fields (below 99 for an element rate of 1 %, 59 for a field rate of 5 %). NaN is novel.
+    This is for fields of the mesh size of the calibration. On smaller ones shares scatter more: with N elements three
+    standard deviations of a count, 3 (limit / N)^(1/2), are allowed beyond the limit. Limits are infinite for too few
+    fields (below 99 for an element rate of 1 %, 39 for a field rate of 5 %). NaN is novel.
 
     Attributes
     ----------
     centre, directions, points
         ``(count,)``, ``(directions, count)``, ``(points, directions)``.
-    element_limit, largest_limit, median_limit, share_limit
-        What the score of an element, and a field's largest score, median, and share of novel elements may be.
+    element_limit, largest_limit, share_limit
+        What the score of an element, and a field's largest score and share of novel elements may be.
     element_rate, field_rate, names
         The two rates; the fields of the calibration.
 
@@ -91,7 +93,6 @@ class Novelty:
     points: ndarray
     element_limit: float = np.inf
     largest_limit: float = np.inf
-    median_limit: float = np.inf
     share_limit: float = np.inf
     element_rate: float = 0.01
     field_rate: float = 0.05
@@ -128,12 +129,11 @@ class Novelty:
         made = cls(*_described(known, points), element_rate=element_rate, field_rate=field_rate, names=told(names))
         scores = [made.scores(part) for part in fresh]
         element = pooled_quantile(scores, 1 - element_rate)
-        level = 1 - field_rate / 3
+        level = 1 - field_rate / 2
         return replace(
             made,
             element_limit=element,
             largest_limit=conformal_quantile([score.max(initial=0.0) for score in scores], level),
-            median_limit=conformal_quantile([np.median(score) for score in scores], level),
             share_limit=conformal_quantile([np.mean(~(score <= element)) for score in scores], level),
         )
 
@@ -155,9 +155,9 @@ class Novelty:
         elements, far = unknown | (scores > self.element_limit), unknown | (scores > self.largest_limit)
         if not len(scores):
             return Novel(scores, elements, far, False, False)
-        everywhere = not np.median(scores) <= self.median_limit
-        field = everywhere or far.any() or not elements.mean() <= self.share_limit
-        return Novel(scores, elements, far, bool(field), bool(everywhere))
+        share = float(elements.mean())
+        most = self.share_limit + 3 * np.sqrt(self.share_limit / len(scores))
+        return Novel(scores, elements, far, bool(far.any() or share > min(most, HALF)), share > HALF)
 
     def to_json(self) -> dict[str, object]:
         """JSON values; an infinite limit is None."""
@@ -181,7 +181,7 @@ class Novelty:
 
 
 ARRAYS = "centre", "directions", "points"
-LIMITS = "element_limit", "largest_limit", "median_limit", "share_limit"
+LIMITS = "element_limit", "largest_limit", "share_limit"
 RATES = "element_rate", "field_rate"
 
 

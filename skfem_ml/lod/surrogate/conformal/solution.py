@@ -107,7 +107,10 @@ class CoarseSolutions:
 
     def parts(self, local: ndarray, scores: ndarray) -> ndarray:
         """eta_T ``(loads, nelems)`` for scores e_T; zero where nothing is said: there ``local`` must be exact."""
-        return np.where(np.isfinite(scores), scores, 0.0) * self.influence(local)
+        trusted, found = np.isfinite(scores), self.influence(local)
+        with np.errstate(invalid="ignore"):  # nothing times infinity is not known
+            parts = np.where(trusted, scores, np.inf) * found
+        return np.where(trusted, unknown_as_infinite(parts), 0.0)
 
     def _on_corners(self, values: ndarray, constants: bool) -> ndarray:
         """Values at the corners of the elements, ``(loads, nelems, corners)``, less their mean if constants count for
