@@ -265,7 +265,7 @@ def test_joblib():
 def test_forms_by_their_place():
     """A decorated form hides its function; a copy has the same function, and deep copies stay apart from it."""
     for form in (diffusion, reaction_diffusion, unit_load):
-        again = pickle.loads(pickle.dumps(form))
+        again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(form))))
         assert again.form is form.form and again is not form and type(again) is type(form) and again.dtype is form.dtype
     halved = diffusion.partial(None)  # scikit-fem copies deeply and changes the copy
     assert halved.form is not diffusion.form

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from skfem_ml import checks
-from skfem_ml.compare.advice import NEAR
+from skfem_ml.compare.advice import NEAR, WORTH
 from skfem_ml.compare.table import Row, Table
 
 LEARNED, COARSE, FINE = "learned", "coarse answers", "fine answers"
@@ -47,7 +47,7 @@ class Verdict:
     plus "CPU s load" times the loads of a field. R is as good as the model where its error is at most 1.5 times the
     model's: "error u_h" (largest relative L2 error of the coarse solution) of coarse answers, "error u" (against the
     fine solution) of fine ones. With R the cheapest of those, the model pays from training / (c_R - c_M) fields on, and
-    does not pay where c_R <= c_M.
+    does not pay where c_R < 1.1 c_M: a difference that no clock is to decide.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Verdict:
             good = [rival for rival in rivals if as_good(rival, row)]
             if good:
                 rival = min(good, key=lambda one: cost(one, loads))
-                found.append(Payment(row, rival, self._fields(cost(rival, loads) - cost(row, loads))))
+                found.append(Payment(row, rival, self._fields(cost(row, loads), cost(rival, loads))))
         return found
 
     def best(self, loads: int = 1) -> Payment | None:
@@ -148,8 +148,8 @@ class Verdict:
         content = facts.get("verdict")
         return cls.from_json(content) if isinstance(content, Mapping) else None
 
-    def _fields(self, saved: float) -> int | None:
-        return max(1, math.ceil(self.training / saved)) if saved > 0 else None
+    def _fields(self, own: float, other: float) -> int | None:
+        return max(1, math.ceil(self.training / (other - own))) if other >= WORTH * own and other > own else None
 
     def _told(self, payment: Payment, loads: int) -> str:
         own, other = cost(payment.row, loads), cost(payment.rival, loads)

@@ -14,7 +14,7 @@ from skfem import BilinearForm
 from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.problems import diffusion
-from skfem_ml.solvers.direct import factorised
+from skfem_ml.solvers.direct import factorised, tell_loss
 from skfem_ml.solvers.linear import backward_error, infinity_norm
 
 CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 to 3); from 50 on some do
@@ -122,6 +122,7 @@ class CoarseSystem:
             raise ValueError("dirichlet: expected a part of the boundary where u is fixed, got none: S is singular")
         self.rows = S[self.free]
         self.A = self.rows[:, self.free].tocsc()
+        self._told = False
 
     @cached_property
     def _norm(self) -> float:
@@ -138,20 +139,26 @@ class CoarseSystem:
     def solve(self, b: ndarray, x: ndarray) -> tuple[ndarray, float]:
         """u ``(coarse.N,)`` with u = x at the fixed nodes, and its backward error.
 
-        The backward error is max |b - S u| / (|S|_inf |u|_inf + |b|_inf); ValueError where it is above 1e-10.
+        The backward error is max |b - S u| / (|S|_inf |u|_inf + |b|_inf); ValueError where it is above 1e-10. Warns
+        once of the digits that rounding of S costs, where they are more than 1e-6 of u.
         """
         u = np.array(x, dtype=float)
         if not len(self.free):  # no free node: nothing is left to solve
             return u, 0.0
         right = b[self.free] - self.rows @ np.where(self.fixed, u, 0.0)
-        u[self.free], error = self._eliminated(self._plain, right)
+        factors = self._plain
+        u[self.free], error = self._eliminated(factors, right)
         if not error <= EXACT:
-            u[self.free], error = self._eliminated(self._pivoted, right)
+            factors = self._pivoted
+            u[self.free], error = self._eliminated(factors, right)
         if not error <= TOLERATED:
             raise ValueError(
                 f"S: expected a regular matrix, got a solution of backward error {error:.1e} (at most {TOLERATED:.0e});"
                 " check the Dirichlet part and the contrast of the coefficient"
             )
+        if not self._told and factors is not None:
+            self._told = True
+            tell_loss(self.A, factors.solve, u[self.free], "S", 0.0)
         return u, error
 
     def _eliminated(self, factors: SuperLU | None, b: ndarray) -> tuple[ndarray, float]:

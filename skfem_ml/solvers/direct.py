@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 
 import numpy as np
@@ -68,7 +69,9 @@ class Elimination:
                 f"the backward error of the direct solve is {error:.1e}, expected at most {self.tol:.1e}: the matrix "
                 "is singular or not finite; check the Dirichlet part and the coefficient"
             )
-        self._tell_loss(x if x.ndim == 1 else x[:, 0])
+        if not self._told:
+            self._told = True
+            tell_loss(self.A, self._factors.solve, x if x.ndim == 1 else x[:, 0], "A")
         return x
 
     @cached_property
@@ -96,22 +99,22 @@ class Elimination:
             x, error = better, less
         return x, error
 
-    def _tell_loss(self, x: Vector) -> None:
-        """Warn once of the digits that are lost to rounding of the entries: |A^-1| |A| |x| eps (Skeel 1979).
 
-        As for M-matrices, whose inverse has no negative entry, A^-1 stands for its absolute value.
-        """
-        diagonal = np.abs(self.A.diagonal())
-        if self._told or not diagonal.max() > SPREAD * diagonal.min():
-            return
-        self._told = True
-        loss = np.abs(self._factors.solve(abs(self.A) @ np.abs(x))).max() * np.finfo(float).eps
-        if loss > LOST * np.abs(x).max():
-            checks.warn(
-                f"A: rounding of its entries may change the solution by {loss / np.abs(x).max():.1e} of its largest "
-                f"value (their diagonal spans {diagonal.max() / max(diagonal.min(), 5e-324):.1e}); the backward error "
-                "is small all the same: the contrast of the coefficient is what costs digits"
-            )
+def tell_loss(A: spmatrix, solve: Callable[[Vector], Vector], x: Vector, name: str, spread: float = SPREAD) -> None:
+    """Warn (UserWarning) where rounding of the entries of a matrix costs more than 1e-6 of the solution.
+
+    The loss is |A^-1| |A| |x| eps (Skeel 1979); A^-1 stands for its absolute value, as it is for M-matrices. Looked at
+    where the diagonal spans more than ``spread``.
+    """
+    diagonal = np.abs(A.diagonal())
+    if not diagonal.max(initial=0.0) > spread * diagonal.min(initial=np.inf):
+        return
+    loss = np.abs(solve(abs(A) @ np.abs(x))).max() * np.finfo(float).eps
+    if loss > LOST * np.abs(x).max():
+        checks.warn(
+            f"{name}: rounding of its entries may change the solution by {loss / np.abs(x).max():.1e} of its largest "
+            f"value: that is what the contrast of the coefficient costs, though the backward error is small"
+        )
 
 
 def factorised(A: spmatrix) -> SuperLU:

@@ -45,6 +45,8 @@ def test_a_rival_that_is_as_good_and_cheaper_is_named():
     )
     worse = row("extrapolated", COARSE, 3.1e-4, 1e-2, 0.3)
     assert verdict(MODEL, EXACT, worse).best().rival is EXACT  # 1.55 times the error: not as good
+    same = row("extrapolated", COARSE, 2.9e-4, 1e-2, 0.54)
+    assert not verdict(MODEL, EXACT, same).best().pays  # 8 % are within what a clock errs by
     slower = row("extrapolated", COARSE, 2.9e-4, 1e-2, 1.5)
     assert verdict(MODEL, EXACT, slower).best().fields == 1000
 

@@ -94,11 +94,15 @@ def test_what_is_no_field_is_refused(tmp_path):
 def test_no_two_parts_share_a_field(source):
     fields = fields_of(source, LOD_4)
     parts = fields.divided(40, seed=1)
-    assert {name: len(rows) for name, rows in parts.items()} == {"train": 28, "validation": 4, "doubt": 4, "test": 4}
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "train": 21, "validation": 3, "doubt": 3, "calibration": 9, "test": 4,
+    }  # fmt: skip
+    few = fields.divided(20)
+    assert len(few["calibration"]) == 0 and len(few["train"]) == 14
     rows = np.concatenate(list(parts.values()))
     assert len(set(rows.tolist())) == 40
     if fields.count is None:
-        assert [rows.min() // FIRST for rows in parts.values()] == [0, 1, 2, 3]
+        assert [rows.min() // FIRST for rows in parts.values()] == [0, 1, 2, 3, 4]
     else:
         assert sorted(rows) == list(range(40))
         assert not np.array_equal(parts["test"], fields.divided(40, seed=2)["test"])

@@ -16,14 +16,15 @@ from skfem_ml.learning import load_model, save_model
 from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History
 from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.surrogate.conformal import certify
 from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork
-from skfem_ml.lod.surrogate.elements.samples import varying
+from skfem_ml.lod.surrogate.elements.samples import FLAT, varying
 from skfem_ml.lod.surrogate.elements.training import FINE_TUNING, element_loss, fit_elements, predicted
-from skfem_ml.lod.surrogate.recipe.fields import LEAST
+from skfem_ml.lod.surrogate.recipe.fields import CERTIFIED, LEAST
 from skfem_ml.lod.surrogate.recipe.job import MOST, Job
 from skfem_ml.lod.surrogate.recipe.pacing import PROBED, Ended, affordable, looped, nothing_yet, paced, seconds_of
 
@@ -59,8 +60,8 @@ def train_elements(job: Job, facts: Mapping[str, object], start: SuperElements |
         }  # fmt: skip
         about |= {"stopped": ended.stopped} if ended.stopped else {}
         name = str(about.pop("name", ""))
-        tuned = SuperElements(net, replace(model.card, name=name, doubt=None, errors={}, facts=about))
-        return _calibrated(job, tuned, space)
+        tuned = SuperElements(net, replace(model.card, name=name, doubt=None, certificate=None, errors={}, facts=about))
+        return _certified(job, _calibrated(job, tuned, space))
 
 
 # Labels.
@@ -138,24 +139,68 @@ def _loss(net: ElementNetwork, held: ElementLabels) -> float:
 
 
 def _calibrated(job: Job, model: SuperElements, space: Discretisation) -> SuperElements:
-    """The model whose doubt covers 0.9 of the elements of fields that nothing else has seen, and what it covers."""
+    """The model whose doubt covers 0.9 of the elements, where a varies, of fields that nothing else has seen; and what
+    it covers on others.
+    """
     numbers = job.numbers()
-    ratios = np.concatenate([_ratios(job, model, space, int(row)) for row in numbers["doubt"]])
+    ratios = np.concatenate(
+        [_ratios(job, model, space, int(row)) for row in (*numbers["doubt"], *numbers["calibration"])]
+    )
     # The conformal quantile of all elements: the ceil(0.9 (n + 1))-th smallest ratio of n.
     place = min(len(ratios), int(np.ceil(LEVEL * (len(ratios) + 1)))) - 1
-    factor = float(np.sort(ratios)[place])
+    factor = float(np.sort(ratios)[place]) if len(ratios) else np.inf
+    if not np.isfinite(factor):
+        LOG.info("doubt: not calibrated, for a varies on no element, or answers agree where they are wrong")
+        return model
     doubt: dict[str, object] = {"quantile": LEVEL, "factor": factor, "covered": float((ratios <= factor).mean())}
-    if len(numbers["test"]):
-        new = [_ratios(job, model, space, int(row)) for row in numbers["test"]]
+    new = [_ratios(job, model, space, int(row)) for row in numbers["test"]]
+    if any(map(len, new)):
         doubt["covered, new fields"] = float((np.concatenate(new) <= factor).mean())
     return SuperElements(model.net, replace(model.card, doubt={**doubt, "trusted": 0.1}), checked=model.checked)
+
+
+def _certified(job: Job, model: SuperElements) -> SuperElements:
+    """The model with a certificate of S_T and u_h against exact matrices, by as many fields as the time allows; as it
+    is where those are fewer than nine.
+    """
+    lod, rows = job.lod.with_fine(FINER * model.net.n), job.numbers()["calibration"]
+    if len(rows) < CERTIFIED or not lod.space.fixed.any():
+        return model
+    fields = {str(row): job.fields.draw(int(row)) for row in rows}
+    exact: dict[str, ndarray] = {}
+    for done, (name, a) in enumerate(fields.items()):
+        job.say(done, len(fields), "certificate")
+        each = seconds_of(lambda name=name, a=a: exact.update({name: lod.local(job.form, a=a)}))  # type: ignore[misc]
+        most = len(fields) if job.limit is None else done + 1 + max(0, int(_left(job) / each))
+        if most < CERTIFIED or len(exact) >= most:
+            break
+    if len(exact) < CERTIFIED:
+        LOG.info("certificate: none, for exact matrices of %d fields take too long here", CERTIFIED)
+        return model
+    used = [str(row) for name in ("train", "validation", "doubt") for row in job.numbers()[name]]
+    own = {name: fields[name] for name in exact}
+    found = certify(model, lod, own, job.form, used=used, family=job.fields.name, exact=exact)
+    card = replace(model.card, certificate=found.to_json() or None)
+    return SuperElements(model.net, card, checked=model.checked)
+
+
+def _left(job: Job) -> float:
+    """Seconds that are left before the verdict."""
+    return job.limit.left - job.limit.share("verdict") if job.limit is not None else np.inf
+
+
+def where_it_varies(truth: Elements) -> ndarray:
+    """The elements whose cells differ; all others share one relative error."""
+    everything = truth.space.all_elements
+    spread = np.ptp(truth.values(everything).log().numpy(), axis=1)
+    return everything[spread > FLAT]
 
 
 def _ratios(job: Job, model: SuperElements, space: Discretisation, row: int) -> ndarray:
     """True errors over what is said of them, of some elements of a field."""
     a, rng = job.fields.draw(row), np.random.default_rng([job.seed, row, 1])
-    some = np.sort(rng.permutation(space.all_elements)[: max(16, HELD // max(1, len(job.numbers()["doubt"])))])
     truth = Elements.of(space, a)
+    some = np.sort(rng.permutation(where_it_varies(truth))[: max(16, HELD // len(job.numbers()["doubt"]))])
     judged = model.judge(job.lod, some, a=a, tol=np.inf)
     off, said = distances(judged.energies, truth.exact(some)), judged.doubt
     return np.divide(off, said, out=np.where(off > 1e-9, np.inf, 0.0), where=said > 0)

@@ -23,8 +23,10 @@ from skfem_ml.lod.method import LOD
 LOG = logging.getLogger("skfem_ml")
 FAMILIES = ("paper", "wide", *NAMES, *WIDE, *UNSEEN)
 SUFFIXES = (*RASTER_SUFFIXES, *MESH_SUFFIXES)
-PARTS = {"train": 0.7, "validation": 0.1, "doubt": 0.1, "test": 0.1}  # shares of the fields
+PARTS = {"train": 0.64, "validation": 0.08, "doubt": 0.08, "calibration": 0.1, "test": 0.1}  # shares of the fields
 LEAST = {"train": 4, "validation": 2, "doubt": 2, "test": 2}
+CERTIFIED = 9  # fields of calibration, below which nothing can be promised at 90 %
+MANY = 40  # fields from which so many are kept for it
 FIRST = 10**6  # between the first numbers of two parts of a draw: no training takes so many
 MEAN, NEAREST = "geometric", "nearest"  # how rasters and meshes are resampled where cells do not fit
 
@@ -72,11 +74,11 @@ class Fields:
         return hashlib.sha256(repr(self.count).encode() + data).hexdigest()[:12]
 
     def divided(self, total: int, seed: int = 0, sizes: Mapping[str, int] | None = None) -> dict[str, ndarray]:
-        """The numbers of ``total`` fields by part, "train", "validation", "doubt" and "test": no two share one.
+        """The numbers of ``total`` fields by part (``PARTS``, with their shares): no two share one.
 
-        A tenth each for the last three, at least two; of draws, each part has numbers of its own range, else a shuffle
-        by ``seed`` decides. ``sizes`` are those of the parts of draws, in place of shares. Raises ValueError for too
-        few.
+        Of draws, each part has numbers of its own range, else a shuffle by ``seed`` decides. From 40 fields on at least
+        nine are for calibration, of fewer none. ``sizes`` are those of the parts, in place of shares, where there are
+        as many. Raises ValueError for too few.
         """
         if sizes is not None and (self.count is None or sum(sizes.values()) <= self.count):
             return self._numbers(dict(sizes), sum(sizes.values()), seed)
@@ -88,7 +90,9 @@ class Fields:
             )
         if self.count is not None and total > self.count:
             raise ValueError(f"fields: expected at most the {self.count} of {self.name}, got {total}")
-        held = {name: max(LEAST[name], round(share * total)) for name, share in PARTS.items() if name != "train"}
+        held = {name: max(LEAST.get(name, CERTIFIED), round(share * total)) for name, share in PARTS.items()}
+        held["calibration"] *= total >= MANY
+        del held["train"]
         return self._numbers({"train": total - sum(held.values()), **held}, total, seed)
 
     def _numbers(self, sizes: dict[str, int], total: int, seed: int) -> dict[str, ndarray]:

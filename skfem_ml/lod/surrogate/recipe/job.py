@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy import ndarray
 from skfem import BilinearForm
@@ -12,7 +12,7 @@ from skfem_ml.compare import Verdict
 from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.recipe.budget import Budget
-from skfem_ml.lod.surrogate.recipe.fields import Fields
+from skfem_ml.lod.surrogate.recipe.fields import PARTS, Fields
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe
 from skfem_ml.lod.surrogate.recipe.rivals import Judge, tabulated
 from skfem_ml.lod.surrogate.recipe.run import Run
@@ -45,8 +45,8 @@ class Job:
         """How many fields a part has by the recipe; None where the time decides."""
         if self.recipe is None:
             return None
-        numbers = self.recipe.fields, self.recipe.held, self.recipe.doubt, self.recipe.test
-        return dict(zip(("train", "validation", "doubt", "test"), numbers, strict=True))
+        one = self.recipe
+        return dict(zip(PARTS, (one.fields, one.held, one.doubt, one.calibration, one.test), strict=True))
 
     @property
     def total(self) -> int:
@@ -78,4 +78,7 @@ class Job:
         with self.run.stage("verdict"):
             judge = Judge(self.lod, self.form, finest, learned)
             table = tabulated(judge, (self.fields.draw(int(row)) for row in rows), left, self.progress)
-        return None if table is None else Verdict(table, spent)
+        if table is None:
+            return None
+        which = (f"{name}: {local_map!r}" for name, local_map in learned.items())
+        return Verdict(replace(table, notes=(*which, *table.notes)), spent)

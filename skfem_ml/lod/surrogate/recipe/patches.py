@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 from skfem_ml.learning.models import Card
 from skfem_ml.learning.training import History
+from skfem_ml.lod.surrogate.certificate import certified
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
-from skfem_ml.lod.surrogate.recipe.fields import LEAST
+from skfem_ml.lod.surrogate.recipe.fields import CERTIFIED, LEAST
 from skfem_ml.lod.surrogate.recipe.job import MOST, Job
 from skfem_ml.lod.surrogate.recipe.labelling.parts import Parts, labelled_parts
 from skfem_ml.lod.surrogate.recipe.labelling.ways import Way, choose_way, exact_ways
@@ -17,6 +19,8 @@ from skfem_ml.lod.surrogate.recipe.pacing import Ended, affordable, looped, noth
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe
 from skfem_ml.lod.surrogate.recipe.training import begin, finish, learn, rate_of, refit, speed, time_of_refit
 
+LOG = logging.getLogger("skfem_ml")
+KNOWN = 100  # fields of training that others are held against to be novel
 CHECKED = 2  # fields on which ways to labels are compared
 
 
@@ -35,7 +39,24 @@ def train_patches(job: Job, net: FieldNetwork, about: Card) -> Surrogate:
         facts: dict[str, object] = {"labels": job.run.decisions["labels"], "history": ended.history.to_dict()}
         facts |= {"stopped": ended.stopped} if ended.stopped else {}
         about = replace(about, facts={**facts, **about.facts})
-        return finish(net, job.lod, parts, recipe, about, job.form, best, job.device)
+        model = finish(net, job.lod, parts, recipe, about, job.form, best, job.device)
+        return _certified(job, model, parts)
+
+
+def _certified(job: Job, model: Surrogate, parts: Parts) -> Surrogate:
+    """The model with a certificate, by fields that nothing else has seen; as it is where there are too few."""
+    numbers, fixed = job.numbers(), job.lod.space.fixed
+    if len(numbers["calibration"]) < CERTIFIED or not fixed.any():
+        LOG.info("certificate: none, for it needs %d fields of its own and a Dirichlet part", CERTIFIED)
+        return model
+    fields = {str(row): job.fields.draw(int(row)) for row in numbers["calibration"]}
+    matrices = parts["calibration"].exact.double().cpu().numpy()
+    seen = [job.fields.draw(int(row)) for row in numbers["train"][:KNOWN]]
+    used = [str(row) for name in ("train", "validation", "doubt") for row in numbers[name]]
+    return certified(
+        model, job.lod, fields, job.form, known=seen, used=used, family=job.fields.name,
+        exact=dict(zip(fields, matrices, strict=True)), progress=job.progress,
+    )  # fmt: skip
 
 
 def _labelled(job: Job, net: FieldNetwork) -> Parts:

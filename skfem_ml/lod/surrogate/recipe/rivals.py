@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -208,13 +208,31 @@ def tabulated(
             break
     if not runs:
         return None
+    table = summarised(runs)
     n = judge.finest.lod.space.n
     notes = (
         f"errors: relative L2, the largest of {len(runs)} field(s) and their mean, of u_h against exact LOD and of u "
         f"against the fine solution at n = {n}; load 1",
-        f"costs: median CPU seconds of one field and of one load; {machine()}",
+        "costs: median CPU seconds of one field and of one load (one for all coarse systems, which are as large); "
+        f"{machine()}",
     )
-    return Table(tuple(_over(name, [run[name] for run in runs]) for name in runs[0]), notes, HEADINGS)
+    return replace(table, notes=notes)
+
+
+def summarised(runs: list[dict[str, Row]]) -> Table:
+    """The table of several fields, without notes."""
+    rows = [_over(name, [run[name] for run in runs]) for name in runs[0]]
+    coarse = [row.stages[LOAD] for row in rows if row.group != FINE and not row.failure]
+    each = float(np.median(coarse)) if coarse else 0.0
+    return Table(
+        tuple(row if row.group == FINE or row.failure else _with_load(row, each) for row in rows), (), HEADINGS
+    )
+
+
+def _with_load(row: Row, seconds: float) -> Row:
+    """The row with other seconds of a load."""
+    stages = {**row.stages, LOAD: seconds}
+    return replace(row, stages=stages, cpu_seconds=sum(stages.values()))
 
 
 def _over(name: str, rows: list[Row]) -> Row:

@@ -36,7 +36,8 @@ ELEMENTS, PATCHES = "elements", "patches"
 Learned = dict[str, BilinearForm | LocalMap]
 Facts = dict[str, object]
 HIGH_CONTRAST = 100.0  # largest over smallest value of a field, from which the network is one for high contrast
-MODEL, HYBRID, TOL = "this model", "its hybrid", 0.02
+MODEL, HYBRID = "this model", "its hybrid"
+TOL, PROMISED = 0.02, 2e-3  # of elements; of u_h
 
 
 def train_surrogate(
@@ -125,11 +126,17 @@ def _patches(job: Job, about: Facts, net: FieldNetwork | None) -> Surrogate:
         return found
     model = train_patches(job, net, card)
     model.save(job.run.model)
-    learned: Learned = {MODEL: model, HYBRID: Hybrid(model, job.form, TOL)}
+    learned: Learned = {MODEL: model, HYBRID: _hybrid(model, job.form)}
     model.card = replace(model.card, facts={**model.card.facts, **judged(job, learned, job.lod.space.n)})
     model.save(job.run.model)
     job.run.complete = True
     return model
+
+
+def _hybrid(model: Surrogate, form: BilinearForm) -> Hybrid:
+    """With an error of u_h that is promised, where one is; else with a threshold for elements."""
+    promise = model.certificate.solution
+    return Hybrid(model, form, PROMISED) if promise is not None else Hybrid(model, form, element_tol=TOL)
 
 
 def _elements(job: Job, about: Facts) -> SuperElements:

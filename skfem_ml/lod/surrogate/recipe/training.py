@@ -144,7 +144,7 @@ def finish(
     doubt: dict[str, object] = dict(fit_doubt(net, parts["doubt"].samples(), recipe.quantile))
     if "test" in parts:
         doubt["covered, new fields"] = coverage(net, parts["test"].samples())
-    seen = [part for name, part in parts.items() if name != "test"]
+    seen = [part for name, part in parts.items() if name not in ("calibration", "test")]
     extents = torch.cat([net.extent(part.a, part.place).flatten() for part in seen])
     trained = sum(len(parts[name].a) for name in ("train", "corner") if name in parts)
     facts = {"steps": recipe.steps, "fields": trained, "validation loss": best, **about.facts}
