@@ -19,10 +19,10 @@ from skfem_ml.learning import Card, find_model, load_model, save_model
 from skfem_ml.lod.surrogate import RECIPES, Setting, Surrogate, coverage, pattern_range
 from skfem_ml.lod.surrogate.certificate import MARGIN, MOST_TRUSTED
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
-from skfem_ml.lod.surrogate.labelled import label
 from skfem_ml.lod.surrogate.networks import Inputs
-from skfem_ml.lod.surrogate.parts import shipped_draw, shipped_lod
-from skfem_ml.lod.surrogate.recipes import ShippedRecipe
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import label
+from skfem_ml.lod.surrogate.recipe.labelling.parts import shipped_draw, shipped_lod
+from skfem_ml.lod.surrogate.recipe.recipes import ShippedRecipe
 
 REMADE = "not bit for bit: trained in two runs whose division is not recorded; `remake` makes one run of all steps"
 

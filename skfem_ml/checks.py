@@ -138,6 +138,7 @@ def _ours(trace: TracebackType | None) -> bool:
 def warn(text: str) -> None:
     """Warn (UserWarning) at the line outside of this package that led here."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("skfem_ml."):
+    # What a cached property computes is called by functools.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("skfem_ml.", "functools")):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, UserWarning, stacklevel=level)

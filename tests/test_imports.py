@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 FLOOR = {"checks", "progress", "meshes", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
 LEARNING = {"learning", "learning.optim"}
 LOD = {"lod", "lod.mesh", "lod.uses"}
+LEARNED = {"lod.surrogate.networks", "lod.surrogate.conformal", "lod.surrogate.elements"}
 METHODS = {
     "pinn",
     "fmm",
@@ -21,10 +22,13 @@ METHODS = {
     "lod.slod",
     "lod.surrogate",
     "lod.surrogate.networks",
+    "lod.surrogate.conformal",
+    "lod.surrogate.elements",
+    "lod.surrogate.recipe",
     "lod.engine",
 } | LOD
 # Files of lod/ that use the method; what is not listed is the method itself.
-USES = {"lod/solver.py", "lod/gradient.py", "lod/judging.py", "lod/splitting.py"}
+USES = {"lod/solver.py", "lod/gradient.py", "lod/judging.py", "lod/splitting.py", "lod/surrogate/setting.py"}
 # What each room may import of ours, besides itself. A room is a folder, or a file that stands alone.
 ALLOWED = {
     "__init__": set(),
@@ -40,14 +44,17 @@ ALLOWED = {
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them
-    "learning": {"checks", "progress", "learning.optim"},
+    "learning": {"checks", "progress", "learning.optim", "__init__"},
     "learning.optim": {"checks"},
     "lod.mesh": FLOOR,
     "lod.engine": FLOOR | {"lod.mesh"},
     "lod": FLOOR | {"lod.mesh", "lod.engine"},
     "lod.slod": FLOOR | {"lod", "lod.mesh", "lod.engine"},
     "lod.uses": FLOOR | LEARNING | {"lod", "lod.mesh", "lod.engine", "compare"},
-    "lod.surrogate": FLOOR | LEARNING | LOD | {"lod.surrogate.networks"},
+    "lod.surrogate": FLOOR | LEARNING | LOD | LEARNED | {"compare"},
+    "lod.surrogate.conformal": FLOOR | LOD,
+    "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "lod.surrogate.conformal", "compare"},
+    "lod.surrogate.recipe": FLOOR | LEARNING | LOD | LEARNED | {"lod.surrogate", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
     "fmm": FLOOR | LEARNING,

@@ -3,7 +3,7 @@
 Run ``python -m demos.benchmarks.surrogate`` in the root of the source tree. Everything runs on one thread. Every row
 that is measured goes to ``surrogate.json`` beside this file at once, so a run that is stopped goes on where it was; at
 the end ``surrogate.md`` and the README's table are written. ``mlp FOLDER STEPS`` as arguments first trains the paper's
-network, on labels of ``demos.train_surrogate``, and adds its rows.
+network, on labels of ``data.remake_models``, and adds its rows.
 """
 
 from __future__ import annotations
@@ -374,7 +374,7 @@ def fastest(run: Callable[[], Any], repeats: int) -> float:
 
 
 def train_mlp(folder: str, steps: int) -> Surrogate:
-    """The paper's network and schedule, a small part of its 80,000 steps, on the labels of `demos.train_surrogate`."""
+    """The paper's network and schedule, a small part of its 80,000 steps, on the labels of `data.remake_models`."""
     lod = space(8)
     fields = np.stack([paper_field(lod.coefficient_mesh, *name) for name in paper_split()["validation"][:4]])
     net = PatchMLP(generator=torch.Generator().manual_seed(0))

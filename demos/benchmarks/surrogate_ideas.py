@@ -20,9 +20,9 @@ import torch
 from skfem_ml.learning import SOAP
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import FieldNetwork
-from skfem_ml.lod.surrogate.parts import CELLS, ELL, shipped_parts
-from skfem_ml.lod.surrogate.recipes import ShippedRecipe
-from skfem_ml.lod.surrogate.training import learn
+from skfem_ml.lod.surrogate.recipe.labelling.parts import CELLS, ELL, shipped_parts
+from skfem_ml.lod.surrogate.recipe.recipes import ShippedRecipe
+from skfem_ml.lod.surrogate.recipe.training import learn
 
 RECIPE = ShippedRecipe(150, fields=80, corner=40, held=20, doubt=1, test=0, level=4)
 OUTPUT = Path(__file__)

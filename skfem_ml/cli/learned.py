@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from skfem_ml.cli.cases import Case
     from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import LOD
-    from skfem_ml.lod.surrogate import Hybrid, Surrogate
+    from skfem_ml.lod.surrogate import Hybrid, SuperElements, Surrogate
     from skfem_ml.lod.surrogate.hybrid import Judgement
     from skfem_ml.problems import Diffusion, Staged
     from skfem_ml.problems.staged import Answer
     from skfem_ml.solutions import FEFunction
 
 T = TypeVar("T")
+Learned: TypeAlias = "Surrogate | SuperElements"
 MOST = 0.5  # share of patches outside its training above which nobody is shown a model unasked
 
 
-def load_surrogate(name: str | None) -> Surrogate:
+def load_surrogate(name: str | None) -> Learned:
     """Load a surrogate by the name of a shipped one or by its file; ValueError with the names where none is given."""
     with held_interrupt():
         from skfem_ml.learning import shipped
@@ -40,7 +41,7 @@ def load_surrogate(name: str | None) -> Surrogate:
 
 
 def learned_solver(
-    case: Case, surrogate: Surrogate, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
+    case: Case, surrogate: Learned, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
 ) -> Staged:
     """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
 
@@ -48,14 +49,11 @@ def learned_solver(
     those of LOD.
     """
     from skfem_ml.lod import solver_coarse
-    from skfem_ml.lod.surrogate import Hybrid
-    from skfem_ml.problems import Staged, diffusion
+    from skfem_ml.problems import Staged
 
     setting, name = surrogate.setting, surrogate.card.name or type(surrogate.net).__name__
     refine = setting.n if setting.n % (case.refine * case.below) == 0 else None
-    # A surrogate with scores is a hybrid that recomputes nothing.
-    judging = method == "hybrid" or scores
-    noting = Noting(Hybrid(surrogate, diffusion, tol if method == "hybrid" else np.inf)) if judging else None
+    noting = Noting(hybrid_of(surrogate, tol if method == "hybrid" else None)) if method == "hybrid" or scores else None
     ell = setting.ell if ell is None else ell
     solver = solver_coarse(case.coarse, noting or surrogate, ell, refine, cells=case.refine, **options)
 
@@ -76,6 +74,16 @@ def learned_solver(
     return Staged(build)
 
 
+def hybrid_of(surrogate: Learned, tol: float | None) -> Hybrid:
+    """The hybrid that promises ``tol``; by elements for a model without a promise; None: it judges, no more."""
+    from skfem_ml.lod.surrogate import Hybrid
+    from skfem_ml.problems import diffusion
+
+    if tol is not None and (tol <= 0 or surrogate.certificate.solution is not None):
+        return Hybrid(surrogate, diffusion, tol)
+    return Hybrid(surrogate, diffusion, element_tol=np.inf if tol is None else tol)
+
+
 def _explained(name: str, work: Callable[[], T]) -> T:
     """The result; a model that does not fit is told with the options that bring the two together."""
     from skfem_ml.learning import ModelMismatchError
@@ -92,7 +100,8 @@ def _judged(judged: Judgement, tol: float | None) -> dict[str, object]:
         return {}
     largest = float(judged.scores.max())
     told = largest if np.isfinite(largest) else None  # as JSON has it
-    return {"tol": tol, "recomputed": judged.fraction, "largest score": told}
+    limit = {"element tol": tol} if judged.promised is None else {"tol": tol, "promised": judged.promised}
+    return {**limit, "recomputed": judged.fraction, "largest score": told}
 
 
 def _with_notes(u: FEFunction, notes: Mapping[str, object]) -> FEFunction:
@@ -126,7 +135,7 @@ def _on_cells(coarse: Mesh, problem: Diffusion, judged: Judgement) -> dict[str, 
 class Chosen:
     """The models of a comparison by name, the fine cells along one of the field that they want, and what is said."""
 
-    models: dict[str, Surrogate]
+    models: dict[str, Learned]
     below: int | None = None
     notes: tuple[str, ...] = ()
     named: bool = False
@@ -141,13 +150,13 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
     with held_interrupt():
         from skfem_ml.learning import ModelMismatchError, shipped
 
-    fits: dict[str, tuple[Surrogate, float]] = {}
+    fits: dict[str, tuple[Learned, float]] = {}
     left_out = []
     for name in names or shipped("lod"):
         surrogate, label = load_surrogate(name), Path(name).stem
         try:
             lod = _lod_of(case, surrogate)
-            surrogate.check(lod)
+            _require(surrogate, lod)
         except ModelMismatchError as error:
             if names:
                 raise ValueError(mismatch(label, error)) from error
@@ -173,7 +182,23 @@ def chosen_models(case: Case, names: list[str] | None) -> Chosen:
     return Chosen(models, next(iter(below), None), tuple(left_out), names is not None)
 
 
-def _lod_of(case: Case, surrogate: Surrogate) -> LOD:
+def _require(surrogate: Learned, lod: LOD) -> None:
+    """Raise ModelMismatchError where the model is not for this LOD."""
+    from skfem_ml.learning import ModelMismatchError
+    from skfem_ml.lod import Interiors
+    from skfem_ml.lod.surrogate import Setting
+
+    if not isinstance(surrogate, Interiors):
+        surrogate.check(lod)
+        return
+    made = replace(surrogate.setting, ell=lod.ell)  # for any
+    pairs = Setting.of(lod).mismatch(made)
+    if pairs:
+        wanted, got = ({name: pair[side] for name, pair in pairs.items()} for side in (0, 1))
+        raise ModelMismatchError("surrogate", wanted, got, "change the LOD or load another model")
+
+
+def _lod_of(case: Case, surrogate: Learned) -> LOD:
     """The LOD on the case's meshes with the model's ell and, where that is possible, its fine mesh.
 
     Its coefficient mesh is that of the field.
@@ -185,11 +210,11 @@ def _lod_of(case: Case, surrogate: Surrogate) -> LOD:
     return lod.with_fine(setting.n) if setting.n % case.refine == 0 and setting.n != case.refine else lod
 
 
-def learned_rows(case: Case, models: Mapping[str, Surrogate], tol: float, engine: str) -> dict[str, Callable]:
+def learned_rows(case: Case, models: Mapping[str, Learned], tol: float, engine: str) -> dict[str, Callable]:
     """The rows of surrogates and of their hybrids."""
     rows: dict[str, Callable] = {}
     for label, surrogate in models.items():
-        for method in ("surrogate", "hybrid") if surrogate.has_doubt else ("surrogate",):
+        for method in ("surrogate", "hybrid") if getattr(surrogate, "has_doubt", True) else ("surrogate",):
             rows[f"{method}, {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
     return rows
 
@@ -214,11 +239,15 @@ def _listed(setting: Mapping[str, object]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in setting.items())
 
 
-def doubts(surrogate: Surrogate, lod: LOD, a: np.ndarray) -> tuple[float, float]:
+def doubts(surrogate: Learned, lod: LOD, a: np.ndarray) -> tuple[float, float]:
     """The share of patches that the model was not trained on (values out of range, an infinite score), and the mean
     score of the others.
     """
+    from skfem_ml.lod import Interiors
+
     elements = lod.space.all_elements
     _, scores = surrogate.with_score(lod, elements, a=a)
-    outside = ~np.isfinite(scores) | (surrogate.excess(lod, elements, a=a) > 0)
+    outside = ~np.isfinite(scores)
+    if not isinstance(surrogate, Interiors):
+        outside |= surrogate.excess(lod, elements, a=a) > 0
     return float(outside.mean()), float(scores[~outside].mean()) if not outside.all() else np.inf

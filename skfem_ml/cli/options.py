@@ -68,7 +68,7 @@ Ell = Annotated[
 ]
 Tol = Annotated[
     float,
-    typer.Option("--tol", help="Hybrid: elements whose score is above this are recomputed exactly; 0 recomputes all."),
+    typer.Option("--tol", help="Hybrid: the relative L2 error of u_h that is promised; 0 recomputes all elements."),
 ]
 Below = Annotated[
     int | None,

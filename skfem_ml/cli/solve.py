@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 METHODS = ("fem", "lod", "surrogate", "hybrid")
 LEARNED = ("surrogate", "hybrid")
 VARIANT = "petrov-galerkin"
-TOLD = ("ell", "variant", "corrected", "model", "tol", "recomputed", "largest score")
+TOLD = (
+    "ell", "variant", "corrected", "model", "tol", "element tol", "promised", "recomputed", "largest score",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

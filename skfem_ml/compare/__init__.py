@@ -6,5 +6,9 @@ from skfem_ml.compare.loads import compare_loads
 from skfem_ml.compare.measures import measure_of
 from skfem_ml.compare.run import compare
 from skfem_ml.compare.table import Row, Table
+from skfem_ml.compare.verdict import Payment, Verdict
 
-__all__ = ["Clock", "Row", "Table", "advice", "best_of", "clocked", "compare", "compare_loads", "machine", "measure_of"]
+__all__ = [
+    "Clock", "Payment", "Row", "Table", "Verdict", "advice", "best_of", "clocked", "compare", "compare_loads",
+    "machine", "measure_of",
+]  # fmt: skip

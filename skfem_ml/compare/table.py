@@ -134,14 +134,26 @@ class Table:
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", *self.notes]) + "\n"
 
     def to_json(self) -> str:
-        """Return rows, norms of the reference, headings by column, and notes as a JSON object."""
+        """Return rows, norms of the reference, headings and stages by column, and notes as a JSON object."""
         content = {
             "rows": [self._record(row) for row in self.rows],
             "norms": {column(heading): self.norms.get(heading) for heading in self.headings},
             "headings": {column(heading): heading for heading in self.headings},
+            "stages": {column(stage): stage for stage in self._stages()},
             "notes": list(self.notes),
         }
         return json.dumps(content, indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Table:
+        """Return the table of the object that `to_json` wrote. Raises ValueError for anything else."""
+        try:
+            headings, stages = content["headings"], content.get("stages", {})
+            rows = tuple(_row(record, headings, stages) for record in content["rows"])
+            norms = {heading: content["norms"].get(name) for name, heading in headings.items()}
+            return cls(rows, tuple(content["notes"]), tuple(headings.values()), norms)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"table: expected what Table.to_json writes, got {str(content)[:80]}") from error
 
     def to_csv(self, path: str | Path) -> None:
         """Write one line per row under a header line; empty fields where there is no figure.
@@ -217,6 +229,14 @@ class Table:
         stages = [_number(row.stages.get(stage), ".2g") for stage in self._stages()]
         totals = [_number(value, form) for name, value, form in costs if name in self._costs()]
         return [row.name, *errors, *stages, *totals]
+
+
+def _row(record: Mapping[str, Any], headings: Mapping[str, str], stages: Mapping[str, str]) -> Row:
+    """The row of a record of `to_json`."""
+    errors = {} if record["failure"] else {heading: record[name] for name, heading in headings.items()}
+    spent = {stage: record[name] for name, stage in stages.items() if record.get(name) is not None}
+    seconds, cpu, unknowns = (record[name] for name in ("seconds", "cpu_seconds", "unknowns"))
+    return Row(record["name"], errors, seconds, cpu, unknowns, record["failure"], record["group"], spent)
 
 
 def _cost(row: Row) -> tuple[float | None, float | None, int | None]:

@@ -32,6 +32,8 @@ class Card(Mapping[str, object]):
     doubt
         How the network's estimate of its own error was trained: "quantile", the share "covered", and "trusted", up to
         where it has been tested. None where it was not: the model then says nothing of its errors.
+    certificate
+        What is promised of the errors, and on which fields it was calibrated; see `lod.surrogate.conformal`.
     errors
         Errors on fields that were not trained on.
     facts
@@ -53,6 +55,7 @@ class Card(Mapping[str, object]):
     features: Range | None = None
     patterns: Range | None = None
     doubt: Json | None = None
+    certificate: Json | None = None
     errors: Json = field(default_factory=dict)
     facts: Json = field(default_factory=dict)
 
@@ -187,6 +190,6 @@ def _range(name: str, value: object) -> dict[str, list[float]]:
 
 
 CHECKS = {
-    **dict.fromkeys(("kind", "name"), _text), **dict.fromkeys(("network", "doubt", "errors"), _entries),
+    **dict.fromkeys(("kind", "name"), _text), **dict.fromkeys(("network", "doubt", "certificate", "errors"), _entries),
     "extent": _pair, "shapes": _texts, **dict.fromkeys(("features", "patterns"), _range),
 }  # fmt: skip

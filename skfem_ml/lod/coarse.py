@@ -9,9 +9,11 @@ import numpy as np
 from numpy import ndarray
 from scipy.sparse import csc_matrix, csr_matrix, diags
 from scipy.sparse.linalg import ArpackNoConvergence, SuperLU, eigsh, splu
+from skfem import BilinearForm
 
 from skfem_ml import checks
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.problems import diffusion
 from skfem_ml.solvers.direct import factorised, tell_loss
 from skfem_ml.solvers.linear import backward_error, infinity_norm
 
@@ -19,6 +21,7 @@ CONTRAST = 30.0  # below it no S lost definiteness (crossing channels, ell = 1 t
 FACTORISED = 5000  # unknowns up to which signs are counted exactly; above, the smallest eigenvalue by Lanczos
 RESTARTS = 8
 ROUNDING = 1e-10
+CONSERVED = 1e-6  # sums of rows of S, of its largest entry: networks of single precision stay within
 # Share of a load that coarse functions do not see (`FineLoad.unseen`) from which one is warned: with sines, discs,
 # steps, bells and sums of them the energy error is above 70 % where it is exceeded, and the share below .2 elsewhere.
 UNSEEN = 0.3
@@ -62,9 +65,34 @@ def is_definite(S: csr_matrix) -> bool:
     return not (smallest < -ROUNDING).any()
 
 
-def warn_unless_definite(S: csr_matrix, free: ndarray, ratio: float, remedy: str) -> None:
-    """Warn (UserWarning) where S is not definite on the free nodes; looked at from a contrast of 30 on."""
-    if ratio > CONTRAST and not is_definite(S[free][:, free]):
+def check_sum(S: csr_matrix, free: ndarray, form: object, ratio: float, ell: int) -> None:
+    """Check the sum of local matrices: warn (UserWarning) where it is not definite on the free nodes.
+
+    Of a form from a contrast ``ratio`` of 30 on; of another local map, which guesses, at any. Such a map is asked for
+    more: ValueError for entries that are not finite, and a warning where rows do not sum to zero though the map stands
+    for diffusion.
+    """
+    if isinstance(form, BilinearForm):
+        warn_unless_definite(S, free, ratio, f'take ell={ell + 1} or variant="galerkin"')
+        return
+    bad = int((~np.isfinite(S.data)).sum())
+    if bad:
+        raise ValueError(
+            f"S: expected finite entries, got {bad} of {S.nnz} that are not; the local map gives none for this "
+            "coefficient, take exact correctors"
+        )
+    size, sums = float(np.abs(S.data).max(initial=0.0)), float(np.abs(S @ np.ones(S.shape[1])).max(initial=0.0))
+    if getattr(form, "form", None) is diffusion and sums > CONSERVED * size:
+        checks.warn(
+            f"S: its rows sum to up to {sums / size:.1e} of its largest entry, not to zero, as with a reaction term "
+            "that is not there; take a map that conserves constants"
+        )
+    warn_unless_definite(S, free, ratio, "take exact correctors", least=0.0)
+
+
+def warn_unless_definite(S: csr_matrix, free: ndarray, ratio: float, remedy: str, least: float = CONTRAST) -> None:
+    """Warn (UserWarning) where S is not definite on the free nodes; looked at from a contrast of ``least`` on."""
+    if ratio > least and not is_definite(S[free][:, free]):
         checks.warn(
             f"S: not positive definite, the smallest eigenvalue of (S + S^T) / 2 is negative (contrast {ratio:.4g}): "
             f"the solution may be worse than coarse FEM; {remedy}"

@@ -59,8 +59,8 @@ class Extrapolated(PickledForm):
 
     It serves wherever a form does, on lines, quads and hexes, with the LOD's engine, patches and boundary; its own
     ``refine`` and ``interiors`` do not matter. S scales and keeps constants as exact matrices do, but need not be
-    definite where they are. ``Hybrid(Extrapolated(form), form, tol=0.02)`` computes elements of a larger
-    certificate on the LOD's own mesh.
+    definite where they are. ``Hybrid(Extrapolated(form), form, element_tol=0.02)`` computes elements of a
+    larger certificate on the LOD's own mesh; with ``tol=`` as many as a promised error of u_h takes.
 
     Parameters
     ----------

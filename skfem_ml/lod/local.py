@@ -10,21 +10,23 @@ them with correctors for a ``BilinearForm``; a `Surrogate` guesses them, a `Hybr
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from skfem import Basis, BilinearForm
+from skfem import Basis, BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
-from skfem_ml.lod.mesh.forms import check_coefficients
+from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
 from skfem_ml.meshes.forms import element_matrices
 from skfem_ml.meshes.grid import ELEMENTS, lexicographic
 from skfem_ml.problems import diffusion
 
 if TYPE_CHECKING:
+    from skfem_ml.lod.mesh.discretisation import Discretisation
     from skfem_ml.lod.method import LOD
 
 
@@ -132,6 +134,26 @@ def _own_rows(ell: int, dim: int) -> ndarray:
     """The rows of a local matrix that belong to the corners of T, x fastest."""
     index = lexicographic(2, dim) + ell
     return ((2 * ell + 2) ** np.arange(dim)) @ index
+
+
+def check_form(form: object) -> None:
+    """Raise TypeError for what is neither a bilinear form nor a local map."""
+    if isinstance(form, LinearForm):
+        raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
+    if not isinstance(form, BilinearForm | LocalMap):
+        raise TypeError(
+            "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
+            f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
+        )
+
+
+def changed_elements(
+    form: object, space: Discretisation, old: Mapping[str, float | ndarray], new: Mapping[str, float | ndarray]
+) -> ndarray:
+    """The elements whose local matrices may differ: those of `changed_patches`; all, where a local map decides for the
+    field as a whole (its ``of_whole_field``).
+    """
+    return space.all_elements if getattr(form, "of_whole_field", False) else changed_patches(space, old, new)
 
 
 def form_of(local_map: object, form: BilinearForm | None = None) -> BilinearForm:

@@ -19,9 +19,9 @@ from skfem.assembly.form.coo_data import COOData
 from skfem_ml.checks import whole
 from skfem_ml.lod.coarse import warn_unseen
 from skfem_ml.lod.engine.protocol import EngineFactory, Interiors, find_engine, find_interiors
-from skfem_ml.lod.local import LocalMap, sum_local
+from skfem_ml.lod.local import LocalMap, changed_elements, sum_local
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.forms import changed_patches, check_coefficients
+from skfem_ml.lod.mesh.forms import check_coefficients
 from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.views import OnSpace
@@ -166,6 +166,13 @@ class LOD(OnSpace):
         other.engine = find_engine(self._choice, other.space)
         return other
 
+    def with_interiors(self, interiors: int | Interiors | None) -> LOD:
+        """The same with other `Interiors` of its elements; errors as for ``LOD(..., interiors=...)``."""
+        other = copy.copy(self)
+        other.space = copy.copy(self.space)
+        other.space.interiors = find_interiors(interiors, other.space, self._choice)
+        return other
+
     @property
     def quasi_interpolation(self) -> csr_matrix:
         """I_h: the quasi-interpolation as a matrix ``(coarse.N, fine.N)``, the rows at nodes on Gamma_D kept."""
@@ -266,7 +273,7 @@ class LOD(OnSpace):
                 "and take system.update(a=a_new).matrix()"
             )
         old, new = (self._once(form, {**other, name: a}) for a in (a_old, a_new))
-        elements = changed_patches(self.space, old.coefficients, new.coefficients)
+        elements = changed_elements(form, self.space, old.coefficients, new.coefficients)
         fresh = new.local(elements)
         if isinstance(S, COOData):
             local = S.tolocal().copy()

@@ -22,12 +22,13 @@ from scipy.sparse import csr_matrix
 from skfem import BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
-from skfem_ml.lod.coarse import contrast, solve_coarse, warn_unless_definite, warn_unseen
+from skfem_ml.lod.coarse import check_sum, contrast, solve_coarse, warn_unseen
 from skfem_ml.lod.completion import complete, fine_multigrid
 from skfem_ml.lod.correctors import Correctors, without_correctors
-from skfem_ml.lod.local import LocalMap, check_local, form_of, sum_local
+from skfem_ml.lod.engine.protocol import Interiors
+from skfem_ml.lod.local import LocalMap, changed_elements, check_form, check_local, form_of, sum_local
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
-from skfem_ml.lod.mesh.forms import FineForm, changed_patches, coefficients_on, described
+from skfem_ml.lod.mesh.forms import FineForm, coefficients_on, described
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.solvers import Multigrid, Solved
 
@@ -77,13 +78,9 @@ class System:
     """
 
     def __init__(self, lod: LOD, form: BilinearForm | LocalMap, coefficients: Mapping[str, ArrayLike], memory: int = 0):
-        if isinstance(form, LinearForm):
-            raise TypeError("form: expected a BilinearForm, got a load; its vector is lod.load(f), or system.load(f)")
-        if not isinstance(form, BilinearForm | LocalMap):
-            raise TypeError(
-                "form: expected a BilinearForm or a local map (an object with local(lod, elements, **coefficients)), "
-                f"got {type(form).__name__}; decorate a function of (u, v, w) with skfem.BilinearForm"
-            )
+        check_form(form)
+        if isinstance(form, Interiors) and form.form is not None and form.fits(lod.space):
+            lod, form = lod.with_interiors(form), form.form  # they serve every verb
         self.lod, self.form, self.memory = lod, form, memory
         self.coefficients = coefficients_on(lod.space, coefficients, isinstance(form, BilinearForm))
         self._correctors: Correctors | None = None
@@ -250,7 +247,7 @@ class System:
         system = System(self.lod, self.form, {**self.coefficients, **coefficients}, self.memory)
         known, stale = (self._local, []) if "_local" in self.__dict__ else (self._inherited or (None, []))
         if known is not None:
-            changed = changed_patches(self.lod.space, self.coefficients, system.coefficients)
+            changed = changed_elements(self.form, self.lod.space, self.coefficients, system.coefficients)
             system._inherited = known, np.union1d(stale, changed).astype(int)
         return system
 
@@ -282,10 +279,7 @@ class System:
 
     def _summed(self) -> csr_matrix:
         S = self.elemental().tocsr()
-        exact = isinstance(self.form, BilinearForm)
-        remedy = f'take ell={self.lod.ell + 1} or variant="galerkin"' if exact else "take exact correctors"
-        ratio = contrast(self.coefficients)
-        warn_unless_definite(S, np.flatnonzero(~self.lod.space.fixed), ratio, remedy)
+        check_sum(S, np.flatnonzero(~self.lod.space.fixed), self.form, contrast(self.coefficients), self.lod.ell)
         return S
 
     def _for(self, verb: str) -> Correctors:

@@ -5,12 +5,12 @@ import json
 import meshio
 import numpy as np
 import pytest
+from PIL import Image
 from skfem import MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.cli.doctor import shipped_models
-from skfem_ml.learning import load_model
-from skfem_ml.lod import LOD, Surrogate
+from skfem_ml.lod import LOD, Recipe, Surrogate, train_surrogate
 from skfem_ml.problems import diffusion
 from tests.cli.commands import refused, skfem_ml
 
@@ -20,10 +20,11 @@ def models(tmp_path_factory):
     """A folder with a trained toy for n = 4, and one whose coefficient is coarser than its fine mesh."""
     folder = tmp_path_factory.mktemp("models") / "lod"
     folder.mkdir()
-    small = ["--coarse", "4", "--refine", "4", "--ell", "1", "--quiet"]
-    for name, more in (("toy", ["--steps", "60"]), ("coarser", ["--steps", "2", "--cells", "2"])):
-        result = skfem_ml("train", "surrogate", folder / f"{name}.safetensors", *small, *more)
-        assert result.exit_code == 0 and result.stdout == "", result.output
+    mesh = MeshQuad.init_tensor(*[np.linspace(0, 1, 5)] * 2)
+    for name, cells, steps in (("toy", 4, 60), ("coarser", 2, 2)):
+        recipe = Recipe(steps=steps, fields=60, held=10, doubt=20, test=10, verdict=1)
+        lod = LOD(mesh, refine=4, cells=cells, ell=1)
+        train_surrogate(lod, "paper", recipe=recipe, card={"name": name}).save(folder / f"{name}.safetensors")
     return folder
 
 
@@ -38,18 +39,47 @@ def field(tmp_path):
     return tmp_path / "a.npy"
 
 
-def test_training_writes_a_model_with_its_errors(models, tmp_path):
-    card = Surrogate.load(models / "toy.safetensors").card
-    assert card["n"] == 4 and card["ell"] == 1 and card["seed"] == 0 and card["name"] == "toy"
-    assert card["errors"]["local"] < card["null"]["local"] / 2 and card["range"] == [1.0, 5.0]
-    options = ["--coarse", "4", "--refine", "2", "--ell", "1", "--steps", "3"]
-    path, saved = tmp_path / "m.safetensors", ["--checkpoint", tmp_path / "run.pt"]
-    first, second = (skfem_ml("train", "surrogate", path, *options, *saved, "--json") for _ in range(2))
-    contents = [json.loads(result.stdout) for result in (first, second)]
-    assert contents[0]["errors"] == contents[1]["errors"] and contents[0]["steps"] == 3
-    text = skfem_ml("train", "surrogate", path, *options, "--network", "mlp").stdout
-    assert "3 steps done" in text and "null model" in text and str(path) in text
-    assert load_model(path)[1]["network"]["kind"] == "PatchMLP"
+SMALL = ("--coarse", "4", "--refine", "4", "--cells", "2", "--ell", "1", "--budget", "12s")
+
+
+def test_training_writes_a_model_with_its_verdict_and_goes_on(tmp_path, monkeypatch):
+    """From a folder of pictures, as text; then from what is kept, as JSON. Numbers in place of time."""
+
+    def train(lod, family, budget, seed, folder, name, report):
+        recipe = Recipe(steps=3, fields=6, held=2, doubt=2, test=2, verdict=1)
+        card = {"name": name}
+        return train_surrogate(lod, family, recipe=recipe, seed=seed, folder=folder, card=card, progress=report)
+
+    monkeypatch.setattr("skfem_ml.cli.train.surrogate.train", train)
+    folder, path = tmp_path / "pictures", tmp_path / "m.safetensors"
+    folder.mkdir()
+    for k in range(12):
+        grey = np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / f"{k:02d}.png")
+    command = ["train", "surrogate", folder, *SMALL, "--low", "1", "--high", "5", "--out", path]
+    result = skfem_ml(*command, "--resume", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    card = Surrogate.load(path).card
+    assert card["family"] == "pictures" and card["name"] == "m" and card["n"] == 4 and card["cells"] == 2
+    sentence = card["verdict"]["sentence"]
+    assert sentence in result.stdout and "exact, n = 4" in result.stdout and str(path) in result.stdout
+    assert "12s for labels, training and verdict" in result.stderr
+    before = path.read_bytes()
+    again = skfem_ml(*command, "--resume", tmp_path / "run", "--json")
+    assert json.loads(again.stdout)["verdict"]["sentence"] == sentence and path.read_bytes() == before
+    assert "seed: wanted 1, got 0" in refused(*command, "--resume", tmp_path / "run", "--seed", "1", "--quiet")
+
+
+def test_ctrl_c_says_what_is_missing(tmp_path, monkeypatch):
+    """The library's own words after "interrupted"."""
+
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt("nothing is trained yet, fields are being labelled")
+
+    monkeypatch.setattr("skfem_ml.cli.train.surrogate.train", stopped)
+    result = skfem_ml("train", "surrogate", "paper", *SMALL, "--out", tmp_path / "m.safetensors")
+    assert result.exit_code == 130 and "interrupted; nothing is trained yet" in result.stderr
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
@@ -171,12 +201,13 @@ def test_bad_input(ships, field, tmp_path):
     ]:
         assert message in refused("solve", field, "--output", tmp_path / "out", *arguments)
     for arguments, message in [
-        ([tmp_path / "m.pt"], "FILE: expected NAME.safetensors"),
-        ([tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
-        ([tmp_path / "m.safetensors", "--network", "cnn"], "--network: expected one of field, mlp"),
-        ([tmp_path / "m.safetensors", "--steps", "0"], "--steps: expected a whole number >= 1, got 0"),
-        ([tmp_path / "m.safetensors", "--ell", "0"], "--ell: expected a whole number >= 1"),
-        ([tmp_path / "m.safetensors", "--rate", "-1"], "--rate: expected a positive, finite number, got -1.0"),
+        (["paper", "--out", tmp_path / "m.pt"], "--out: expected NAME.safetensors"),
+        (["paper", "--out", tmp_path / "no" / "m.safetensors"], "in a folder that exists"),
+        (["paper", "--budget", "soon"], "--budget: expected wall seconds"),
+        (["paper", "--ell", "0"], "--ell: expected a whole number >= 1"),
+        (["paper", "--coarse", "0"], "--coarse: expected a whole number >= 1"),
+        (["clouds"], "expected a folder, module:function, file.py:function or one of paper, wide, iid-0"),
+        ([tmp_path / "none.py:draw"], "none.py: expected a file with the function draw"),
     ]:
         assert message in refused("train", "surrogate", *arguments, "--refine", "2") and not (tmp_path / "no").exists()
 

@@ -95,23 +95,30 @@ def test_a_hybrid_recomputes_what_the_certificate_tells():
     a, cheap = field_on(lod), Extrapolated(diffusion, (4, 8))
     exact, found = lod.local(diffusion, a=a), cheap.judge(lod, a=a)
     tol = float(np.median(found.scores))
-    judged = Hybrid(cheap, diffusion, tol).judge(lod, a=a)
+    judged = Hybrid(cheap, diffusion, element_tol=tol).judge(lod, a=a)
     assert np.array_equal(judged.recomputed, found.scores > tol) and 0 < judged.fraction < 1
     assert np.array_equal(judged.scores, cheap.doubt(lod, lod.space.all_elements, a=a))
     assert relative(judged.matrices[judged.recomputed], exact[judged.recomputed]) < 1e-12
     assert np.array_equal(judged.matrices[~judged.recomputed], found.matrices[~judged.recomputed])
-    assert np.array_equal(lod.local(Hybrid(cheap, diffusion, 0.0), a=a), exact)
-    assert np.array_equal(lod.local(Hybrid(cheap, diffusion, np.inf), a=a), found.matrices)
-    own = Hybrid(cheap, diffusion, 0.5, score=lambda lod, elements, a: (elements == 3).astype(float)).judge(lod, a=a)
+    assert np.array_equal(lod.local(Hybrid(cheap, diffusion, element_tol=0.0), a=a), exact)
+    assert np.array_equal(lod.local(Hybrid(cheap, diffusion, element_tol=np.inf), a=a), found.matrices)
+
+    def third(lod, elements, a):
+        return (elements == 3).astype(float)
+
+    own = Hybrid(cheap, diffusion, element_tol=0.5, score=third).judge(lod, a=a)
     assert np.flatnonzero(own.recomputed).tolist() == [3]
-    assert repr(Hybrid(cheap, diffusion, 0.02)) == "Hybrid(Extrapolated(diffusion, refines=(4, 8)), tol=0.02)"
+    assert (
+        repr(Hybrid(cheap, diffusion, element_tol=0.02))
+        == "Hybrid(Extrapolated(diffusion, refines=(4, 8)), element_tol=0.02)"
+    )
 
 
 def test_a_hybrid_takes_maps_with_scores_of_that_form():
     with pytest.raises(ModelMismatchError, match="give Hybrid the form of Extrapolated"):
-        Hybrid(Extrapolated(conduction), diffusion, 0.02)
+        Hybrid(Extrapolated(conduction), diffusion, element_tol=0.02)
     with pytest.raises(TypeError, match="surrogate: expected a Surrogate, Extrapolated or a local map with with_score"):
-        Hybrid(GeometricMean(), diffusion, 0.02)
+        Hybrid(GeometricMean(), diffusion, element_tol=0.02)
 
 
 def test_the_engine_patches_and_boundary_of_the_lod_count_and_nothing_else_of_it():

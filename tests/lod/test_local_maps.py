@@ -41,7 +41,7 @@ CASES = {
     "known": Case(lambda lod, a: Known(lod.local(diffusion, a=a)), lacks=frozenset({"coefficient"})),
     "geometric mean": Case(lambda lod, a: GeometricMean(), lacks=frozenset({"pattern"})),
     "extrapolated": Case(lambda lod, a: Extrapolated(diffusion, (4, 8))),
-    "hybrid, extrapolated": Case(lambda lod, a: Hybrid(Extrapolated(diffusion, (4, 8)), diffusion, 0.2)),
+    "hybrid, extrapolated": Case(lambda lod, a: Hybrid(Extrapolated(diffusion, (4, 8)), diffusion, element_tol=0.2)),
     "field network": Case(lambda lod, a: Surrogate(field_network(lod), Setting.of(lod)), 1e-5),
     "patch network": Case(
         lambda lod, a: Surrogate(patch_network(lod), Setting.of(lod)), 1e-5, lacks=frozenset({"symmetry", "constants"})
@@ -52,7 +52,10 @@ CASES = {
         lacks=frozenset({"constants"}),
     ),
     "hybrid": Case(
-        lambda lod, a: Hybrid(Surrogate(field_network(lod), Setting.of(lod)), diffusion, 0.5, score=_contrast), 1e-5
+        lambda lod, a: Hybrid(
+            Surrogate(field_network(lod), Setting.of(lod)), diffusion, element_tol=0.5, score=_contrast
+        ),
+        1e-5,
     ),
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from skfem_ml.cli.cases import Case
     from skfem_ml.cli.learned import Chosen
     from skfem_ml.compare import Table
-    from skfem_ml.lod import Surrogate
+    from skfem_ml.lod import SuperElements, Surrogate
     from skfem_ml.problems import Diffusion, Field
     from skfem_ml.progress import Progress
     from skfem_ml.solutions import FEFunction
@@ -81,7 +81,9 @@ class Count:
         return 1 if self.loads == self.fields == 1 else 2
 
 
-def _with_models(case: Case, chosen: Chosen, below: int | None) -> tuple[Case, dict[str, Surrogate], list[str]]:
+def _with_models(
+    case: Case, chosen: Chosen, below: int | None
+) -> tuple[Case, dict[str, Surrogate | SuperElements], list[str]]:
     """The case on the fine mesh asked for, else on that of the models; the models that live there; what is said."""
     from skfem_ml.cli.cases import finer
 

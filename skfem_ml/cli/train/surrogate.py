@@ -1,186 +1,105 @@
-"""``skfem-ml train surrogate FILE``: a network in the place of the correctors, trained on exact local matrices."""
+"""``skfem-ml train surrogate FIELDS --budget 20min``: a network in the place of correctors, and whether it pays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skfem_ml.cli.run import run_training
-from skfem_ml.cli.screen import Screen
-from skfem_ml.cli.train.best import restore_best
+from skfem_ml.cli import options as opt
+from skfem_ml.cli.errors import held_interrupt
+from skfem_ml.cli.screen import LOG, Screen
 
 if TYPE_CHECKING:
-    from numpy import ndarray
-
-    from skfem_ml.learning import History
-    from skfem_ml.lod import LOD
-    from skfem_ml.lod.surrogate import Surrogate
-    from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
+    from skfem_ml.lod import LOD, Surrogate
+    from skfem_ml.lod.surrogate import Fields, SuperElements
     from skfem_ml.progress import Progress
 
-NETWORKS = ("field", "mlp")
-HELD = 10**6  # numbers of the fields for validation and test: no run draws so many
-FIELDS = 200  # labelled at most
-SEEN = 64  # fields drawn again for the range of values, where a run is stopped
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of pictures, arrays or mesh files, one field each; module:function or file.py:function with "
+        "draw(i) or draw(i, mesh); or a family: paper, wide, or one of either."
+    ),
+]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to train: setting, network, and how long."""
+class Square:
+    """The unit square, zero on its boundary: sizes of its LOD."""
 
     coarse: int
     refine: int
     cells: int | None
     ell: int
-    network: str
-    steps: int
-    rate: float
-    seed: int
 
-    @cached_property
     def lod(self) -> LOD:
-        """The unit square, zero on its boundary."""
+        """The LOD. Raises ValueError for sizes that do not fit."""
         import numpy as np
         from skfem import MeshQuad
 
+        from skfem_ml.checks import whole
         from skfem_ml.lod import LOD
 
-        line = np.linspace(0, 1, self.coarse + 1)
+        line = np.linspace(0, 1, whole(self.coarse, "coarse", 1) + 1)
         return LOD(MeshQuad.init_tensor(line, line), refine=self.refine, cells=self.cells, ell=self.ell)
-
-    @cached_property
-    def net(self) -> LocalNetwork:
-        """The network."""
-        import torch
-
-        from skfem_ml.lod.surrogate import FieldNetwork, PatchMLP
-
-        build = FieldNetwork if self.network == "field" else PatchMLP
-        return build(self.lod.space.m, self.lod.ell, generator=torch.Generator().manual_seed(self.seed))
-
-    def require(self) -> None:
-        """Raise ValueError for sizes that do not fit, before anything is computed."""
-        from skfem_ml.checks import positive, whole
-
-        whole(self.coarse, "coarse", 1)
-        whole(self.steps, "steps", 1)
-        positive(self.rate, "rate")
-        _ = self.lod
-
-    def draw(self, index: int) -> ndarray:
-        """Field number ``index`` of the ten families."""
-        from skfem_ml.coefficients.families import NAMES, paper_field
-
-        return paper_field(self.lod.coefficient_mesh, NAMES[index % len(NAMES)], index // len(NAMES), self.seed)
-
-    def fields(self, start: int, count: int) -> ndarray:
-        """Fields ``(count, nelems)`` from a number on."""
-        import numpy as np
-
-        return np.stack([self.draw(index) for index in range(start, start + count)])
-
-    def card(self, name: str) -> dict[str, object]:
-        """What the model's card says of the fields."""
-        return {"name": name, "family": "iid 0-8 and multiscale", "range": [1.0, 5.0], "coarse": self.coarse}
 
 
 def surrogate(
-    file: Annotated[Path, typer.Argument(help="Where to write the model (.safetensors).")],
+    fields: Source,
     screen: Screen,
+    budget: Annotated[str, typer.Option("--budget", help="Time for all of it: 90s, 20min, 1h.")] = "20min",
+    out: Annotated[Path, typer.Option("--out", help="Where to write the model.")] = Path("model.safetensors"),
     coarse: Annotated[int, typer.Option("--coarse", help="Coarse cells along x and y, in training.")] = 16,
     refine: Annotated[int, typer.Option("--refine", help="Fine cells along a coarse edge.")] = 8,
     cells: Annotated[int | None, typer.Option("--cells", help="Cells of the coefficient there. Default: all.")] = None,
     ell: Annotated[int, typer.Option("--ell", help="Localisation parameter.")] = 2,
-    network: Annotated[str, typer.Option("--network", help="field, or mlp: that of the paper.")] = "field",
-    steps: Annotated[int, typer.Option("--steps", help="Training steps, of one field each.")] = 300,
-    rate: Annotated[float, typer.Option("--rate", help="Largest learning rate.")] = 3e-3,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, fields and symmetries.")] = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Save here as it goes, and go on from there.")
+    seed: opt.Seed = 0,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Keep labels and weights in this folder, and go on from there.")
     ] = None,
+    low: opt.Low = None,
+    high: opt.High = None,
+    scale: opt.Scale = "linear",
 ) -> None:
-    """Train a surrogate on the ten families of Kropfl, Maier and Peterseim (2022), with labels made on the fly.
+    """Train a surrogate for a family of coefficients within a time, and say whether it pays.
 
-    The matrices of the unit square, zero on its boundary. Prints the errors on fields that were not seen, beside those
-    of coarse finite elements with the geometric mean, and writes them into the model's card. Ctrl-C writes the best
-    model so far, without errors.
+    For the unit square, zero on its boundary. Ends with a table of errors and seconds on fields that were not seen,
+    beside what else one would take, and one sentence: from how many fields on the model pays, or what to use. Ctrl-C
+    while it trains ends the training; the best so far is judged and written.
     """
-    if network not in NETWORKS:
-        raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
-    if file.suffix != ".safetensors" or not file.parent.is_dir():
-        raise ValueError(f"file: expected NAME.safetensors in a folder that exists, got {file}")
-    plan = Plan(coarse, refine, cells, ell, network, steps, rate, seed)
-    plan.require()
-    with TemporaryDirectory() as folder:
-        saved = Path(folder) / "best.pt" if checkpoint is None else checkpoint
-        model, history = run_training(
-            screen,
-            f"{file}: {steps} steps, a record every {every(steps)}",
-            lambda report: train(plan, file, saved, report),
-            lambda: keep(plan, file, saved),
-        )
-    content = {**model.card, "seconds": history.seconds[-1], "status": history.status, "file": str(file)}
-    screen.tell(_text(content, history), content)
+    from skfem_ml.lod.surrogate.recipe.budget import seconds_of
+
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ValueError(f"out: expected NAME.safetensors in a folder that exists, got {out}")
+    seconds_of(budget)
+    lod = Square(coarse, refine, cells, ell).lod()
+    with held_interrupt():
+        from skfem_ml.lod.surrogate import fields_of
+    family = fields_of(fields, lod, seed=seed, low=low, high=high, scale=scale)
+    with screen.progress() as report:
+        LOG.info("%s: %s for labels, training and verdict; Ctrl-C ends the training and keeps the best", fields, budget)
+        model = train(lod, family, budget, seed, resume, out.stem, report)
+        model.save(out)
+    screen.tell(told(model, out), {**model.card, "file": str(out)})
 
 
-def every(steps: int) -> int:
-    """Steps between two records: twenty a run."""
-    return max(1, steps // 20)
+def train(
+    lod: LOD, family: Fields, budget: str, seed: int, folder: Path | None, name: str, report: Progress
+) -> Surrogate | SuperElements:
+    """The model of a family."""
+    from skfem_ml.lod.surrogate import train_surrogate
+
+    return train_surrogate(lod, family, budget, seed=seed, folder=folder, card={"name": name}, progress=report)
 
 
-def train(plan: Plan, file: Path, checkpoint: Path, report: Progress) -> tuple[Surrogate, History]:
-    """Train, judge on fields that were not seen, and write the model."""
-    from skfem_ml.lod import GeometricMean, errors_of
-    from skfem_ml.lod.surrogate import FieldNetwork, fit_surrogate, train_surrogate
-
-    report(0, plan.steps, "exact matrices for validation")
-    test = plan.fields(HELD + 40, 10)
-    card, rhythm = plan.card(file.stem), every(plan.steps)
-    if isinstance(plan.net, FieldNetwork):
-        model, history = train_surrogate(
-            plan.lod, plan.draw, plan.net, fields=min(FIELDS, max(10, plan.steps)), steps=plan.steps, rate=plan.rate,
-            seed=plan.seed, card=card, every=rhythm, checkpoint=checkpoint, progress=report,
-        )  # fmt: skip
-    else:
-        model, history = fit_surrogate(
-            plan.lod, plan.draw, plan.net, validation=plan.fields(HELD, 10), test=test, steps=plan.steps,
-            rate=plan.rate, seed=plan.seed, card=card, every=rhythm, checkpoint=checkpoint, progress=report,
-        )  # fmt: skip
-    null = errors_of(GeometricMean(), plan.lod, test)
-    model.card = replace(model.card, facts={**model.card.facts, "null": null})
-    model.save(file)
-    return model, history
-
-
-def keep(plan: Plan, file: Path, checkpoint: Path) -> Path | None:
-    """Write the best model of a run that was stopped; its card has no errors, and says so."""
-    from skfem_ml.learning import Card
-    from skfem_ml.lod.surrogate import Setting, Surrogate
-    from skfem_ml.lod.surrogate.inputs import extent_of
-
-    if not restore_best(plan.net, checkpoint):
-        return None
-    low, high = extent_of(plan.net, plan.lod, plan.fields(0, SEEN))
-    facts = {key: value for key, value in plan.card(file.stem).items() if key != "name"}
-    card = Card(
-        name=file.stem, setting=Setting.of(plan.lod).to_json(), extent=(low, high),
-        facts={**facts, "seed": plan.seed, "stopped": True},
-    )  # fmt: skip
-    Surrogate(plan.net, card).save(file)
-    return file
-
-
-def _text(content: Mapping[str, object], history: History) -> str:
-    lines = [f"{history.message}; {content['seconds']:.0f} s of training, {content['fields']} fields"]
-    for name, key in (("network", "errors"), ("null model", "null")):
-        errors = content[key]
-        assert isinstance(errors, Mapping)
-        lines.append(f"{name:11s}" + ", ".join(f"{key} {value:.2e}" for key, value in errors.items()))
-    use = f"skfem-ml solve FIELD --method surrogate --surrogate {content['file']}"
-    return "\n".join([*lines, f"file: {content['file']}", f"use it by: {use}"])
+def told(model: Surrogate | SuperElements, file: Path) -> str:
+    """The verdict, what the model is, and how to use it."""
+    card = model.card
+    stopped = [f"training {card.facts['stopped']}"] if "stopped" in card.facts else []
+    verdict = [str(model.verdict)] if model.verdict is not None else ["no verdict: no field was judged"]
+    use = f"skfem-ml solve FIELD --method surrogate --surrogate {file}"
+    return "\n".join([repr(model), *stopped, *verdict, f"file: {file}", f"use it by: {use}"])

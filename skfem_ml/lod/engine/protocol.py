@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import coo_matrix, csr_matrix
+from skfem import BilinearForm
 
 from skfem_ml.checks import whole
 from skfem_ml.lod.engine.reference import ReferenceEngine
@@ -73,6 +74,12 @@ class Interiors(ABC):
     >>> bool(abs(2 * one - two).max() < 1e-12)
     True
     """
+
+    form: BilinearForm | None = None  # what they stand for as well, where that is one form alone
+
+    def fits(self, space: Discretisation) -> bool:
+        """Whether they can take the place of a form on a space: they know their form, and `check` passes."""
+        return False
 
     def check(self, space: Discretisation) -> None:  # noqa: B027 (most have nothing to check)
         """Raise ValueError where they do not fit the space."""

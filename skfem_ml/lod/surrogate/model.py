@@ -14,12 +14,15 @@ from skfem import BilinearForm
 from torch import Tensor
 
 from skfem_ml import checks
+from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.lod.local import Known
 from skfem_ml.lod.method import LOD
-from skfem_ml.lod.surrogate.certificate import Answer, strange, warn
+from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_fields, strange, strangeness, warn
+from skfem_ml.lod.surrogate.conformal import Certificate, Novel
+from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
-from skfem_ml.lod.surrogate.labels import Source
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
 from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
@@ -81,6 +84,7 @@ class Surrogate:
             raise ValueError(f"card: expected the form diffusion, which is corrected, got {self.setting.form!r}")
         checks.device(device)
         self.net = net.to(device).eval()
+        self.certificate = Certificate.from_json(self.card.certificate or {})
         self._shapes = frozenset(self.card.shapes or ())
 
     def __repr__(self) -> str:
@@ -95,6 +99,11 @@ class Surrogate:
     def form(self) -> BilinearForm | None:
         """The bilinear form that it stands for, where that is `problems.diffusion`."""
         return diffusion if self.setting.form == "diffusion" else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it pays, as measured at the end of its training (`train_surrogate`); None where it was not."""
+        return Verdict.of_card(self.card.facts)
 
     @property
     def has_doubt(self) -> bool:
@@ -113,13 +122,13 @@ class Surrogate:
         rows = lod.patches.nodes.shape[1], lod.patches.corners.shape[1]
         if not len(elements):
             return np.zeros(np.shape(a)[:-1] + (0, *rows))
-        foreign = self._foreign(inputs.place)
-        answers = [self._answer(part, foreign) for part in inputs.split(1 if self.device == "cpu" else BATCH)]
+        asked = self._asked(lod, elements, inputs.place)
+        answers = [self._answer(part, asked) for part in inputs.split(1 if self.device == "cpu" else BATCH)]
         broken = torch.cat([~answer.finite for answer in answers]).sum().item()
         if broken:
             raise ValueError(
                 f"a: expected one that the network can answer, got matrices that are not finite for {broken:.0f} of "
-                f"{len(elements) * len(inputs.a)} patches; Hybrid(surrogate, form, tol=0.02) computes them exactly"
+                f"{len(elements) * len(inputs.a)} patches; Hybrid(surrogate, form, tol=0.01) computes them exactly"
             )
         trusted = self.card.doubt.get("trusted") if self.card.doubt is not None else None
         warn(answers, float(trusted) if isinstance(trusted, (int, float)) else None)
@@ -146,29 +155,39 @@ class Surrogate:
         return Inputs(field.to(self.device), place_of(lod, elements, self.device), base)
 
     def assemble_batch(self, lod: LOD, a: ndarray) -> list[csr_matrix]:
-        """The matrices of several fields ``(fields, nelems)``; errors as for `local`."""
+        """The matrices of several fields ``(fields, nelems)``, checked as by ``assemble``; errors as for `local`."""
         if np.ndim(a) != 2:
             raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
-        return [lod.sum(local).tocsr() for local in self.local(lod, lod.space.all_elements, a=a)]
+        return [lod.assemble(Known(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
 
     def excess(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where
         the card has no "extent"; infinite for patches of a shape that is not among the card's "shapes".
         """
         self.check(lod)
-        field, place = blocks(lod, a).to(self.device), place_of(lod, elements, self.device)
-        return self._excess(field, place, self._foreign(place))[0].cpu().numpy()
+        inputs = Inputs(blocks(lod, a).to(self.device), place_of(lod, elements, self.device))
+        return excess_of(self.net, inputs, self._foreign(inputs.place), self.card.extent)[0].cpu().numpy()
+
+    def novelty(self, lod: LOD, *, a: ArrayLike) -> Novel | None:
+        """Which elements of a field are unlike those of training by their `textures`, and whether the field is, with
+        the rates of false alarms of ``certificate.novelty``; None without one.
+        """
+        self.check(lod)
+        everything = place_of(lod, lod.space.all_elements, self.device)
+        found = novel_fields(self.certificate.novelty, blocks(lod, a).to(self.device), everything)
+        return found[0] if found else None
 
     def doubt(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
-        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``: no bound.
+        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(k,)``; see ``certificate.elements``.
 
-        It is what the network says of itself (see `Certified.error`), and infinite where its features, or the patterns
-        of the coefficient, lie further outside their ranges in training than a tenth of them: what it says there means
-        nothing. Raises ValueError for a model whose doubt was not trained.
+        It is what the network says of itself (see `Certified.error`) times the factor of the `Calibration` on its card,
+        where there is one: what is promised then is written there. Infinite where it means nothing: where the features
+        of the network, or the patterns of the coefficient, lie further outside their ranges in training than a tenth of
+        them, where the element is novel, and everywhere on a novel field. Raises ValueError for a model whose doubt was
+        not trained.
         """
         self.require_doubt()
-        inputs = self.inputs(lod, elements, a=a)
-        return self._answer(inputs, self._foreign(inputs.place)).expected()[0].cpu().numpy()
+        return self.raw(lod, elements, a=a)[1].expected()[0].cpu().numpy()
 
     def spread(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """Relative spread of the answers to the eight symmetric images of each patch, ``(k,)``.
@@ -194,7 +213,7 @@ class Surrogate:
     def raw(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> tuple[ndarray, Answer]:
         """Local matrices of one field as the network gives them, finite or not, with what is known of them."""
         inputs = self.inputs(lod, elements, a=a)
-        answer = self._answer(inputs, self._foreign(inputs.place))
+        answer = self._answer(inputs, self._asked(lod, elements, inputs.place))
         return answer.matrices[0].cpu().numpy(), answer
 
     def require_doubt(self) -> None:
@@ -202,7 +221,7 @@ class Surrogate:
         if not self.has_doubt:
             raise ValueError(
                 "surrogate: expected a model that was trained to tell its own error, got one whose card has no doubt; "
-                "train one by Surrogate.fit(lod, draw), or give Hybrid a score of your own (score=surrogate.spread)"
+                "train one by train_surrogate(lod, fields), or give Hybrid a score of your own (score=surrogate.spread)"
             )
 
     def check(self, lod: LOD) -> None:
@@ -213,23 +232,6 @@ class Surrogate:
             remedy = "wanted is the LOD at hand, got the model; change the LOD or load another model"
             raise ModelMismatchError("surrogate", wanted, got, remedy)
 
-    @classmethod
-    def fit(
-        cls, lod: LOD, source: Source, net: LocalNetwork | None = None, *, seed: int = 0, **options: object
-    ) -> Surrogate:
-        """Train a network for an LOD on exact labels, and return it with its card.
-
-        ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh``, fields ``(k, nelems)``, or a
-        folder of labels. Default network: a `FieldNetwork` with weights of ``seed``. A field network goes through the
-        recipe of the shipped models, its doubt included: arguments (``steps=``) and errors as for
-        `training.train_surrogate`. Any other is trained by `fitting.fit_surrogate`, and has no doubt.
-        """
-        from skfem_ml.lod import surrogate as room  # which trains what is defined here
-
-        if net is None or isinstance(net, FieldNetwork):
-            return room.train_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
-        return room.fit_surrogate(lod, source, net, seed=seed, **options)[0]  # type: ignore[arg-type]
-
     def save(self, path: str | Path) -> None:
         """Write weights and card to one file; see `storage.save_model` for what is raised."""
         save_model(
@@ -239,8 +241,10 @@ class Surrogate:
         )
 
     @classmethod
-    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate:
+    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Surrogate | SuperElements:
         """Read a model: a path (anything with a suffix, or a ``Path``), or the name of a model of the package.
+
+        ``"diffusion"`` is the one for any coefficient, `SuperElements`, as are files of such.
 
         Raises FileNotFoundError with the names there are, CorruptModelError for what `save` did not write, and
         ValueError for a device that is not there.
@@ -249,7 +253,10 @@ class Surrogate:
         path = find_model("lod", name_or_path)
         tensors, flat = load_model(path)
         try:
-            described, symmetric = dict(flat["network"]), bool(flat.pop("symmetric"))
+            described = dict(flat["network"])
+            if described["kind"] == "ElementNetwork":
+                return SuperElements.read(path, tensors, flat)
+            symmetric = bool(flat.pop("symmetric"))
             # Built without memory, so that sizes are compared with the tensors before anything is allocated.
             with torch.device("meta"):
                 net = NETWORKS[described.pop("kind")](**described, generator=None)
@@ -264,30 +271,25 @@ class Surrogate:
     def _network(self) -> dict[str, object]:
         return {"kind": type(self.net).__name__, **self.net.config}
 
-    def _answer(self, inputs: Inputs, foreign: Tensor) -> Answer:
+    def _answer(self, inputs: Inputs, asked: Asked) -> Answer:
         odd = strange(patterns(inputs.a, inputs.place), self.card.patterns)
-        excess, doubt = self._excess(inputs.a, inputs.place, foreign), None
+        novel = novel_fields(self.certificate.novelty, inputs.a, asked.everything)
+        excess = excess_of(self.net, inputs, asked.foreign, self.card.extent)
         with torch.no_grad():
             if not isinstance(self.net, Certified):
-                return Answer(self.predict(*inputs), excess, odd, None)
+                return Answer(self.predict(*inputs), excess, strangeness(odd, novel, asked.elements), None)
             view = self.net.look(*inputs)
             odd = odd | strange(self.net.invariants(view), self.card.features)
-            doubt = self.net.error(view) if self.has_doubt else None
+            known = self.certificate.elements
+            doubt = self.net.error(view) * (known.factor if known else 1.0) if self.has_doubt else None
             matrices = self.predict(*inputs) if self.symmetric else self.net.matrices(view, inputs.place)
-        return Answer(matrices, excess, odd, doubt)
+        return Answer(matrices, excess, strangeness(odd, novel, asked.elements), doubt)
+
+    def _asked(self, lod: LOD, elements: ndarray, place: Place) -> Asked:
+        everything = place_of(lod, lod.space.all_elements, self.device)
+        return Asked(np.asarray(elements), self._foreign(place), everything)
 
     def _foreign(self, place: Place) -> Tensor:
         """Patches of a shape that training has not seen, ``(k,)``."""
         known = self.card.shapes is None
         return torch.tensor([not known and shape not in self._shapes for shape in shapes_of(place)], dtype=torch.bool)
-
-    def _excess(self, a: Tensor, place: Place, foreign: Tensor) -> Tensor:
-        extent = self.net.extent(a, place)
-        excess = torch.zeros_like(extent[:, :, 0])
-        if self.card.extent is not None:
-            low, high = self.card.extent
-            # Rounding of the logarithm alone puts nobody outside.
-            slack = 1e-9 * max(1.0, abs(low), abs(high))
-            gap = torch.maximum(low - extent[:, :, 0], extent[:, :, 1] - high)
-            excess = torch.where(gap > slack, gap, 0.0)
-        return excess.masked_fill(foreign.to(excess.device), torch.inf)

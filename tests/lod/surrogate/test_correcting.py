@@ -115,12 +115,12 @@ def test_ridge_training_and_doubt(lod):
     judged = Surrogate(net, replace(surrogate.card, features=seen, doubt=told))
     doubt = judged.doubt(lod, elements, a=fields[0])
     assert np.isfinite(doubt).all()
-    hybrid = Hybrid(judged, diffusion, tol=float(np.median(doubt)))
-    (got, scores, recomputed), exact = hybrid.judge(lod, a=fields[0]), samples[0][1].numpy()
-    assert np.array_equal(recomputed, scores > hybrid.tol) and 0.3 < recomputed.mean() < 0.7
+    hybrid = Hybrid(judged, diffusion, element_tol=float(np.median(doubt)))
+    (got, scores, recomputed, _), exact = hybrid.judge(lod, a=fields[0]), samples[0][1].numpy()
+    assert np.array_equal(recomputed, scores > hybrid.element_tol) and 0.3 < recomputed.mean() < 0.7
     wanted = np.where(recomputed[:, None, None], exact, judged.local(lod, elements, a=fields[0]))
     assert abs(got - wanted).max() < 1e-12 * abs(exact).max()
-    assert np.array_equal(lod.local(Hybrid(judged, diffusion, tol=0), a=fields[0]), exact)
+    assert np.array_equal(lod.local(Hybrid(judged, diffusion, element_tol=0), a=fields[0]), exact)
 
 
 def test_saved_and_loaded(lod, a, tmp_path):

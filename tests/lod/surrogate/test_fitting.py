@@ -9,9 +9,9 @@ from skfem.models import mass, unit_load
 from skfem_ml.learning import ModelMismatchError
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, PatchMLP, Surrogate, errors_of, fit_surrogate
 from skfem_ml.lod.surrogate import Setting, fit_as_published, write_labels
-from skfem_ml.lod.surrogate.fitting import Batches, cosine
-from skfem_ml.lod.surrogate.labelled import scaled_error, squared_error
 from skfem_ml.lod.surrogate.networks.symmetries import move_matrices, permutation
+from skfem_ml.lod.surrogate.recipe.fitting import Batches, cosine
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import scaled_error, squared_error
 from tests.gallery import diffusion, random_field, relative
 
 LOD_4 = LOD(MeshQuad().refined(2), refine=4, ell=1)

@@ -197,11 +197,11 @@ def test_importing_lod_leaves_torch_out():
 
 def test_hybrid_of_tolerance_zero_is_exact_to_the_bit(lod, a):
     exact = lod.assemble(diffusion, a=a)
-    hybrid = Hybrid(model(lod), diffusion, 0)
+    hybrid = Hybrid(model(lod), diffusion, element_tol=0)
     assert abs(lod.assemble(hybrid, a=a) - exact).max() == 0 and hybrid.judge(lod, a=a).fraction == 1
-    silent = Hybrid(model(lod), diffusion, 0, score=lambda lod, elements, a: np.zeros(len(elements)))
+    silent = Hybrid(model(lod), diffusion, element_tol=0, score=lambda lod, elements, a: np.zeros(len(elements)))
     assert abs(lod.assemble(silent, a=a) - exact).max() == 0
-    trusting = Hybrid(model(lod), diffusion, np.inf)
+    trusting = Hybrid(model(lod), diffusion, element_tol=np.inf)
     assert abs(lod.assemble(trusting, a=a) - lod.assemble(model(lod), a=a)).max() == 0
     assert trusting.judge(lod, a=a).fraction == 0
 
@@ -209,12 +209,13 @@ def test_hybrid_of_tolerance_zero_is_exact_to_the_bit(lod, a):
 def test_hybrid_recomputes_what_is_in_doubt(lod, a):
     odd = a.copy()
     odd[lod.space.coefficient_refinement.cells[0, 0]] *= 1e4
-    inside = Hybrid(model(lod), diffusion, 1e9).judge(lod, a=a)
-    hybrid = Hybrid(model(lod), diffusion, inside.scores.max())
-    got, scores, recomputed = hybrid.judge(lod, a=odd)
+    inside = Hybrid(model(lod), diffusion, element_tol=1e9).judge(lod, a=a)
+    hybrid = Hybrid(model(lod), diffusion, element_tol=inside.scores.max())
+    got, scores, recomputed, promised = hybrid.judge(lod, a=odd)
+    assert promised is None
     assert np.array_equal(got, lod.local(hybrid, a=odd))
     near = (lod.patches.cells == 0).any(axis=1)
-    assert recomputed.mean() < 1 and (scores[near] > hybrid.tol).all() and recomputed[near].all()
+    assert recomputed.mean() < 1 and (scores[near] > hybrid.element_tol).all() and recomputed[near].all()
     exact = lod.local(diffusion, a=odd)
     assert abs(got[near] - exact[near]).max() < 1e-12 * abs(exact).max()
     assert abs(got[~near] - exact[~near]).max() > 1e-6
@@ -229,7 +230,7 @@ def test_hybrid_errors_fall_with_the_fraction(lod, a):
 
     errors, fractions = [], []
     for tol in np.quantile(truth(lod, lod.space.all_elements, a), [1, 0.7, 0.4, 0.1]):
-        judged = Hybrid(model(lod), diffusion, tol, score=truth).judge(lod, a=a)
+        judged = Hybrid(model(lod), diffusion, element_tol=tol, score=truth).judge(lod, a=a)
         errors.append(np.linalg.norm(judged.matrices - exact))
         fractions.append(judged.fraction)
     assert (np.diff(errors) < 0).all() and (np.diff(fractions) > 0).all() and fractions[0] == 0
@@ -237,18 +238,19 @@ def test_hybrid_errors_fall_with_the_fraction(lod, a):
 
 def test_hybrid_input(lod, a):
     with pytest.raises(ValueError, match="tol"):
-        Hybrid(model(lod), diffusion, float("nan"))
+        Hybrid(model(lod), diffusion, element_tol=float("nan"))
     with pytest.raises(ValueError, match="one value an element"):
-        lod.assemble(Hybrid(model(lod), diffusion, 1, score=lambda *x, a: np.zeros(3)), a=a)
+        lod.assemble(Hybrid(model(lod), diffusion, element_tol=1, score=lambda *x, a: np.zeros(3)), a=a)
     with pytest.raises(ValueError, match="one field"):
-        Hybrid(model(lod), diffusion, 1).local(lod, lod.space.all_elements, a=np.stack([a, a]))
+        Hybrid(model(lod), diffusion, element_tol=1).local(lod, lod.space.all_elements, a=np.stack([a, a]))
 
 
 def test_hybrid_trusts_no_score_that_is_not_a_number(lod, a):
     """Finding E: the mutant that trusts NaN scores."""
     nan = np.where(np.arange(16) % 3 == 0, np.nan, 0.5)
     exact, learned = lod.local(diffusion, a=a), lod.local(model(lod), a=a)
-    matrices, scores, recomputed = Hybrid(model(lod), diffusion, 1, score=lambda *x, a: nan).judge(lod, a=a)
+    judged = Hybrid(model(lod), diffusion, element_tol=1, score=lambda *x, a: nan).judge(lod, a=a)
+    matrices, scores, recomputed, _ = judged
     assert np.array_equal(recomputed, np.isnan(nan)) and np.array_equal(np.isnan(scores), np.isnan(nan))
     assert np.array_equal(matrices[recomputed], exact[recomputed])
     assert np.array_equal(matrices[~recomputed], learned[~recomputed])
@@ -266,7 +268,11 @@ def test_matrices_that_are_not_finite_are_refused_or_recomputed(lod, a):
     """Finding G7: also at an infinite tolerance, and with a score of one's own."""
     with pytest.raises(ValueError, match="not finite for 16 of 16 patches; Hybrid"):
         lod.assemble(broken(lod), a=a)
-    for options in ({"tol": 0.5}, {"tol": np.inf}, {"tol": 1, "score": lambda *x, a: np.zeros(16)}):
+    for options in (
+        {"element_tol": 0.5},
+        {"element_tol": np.inf},
+        {"element_tol": 1, "score": lambda *x, a: np.zeros(16)},
+    ):
         judged = Hybrid(broken(lod), diffusion, **options).judge(lod, a=a)
         assert judged.fraction == 1 and np.isinf(judged.scores).all()
         assert np.array_equal(judged.matrices, lod.local(diffusion, a=a))
@@ -280,18 +286,18 @@ def test_a_doubt_that_was_not_trained_is_none(lod, a):
     for run in (
         lambda: untrained.doubt(lod, lod.space.all_elements, a=a),
         lambda: untrained.with_score(lod, lod.space.all_elements, a=a),
-        lambda: Hybrid(untrained, diffusion, 0.1),
+        lambda: Hybrid(untrained, diffusion, element_tol=0.1),
     ):
-        with pytest.raises(ValueError, match=r"whose card has no doubt; train one by Surrogate.fit"):
+        with pytest.raises(ValueError, match=r"whose card has no doubt; train one by train_surrogate"):
             run()
-    hybrid = Hybrid(untrained, diffusion, 0.1, score=untrained.spread)
+    hybrid = Hybrid(untrained, diffusion, element_tol=0.1, score=untrained.spread)
     assert hybrid.judge(lod, a=a).scores.max() < 1e-5  # built in: what all images share is not seen
 
 
 def test_a_hybrid_of_another_form_is_refused(lod):
     """Finding A7."""
     with pytest.raises(ModelMismatchError, match=r"form: wanted 'form-[0-9a-f]{12}', got 'diffusion'"):
-        Hybrid(model(lod), reaction, 0.1)
+        Hybrid(model(lod), reaction, element_tol=0.1)
 
 
 @BilinearForm
@@ -302,7 +308,7 @@ def reaction(u, v, w):
 def test_nothing_is_kept_of_the_lod_that_was_used(lod, a):
     """Finding G3: surrogate and hybrid pickle before and after use, and say the same then."""
     surrogate = model(lod)
-    hybrid = Hybrid(surrogate, diffusion, 0.9)
+    hybrid = Hybrid(surrogate, diffusion, element_tol=0.9)
     wanted = pickle.loads(pickle.dumps(surrogate)).local(lod, lod.space.all_elements, a=a)
     assert np.array_equal(lod.local(surrogate, a=a), wanted)
     judged = hybrid.judge(lod, a=a)
@@ -310,7 +316,7 @@ def test_nothing_is_kept_of_the_lod_that_was_used(lod, a):
         assert np.array_equal(copy.local(lod, lod.space.all_elements, a=a), wanted)
     again = pickle.loads(pickle.dumps(hybrid)).judge(lod, a=a)
     assert all(np.array_equal(one, other) for one, other in zip(judged, again, strict=True))
-    assert vars(hybrid).keys() == {"surrogate", "form", "tol", "score"}
+    assert vars(hybrid).keys() == {"surrogate", "form", "tol", "element_tol", "score", "promise"}
 
 
 def test_a_copy_of_a_network_forgets_what_it_kept(lod, a):

@@ -40,11 +40,7 @@ class TraceCondenser:
         self.first: FirstLevel | None = None
         self.others: list[Level] = []
         if self.condenser.unit is not None:
-            q, *factors = merge_factors(space.m) or [1]
-            self.first = FirstLevel(self.condenser, q, step)
-            for q in factors:
-                before = self.others[-1] if self.others else self.first
-                self.others.append(Level(self.condenser, before.size, q, step))
+            self.first, *self.others = _levels(self.condenser, step)
 
     def bordered(self, elements: ndarray) -> Tensor:
         """As `ElementCondenser.bordered` on N x N cells, the boundary restricted, ``(k, 4 n + 4, 4 n + 4)``."""
@@ -64,3 +60,24 @@ class TraceCondenser:
         out[:, :nb, nb:] += self.border
         out[:, nb:, :nb] += self.border.mT
         return out
+
+
+_KNOWN: dict[tuple[object, ...], tuple] = {}  # levels by all that determines them; a coefficient does not
+MOST_KNOWN = 16
+
+
+def _levels(condenser: ElementCondenser, step: int) -> tuple:
+    """The `FirstLevel` and the levels above it, which are made once for meshes of these sizes."""
+    space, unit = condenser.space, condenser.unit
+    assert unit is not None
+    border = condenser.border.cpu().numpy().tobytes()
+    key = space.n, space.m, step, str(condenser.device), unit.tobytes(), border
+    if key not in _KNOWN:
+        q, *factors = merge_factors(space.m) or [1]
+        levels: list[Level] = [FirstLevel(condenser, q, step)]
+        for q in factors:
+            levels.append(Level(condenser, levels[-1].size, q, step))
+        if len(_KNOWN) >= MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[key] = tuple(levels)
+    return _KNOWN[key]

@@ -24,12 +24,12 @@ from skfem_ml.learning.training import History, fit
 from skfem_ml.lod.judging import errors_of
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.inputs import check_squares, extent_of
-from skfem_ml.lod.surrogate.labelled import scaled_error, squared_error
-from skfem_ml.lod.surrogate.labels import Source, read_labels, stored
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Inputs
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, move, move_matrices
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import scaled_error, squared_error
+from skfem_ml.lod.surrogate.recipe.labelling.labels import Source, read_labels, stored
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 

@@ -1,16 +1,16 @@
-"""Train a field network on exact local matrices: ``train_surrogate(lod, draw, ...) -> (Surrogate, History)``.
+"""The parts of a training: ridge, the loop, the last layers again, the doubt, the card.
 
-Labels are exact local matrices S_T. The network is `FieldNetwork`: scale, symmetries and constants are right by
-construction. Its affine part is found by ridge regression of what is missing and stays fixed; the rest is trained by
-Muon with a cosine schedule and averaged weights. The loss of a field is its mean squared error over the patches to the
-power 3/4: between a mean that the roughest fields rule alone, and one in which all weigh the same. Last, the layers
-that the answer is linear in are fitted by ridge and, on fields that were neither trained on nor used to choose weights,
-the network learns how far off it is likely to be (`fit_doubt`). The models of the package are made by the same.
+The network is `FieldNetwork`: scale, symmetries and constants are right by construction. Its affine part is found by
+ridge regression of what is missing and stays fixed; the rest is trained by Muon with a cosine schedule and averaged
+weights. The loss of a field is its mean squared error over the patches to the power 3/4: between a mean that the
+roughest fields rule alone, and one in which all weigh the same. Last, the layers that the answer is linear in are
+fitted by ridge and, on fields that were neither trained on nor used to choose weights, the network learns how far off
+it is likely to be (`fit_doubt`). `train.train_surrogate` and `remake` run these parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,6 @@ import torch
 from numpy import ndarray
 from skfem import BilinearForm
 
-from skfem_ml import checks
 from skfem_ml.coefficients.families import WIDE
 from skfem_ml.learning.models import Card
 from skfem_ml.learning.optim import MuonAdam
@@ -30,84 +29,20 @@ from skfem_ml.learning.training import History, fit
 from skfem_ml.lod.judging import errors_of
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import coverage, feature_range, fit_doubt, pattern_range
-from skfem_ml.lod.surrogate.inputs import check_squares, shapes_of
-from skfem_ml.lod.surrogate.labelled import Labelled, field_errors, held_out
-from skfem_ml.lod.surrogate.labels import Source
+from skfem_ml.lod.surrogate.inputs import shapes_of
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
-from skfem_ml.lod.surrogate.parts import Parts, parts_of, shipped_parts
-from skfem_ml.lod.surrogate.recipes import Recipe, ShippedRecipe
+from skfem_ml.lod.surrogate.recipe.labelling.labelled import Labelled, field_errors, held_out
+from skfem_ml.lod.surrogate.recipe.labelling.parts import Parts, shipped_parts
+from skfem_ml.lod.surrogate.recipe.pacing import PROBED, RECORDS, seconds_of
+from skfem_ml.lod.surrogate.recipe.recipes import Recipe, ShippedRecipe
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
-from skfem_ml.progress import Progress
 
 Optimiser = Callable[[FieldNetwork, float], torch.optim.Optimizer]
 CORNERS = 4  # fields of the second LOD in every fourth step
-
-
-def train_surrogate(
-    lod: LOD,
-    source: Source,
-    net: FieldNetwork | None = None,
-    *,
-    recipe: Recipe | None = None,
-    validation: ndarray | None = None,
-    form: BilinearForm = diffusion,
-    seed: int = 0,
-    keep: str | Path | None = None,
-    card: Mapping[str, object] | None = None,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
-    **changes: Any,
-) -> tuple[Surrogate, History]:
-    """Train a field network as the models of the package were, and return it with the history.
-
-    ``source`` is ``draw(i)``, field i ``(nelems,)`` on ``lod.coefficient_mesh`` (i alone decides), fields ``(k,
-    nelems)``, or a folder of `write_labels`; what is no draw is divided, a tenth each to choose weights, for the doubt
-    and for errors. ``changes`` are entries of the recipe (``steps=2000``); ``validation`` are fields ``(k, nelems)`` of
-    your own that choose the weights; ``keep`` is a folder for the labels, from which a run that was broken off goes on;
-    ``card`` are entries of your own (name, family). ``every`` steps there is a record.
-
-    Raises TypeError for coarse cells that are no equal squares, ValueError for sizes out of range, and what `fit`
-    raises.
-    """
-    every = changes.pop("every", None)
-    chosen = replace(recipe or Recipe(), **changes)
-    check_squares(lod)
-    checks.device(device)
-    net = net or FieldNetwork(
-        lod.space.m, lod.ell, wide=chosen.wide, base=chosen.base, generator=torch.Generator().manual_seed(seed)
-    )
-    about = Card(setting=Setting.of(lod, form).to_json(), facts={"seed": seed, **(card or {})})
-    Surrogate(net, about)  # refuses a network of another size before any work
-    chosen = replace(chosen, base=net.base)
-    parts = parts_of(lod, source, chosen, validation, form, keep, progress)
-    return train(net, lod, parts, chosen, about, form, device, every=every, checkpoint=checkpoint, progress=progress)
-
-
-def train(
-    net: FieldNetwork,
-    lod: LOD,
-    parts: Parts,
-    recipe: Recipe,
-    about: Card,
-    form: BilinearForm = diffusion,
-    device: str = "cpu",
-    *,
-    every: int | None = None,
-    **options: Any,
-) -> tuple[Surrogate, History]:
-    """Train on labelled fields, fit last layers and doubt, and fill the card; ``options`` are those of `fit`."""
-    net.to(device)
-    there = {name: part.to(device) for name, part in parts.items()}
-    seed = about.facts.get("seed", 0)
-    every = max(1, recipe.steps // 20) if every is None else every
-    history = learn(net, there, recipe, seed=int(seed) if isinstance(seed, int) else 0, every=every, **options)
-    best = refit(net, there, recipe)
-    return finish(net, lod, there, recipe, about, form, best, device), history
 
 
 def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
@@ -120,23 +55,30 @@ def muon(net: FieldNetwork, rate: float) -> torch.optim.Optimizer:
     return MuonAdam(inner, rest, lr=rate)
 
 
+def rate_of(recipe: Recipe) -> Callable[[int], float]:
+    """The rate of a step: rising for a fiftieth of them, then falling as a cosine."""
+    return cosine(recipe.rate, recipe.steps, max(1, recipe.steps // 50))
+
+
+def begin(net: FieldNetwork, parts: Parts, recipe: Recipe) -> None:
+    """Ridge regression of the affine part, which then stays as it is."""
+    squares = parts["train"]
+    some = squares.chosen(np.arange(min(len(squares.a), recipe.affine))).samples()
+    fit_affine(net, some, relative=recipe.relative)
+    net.affine.requires_grad_(False)
+
+
 def learn(
     net: FieldNetwork,
     parts: Parts,
     recipe: Recipe,
     *,
     seed: int = 0,
-    ridge: bool = True,
     optimiser: Optimiser = muon,
     **options: Any,
 ) -> History:
-    """Ridge for the affine part, then the loop; ``options`` are those of `learning.fit`."""
-    squares, corners, warm = parts["train"], parts.get("corner"), max(1, recipe.steps // 50)
-    if ridge:
-        fit_affine(
-            net, squares.chosen(np.arange(min(len(squares.a), recipe.affine))).samples(), relative=recipe.relative
-        )
-    net.affine.requires_grad_(False)
+    """The loop; ``options`` are those of `learning.fit`."""
+    squares, corners = parts["train"], parts.get("corner")
 
     def batch(step: int) -> list[Labelled]:
         rng = np.random.default_rng([seed, step])
@@ -155,11 +97,25 @@ def learn(
         batch,
         optimiser=optimiser(net, recipe.rate),
         steps=recipe.steps,
-        schedule=cosine(recipe.rate, recipe.steps, warm),
         validate=lambda net: held_out(net, parts["validation"], recipe.relative),
         average=0.997,
-        **options,
+        **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
     )
+
+
+def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float]:
+    """Wall seconds of a step and of a record, on a copy of a network."""
+    copy, few = deepcopy(net), replace(recipe, steps=PROBED)
+    learn(copy, parts, replace(recipe, steps=1), seed=seed)  # what is slow for once
+    record = seconds_of(lambda: held_out(copy, parts["validation"], recipe.relative))
+    steps = seconds_of(lambda: learn(copy, parts, few, seed=seed, every=PROBED)) - record
+    return max(steps / PROBED, 1e-5), record
+
+
+def time_of_refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
+    """Wall seconds of one field in `refit`."""
+    sample = parts["train"].chosen(np.arange(1)).samples()
+    return seconds_of(lambda: fit_affine(deepcopy(net), sample, relative=recipe.relative, penalty=1e-6, head=True))
 
 
 def refit(net: FieldNetwork, parts: Parts, recipe: Recipe) -> float:
@@ -188,7 +144,7 @@ def finish(
     doubt: dict[str, object] = dict(fit_doubt(net, parts["doubt"].samples(), recipe.quantile))
     if "test" in parts:
         doubt["covered, new fields"] = coverage(net, parts["test"].samples())
-    seen = [part for name, part in parts.items() if name != "test"]
+    seen = [part for name, part in parts.items() if name not in ("calibration", "test")]
     extents = torch.cat([net.extent(part.a, part.place).flatten() for part in seen])
     trained = sum(len(parts[name].a) for name in ("train", "corner") if name in parts)
     facts = {"steps": recipe.steps, "fields": trained, "validation loss": best, **about.facts}
@@ -206,11 +162,16 @@ def finish(
     surrogate = Surrogate(net, card, device=device)
     fixed = lod.space.dirichlet.nodes
     if "test" in parts and fixed.any() and not fixed.all():
-        cells = lod.space.coefficient_refinement.cells
-        fields = np.empty((len(parts["test"].a), cells.size))
-        fields[:, cells.ravel()] = parts["test"].a.flatten(1).cpu().numpy()
-        surrogate.card = replace(surrogate.card, errors=errors_of(_Quiet(surrogate), lod, fields, form))
+        surrogate.card = replace(surrogate.card, errors=_errors(surrogate, lod, parts["test"], form))
     return surrogate
+
+
+def _errors(surrogate: Surrogate, lod: LOD, test: Labelled, form: BilinearForm) -> dict[str, float]:
+    """Errors against the labels of some fields."""
+    cells = lod.space.coefficient_refinement.cells
+    fields = np.empty((len(test.a), cells.size))
+    fields[:, cells.ravel()] = test.a.flatten(1).cpu().numpy()
+    return errors_of(_Quiet(surrogate), lod, fields, form, exact=test.exact.double().cpu().numpy())
 
 
 class _Quiet:
@@ -224,18 +185,23 @@ class _Quiet:
 
 
 def remake(
-    recipe: ShippedRecipe, folder: str | Path, start: Surrogate | None = None, **options: Any
-) -> tuple[Surrogate, History]:
+    recipe: ShippedRecipe, folder: str | Path, start: Surrogate | None = None, device: str = "cpu", **options: Any
+) -> Surrogate:
     """Make a model of the package; labels and checkpoint are kept in ``folder``, and a run that broke off goes on.
 
-    ``start`` is the model whose weights it starts from. See ``ShippedRecipe.exact`` for what is then the same.
+    ``start`` is the model whose weights it starts from, ``options`` are those of `fit`. See ``ShippedRecipe.exact`` for
+    what is then the same.
     """
     lod, parts = shipped_parts(recipe, Path(folder), options.get("progress"))
     generator = torch.Generator().manual_seed(recipe.seed)
     net = FieldNetwork(lod.space.m, lod.ell, wide=recipe.wide, base=recipe.base, generator=generator)
     if start is not None:
         net.load_state_dict(start.net.state_dict())
+    parts = {name: part.to(device) for name, part in parts.items()}
+    begin(net.to(device), parts, recipe)
+    history = learn(net, parts, recipe, seed=recipe.seed, checkpoint=Path(folder) / "training.pt", **options)
     family = ", ".join(WIDE) + "; contrast 2 to 1000" if recipe.wide else "iid-0 to iid-8, multiscale; U[1, 5]"
-    facts: dict[str, object] = {"family": family, "seed": recipe.seed, "script": "demos/train_surrogate.py"}
+    facts: dict[str, object] = {"family": family, "seed": recipe.seed, "script": "data/remake_models.py"}
+    facts["history"] = history.to_dict()
     about = Card(name=recipe.name, setting=Setting.of(lod).to_json(), facts=facts)
-    return train(net, lod, parts, recipe, about, checkpoint=Path(folder) / "training.pt", **options)
+    return finish(net, lod, parts, recipe, about, diffusion, refit(net, parts, recipe), device)

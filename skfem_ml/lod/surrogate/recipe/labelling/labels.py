@@ -12,13 +12,14 @@ from skfem import BilinearForm
 
 from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.recipe.labelling.ways import Way
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress
 
 Draw = Callable[[int], ndarray]
 Source = Draw | ndarray | str | Path
-"""Where fields come from: ``draw(i)``, fields ``(k, nelems)``, or a folder of `write_labels`."""
+"""Where `fit_surrogate` takes fields from: ``draw(i)``, fields ``(k, nelems)``, or a folder of `write_labels`."""
 
 
 def fresh_labels(
@@ -45,12 +46,14 @@ def write_labels(
     block: int = 16,
     form: BilinearForm = diffusion,
     progress: Progress | None = None,
+    by: Way | None = None,
 ) -> list[Path]:
     """Write fields 0, ..., count - 1 and their local matrices, one file a block, and return the files.
 
     Files that are there already are checked (checksum, setting and form, the fields themselves, bit for bit) and kept:
     a run that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
-    ``progress(done, count, text)`` is told after every block.
+    ``progress(done, count, text)`` is told after every block. ``by`` is another way to the matrices, whose name is
+    kept with them.
 
     Raises ModelMismatchError for files of other labels, CorruptModelError for damaged ones and ValueError for sizes
     below one.
@@ -64,11 +67,11 @@ def write_labels(
         stop = min(start + block, count)
         path = folder / f"labels-{start:06d}.safetensors"
         fields = np.stack([draw(index) for index in range(start, stop)])
-        card = {"kind": "labels", "first": start, "count": stop - start, **Setting.of(lod, form).to_json()}
+        card = {"kind": "labels", "first": start, "count": stop - start, **_about(lod, form, by)}
         if path.exists():
             _check_block(path, fields, card)
         else:
-            matrices = np.stack([lod.local(form, a=a) for a in fields]).astype(np.float32)
+            matrices = np.stack([lod.local(form, a=a) if by is None else by.local(a) for a in fields], dtype=np.float32)
             save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
         files.append(path)
         if progress is not None:
@@ -87,6 +90,10 @@ def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, Mapping[
     for path in paths:
         tensors, card = load_model(path)
         yield tensors["fields"].numpy(), tensors["matrices"].numpy(), card
+
+
+def _about(lod: LOD, form: BilinearForm, by: Way | None) -> dict[str, object]:
+    return {**Setting.of(lod, form).to_json(), **({} if by is None else {"by": by.name})}
 
 
 def _check_block(path: Path, fields: ndarray, card: Mapping[str, object]) -> None:

@@ -29,6 +29,9 @@ class Recipe:
         Fields of the ridge regression before and after training.
     quantile
         Of the relative error that the doubt is to predict.
+    verdict, calibration
+        Test fields on which the model is held against its rivals at the end, and fields of their own for its
+        certificate: none, or at least nine.
 
     Raises ValueError for sizes out of range.
 
@@ -54,6 +57,8 @@ class Recipe:
     affine: int = 100
     refit: int = 200
     quantile: float = 0.9
+    verdict: int = 3
+    calibration: int = 0
 
     def __post_init__(self) -> None:
         checks.positive(self.rate, "rate")
@@ -61,9 +66,11 @@ class Recipe:
             name: getattr(self, name) for name in ("steps", "batch", "fields", "held", "doubt", "affine", "refit")
         }
         low = {name: value for name, value in counts.items() if value < 1}
-        if low or self.test < 0 or self.corner < 0 or not 0 < self.power <= 1:
+        none = min(self.test, self.corner, self.verdict, self.calibration) < 0
+        if low or none or not 0 < self.power <= 1:
             raise ValueError(
-                f"recipe: expected {', '.join(counts)} >= 1, test, corner >= 0 and 0 < power <= 1, got {self}"
+                f"recipe: expected {', '.join(counts)} >= 1, test, corner, verdict, calibration >= 0 and "
+                f"0 < power <= 1, got {self}"
             )
 
 

@@ -1,0 +1,39 @@
+"""Make a surrogate of the package again, by its recipe in `skfem_ml.lod.surrogate.RECIPES`.
+
+Labels and checkpoint are kept in a folder, and a run that was broken off goes on where it was. A recipe with ``start``
+begins with the weights of that model.
+
+Run in the root of the source tree: python -m data.remake_models NAME FOLDER [START] (an hour to a day, on one core)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from skfem_ml.learning import History
+from skfem_ml.lod import Surrogate
+from skfem_ml.lod.surrogate import RECIPES, remake
+
+
+def make(name: str, folder: Path, start: Path | None = None) -> Surrogate:
+    """The model, written into the folder."""
+    begin = Surrogate.load(start) if start is not None else None
+    model = remake(RECIPES[name], folder, begin, progress=told)
+    model.save(folder / f"{name}.safetensors")
+    return model
+
+
+def told(done: int, total: int, text: str) -> None:
+    """How far it is."""
+    print(f"{done} of {total}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if len(sys.argv) < 3 or sys.argv[1] not in RECIPES:
+        raise SystemExit(f"{__doc__}\nNAME is one of {', '.join(RECIPES)}")
+    made = make(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    print(f"{History.from_dict(made.card.facts['history'])}; {dict(made.card.errors)}")

@@ -1,0 +1,117 @@
+"""The tables of ``coverage.md``, from the rows of ``coverage.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+SILENT = 0.05  # an error of u_h from which silence is a failure
+HEAD = """# Certificates on fields that calibration saw, and did not see
+
+Written by `python -m demos.benchmarks.coverage`. Errors of u_h are relative, in L2, against exact LOD on the same
+meshes (32 x 32 coarse elements where nothing else is said), the largest over the four loads of the calibration; the
+*other load* is a random sum of sines that no calibration has seen.
+
+- *uncovered*: elements whose true error is above what is said of it; those of which nothing is said are covered. In
+  brackets, for networks: what it would be if nothing were called novel.
+- *nothing said*: elements with an infinite score (novel, out of range), which a hybrid recomputes.
+- *said*: what assembling with the surrogate warns of. A **silent** failure is an error above 5 % without a warning.
+- *promised / true*: the error of u_h that is promised where only elements are exact of which nothing is said.
+- *hybrid*: `Hybrid(..., tol)` with 3e-4 (paper), 1e-2 (wide), 3e-3 (others).
+
+Fields of the calibrated families have numbers from 13,000,000 on, which nothing else uses; at n = 32 they are those on
+which the certificates of the cards were tested, from 11,000,000 on.
+"""
+
+
+def report(rows: dict[str, dict[str, Row]]) -> str:
+    """All tables as text."""
+    parts = [HEAD, summary(rows)]
+    for title, found in rows.items():
+        parts.append(f"\n## {title}\n")
+        for kind, words in (("own", "Families of the calibration"), ("unseen", "Families that it never saw")):
+            some = {name: row for name, row in found.items() if row["kind"] == kind}
+            if some:
+                parts.append(f"\n{words}\n\n{table(some)}")
+    return "\n".join(parts)
+
+
+def summary(rows: dict[str, dict[str, Row]]) -> str:
+    """One line a source and kind of fields."""
+    lines = [
+        "| | fields | uncovered, mean | largest | fields warned of | silent failures | promise kept | other load | "
+        "hybrid kept | recomputed, mean |",
+        "|---|" + "---:|" * 9,
+    ]
+    for title, found in rows.items():
+        for kind in ("own", "unseen"):
+            some = [row for row in found.values() if row["kind"] == kind]
+            if some:
+                lines.append(f"| {title}, {kind} | {' | '.join(_summed(some))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _summed(rows: list[Row]) -> list[str]:
+    uncovered = [row["uncovered"] for row in rows]
+    silent = sum(failed_silently(row) for row in rows)
+    cells = [str(len(rows)), _percent(np.mean(uncovered)), _percent(max(uncovered))]
+    cells += [_share([bool(row["said"]) for row in rows]), str(silent)]
+    known = [row for row in rows if "promised" in row]
+    if not known:
+        return cells + ["-"] * 4
+    cells += [_share([row[which] <= row["promised"] for row in known]) for which in ("left", "other load")]
+    cells.append(_share([row["hybrid"]["true"] <= max(row["hybrid"]["promised"], 1e-12) for row in known]))
+    return [*cells, _percent(np.mean([row["hybrid"]["share"] for row in known]))]
+
+
+def failed_silently(row: Row) -> bool:
+    """Whether the surrogate is off by more than 5 % and nothing was said."""
+    return not row["surrogate"] <= SILENT and not row["said"]
+
+
+def table(rows: dict[str, Row]) -> str:
+    """One line a field."""
+    lines = [
+        "| | contrast | uncovered | nothing said | said | surrogate | promised / true | hybrid: recomputed | "
+        "promised / true |",
+        "|---|" + "---:|" * 3 + "---|" + "---:|" * 4,
+    ]
+    for name, row in rows.items():
+        blind = f" ({_percent(row['blind'])})" if "blind" in row else ""
+        cells = [f"{row['contrast']:.3g}", _percent(row["uncovered"]) + blind, _percent(1 - row["trusted"]), _said(row)]
+        cells.append(_percent(row["surrogate"]))
+        if "promised" in row:
+            hybrid = row["hybrid"]
+            cells += [_pair(row["promised"], row["left"]), _percent(hybrid["share"])]
+            cells.append(_pair(hybrid["promised"], hybrid["true"]))
+        else:
+            cells += ["-"] * 3
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _said(row: Row) -> str:
+    """Reasons, in a few words."""
+    words = {
+        "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
+        "by a doubt": "doubt", "not positive definite": "S indefinite",
+    }  # fmt: skip
+    return ", ".join(short for long, short in words.items() if any(long in text for text in row["said"])) or (
+        "other" if row["said"] else "**silent**" if failed_silently(row) else "-"
+    )
+
+
+def _pair(promised: float, true: float) -> str:
+    return f"{_percent(promised)} / {_percent(true)}" if np.isfinite(promised) else f"nothing / {_percent(true)}"
+
+
+def _percent(value: float) -> str:
+    if not np.isfinite(value):
+        return "no solution"
+    return f"{100 * value:.3g} %" if value >= 1e-5 else "0 %" if value < 1e-10 else f"{100 * value:.0e} %"
+
+
+def _share(values: list[bool]) -> str:
+    return f"{sum(values)} of {len(values)}"

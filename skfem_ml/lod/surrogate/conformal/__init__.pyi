@@ -1,0 +1,17 @@
+from .calibration import Calibration as Calibration
+from .calibration import Coverage as Coverage
+from .certificate import Certificate as Certificate
+from .certificate import Measured as Measured
+from .certificate import Scored as Scored
+from .certificate import certify as certify
+from .certificate import measured as measured
+from .certificate import relative_errors as relative_errors
+from .novelty import Novel as Novel
+from .novelty import Novelty as Novelty
+from .quantiles import conformal_quantile as conformal_quantile
+from .quantiles import p_values as p_values
+from .quantiles import pooled_quantile as pooled_quantile
+from .solution import LOADS as LOADS
+from .solution import CoarseSolutions as CoarseSolutions
+from .solution import Promise as Promise
+from .solution import path as path

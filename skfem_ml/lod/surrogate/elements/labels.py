@@ -1,0 +1,118 @@
+"""Exact energies of elements, in the form in which a training compares with them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from skfem_ml.lod.engine.elements import CondensedInteriors, boundary_nodes
+from skfem_ml.lod.engine.protocol import Energies
+from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.problems import diffusion
+
+THETA = 1 / 3  # of the extrapolation: see `ExtrapolatedInteriors`
+ROUNDS = 1e-10
+
+
+class ElementLabels(NamedTuple):
+    """Values of cells ``(k, n n)``, and what whitens the energies of the elements, in single precision.
+
+    ``whole`` ``(k, 4 n + 3, 4 n + 4)`` is R with R H R^T = 1 on what is not constant; ``coarse`` ``(k, 7, 4 n)`` the
+    same for the energies of a few long waves on the boundary, moments free.
+    """
+
+    values: Tensor
+    whole: Tensor
+    coarse: Tensor
+
+    def rows(self, chosen: ndarray | Tensor) -> ElementLabels:
+        """Some of them."""
+        return ElementLabels(*(part[chosen] for part in self))
+
+    @staticmethod
+    def joined(parts: list[ElementLabels]) -> ElementLabels:
+        """All of several."""
+        return ElementLabels(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+class Elements:
+    """The coarse elements of a space with a coefficient: values of their cells, and exact energies.
+
+    Parameters
+    ----------
+    space
+        n x n fine cells an element.
+    fine_form
+        Diffusion with its coefficient ``a``.
+    """
+
+    def __init__(self, space: Discretisation, fine_form: FineForm):
+        self.space, self.fine_form = space, fine_form
+
+    @classmethod
+    def of(cls, space: Discretisation, a: ndarray) -> Elements:
+        """For a coefficient ``(nelems,)``."""
+        return cls(space, FineForm(space, diffusion, {"a": np.asarray(a, dtype=float)}))
+
+    def values(self, elements: ndarray) -> Tensor:
+        """Values of the n x n cells of elements, x fastest, ``(k, n n)``."""
+        space, a = self.space, self.fine_form.coefficients.get("a", 1.0)
+        cells = space.coefficient_refinement.cells[elements]
+        if space.m < space.n:
+            cells = space.coefficient_cell[space.refinement.cells[elements]]
+        return torch.from_numpy(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
+
+    def exact(self, elements: ndarray) -> Tensor:
+        """H_4n + (H_4n - H_2n) / 3 of elements, ``(k, 4 n + 4, 4 n + 4)``; H_4n where that is not positive."""
+        half, whole = (energies(elements) for energies in self._condensed)
+        out = whole + THETA * (whole - half)
+        bad = ~whitening(out, complement(self.space.n))[1]
+        out[bad] = whole[bad]
+        return out
+
+    @cached_property
+    def _condensed(self) -> list[Energies]:
+        sizes = (2 * self.space.n, 4 * self.space.n)
+        return [CondensedInteriors(size).energies(self.space, self.fine_form) for size in sizes]
+
+
+def label_elements(space: Discretisation, a: ndarray, elements: ndarray) -> ElementLabels:
+    """Labels of elements of one field ``(nelems,)``; those whose energies are not positive are left out."""
+    field = Elements.of(space, a)
+    values, H = field.values(elements), field.exact(elements)
+    reduced, waves = complement(space.n), long_waves(space.n)
+    rim = 4 * space.n
+    inverse = torch.linalg.inv(H[:, rim:, rim:])
+    free = H[:, :rim, :rim] - H[:, :rim, rim:] @ inverse @ H[:, rim:, :rim]
+    (whole, good), (coarse, fine) = whitening(H, reduced), whitening(free, waves)
+    kept = good & fine
+    return ElementLabels(values[kept], whole[kept].float(), coarse[kept].float())
+
+
+def whitening(H: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """R ``(k, r, N)`` with R H R^T = 1 and R = L^-1 B^T for a basis B ``(N, r)``; and where B^T H B is positive."""
+    reduced = basis.T @ H @ basis
+    factor, info = torch.linalg.cholesky_ex((reduced + reduced.mT) / 2)
+    size = factor.diagonal(dim1=1, dim2=2)
+    good = (info == 0) & (size.amin(dim=1) > ROUNDS * size.amax(dim=1))
+    return torch.linalg.solve_triangular(factor, basis.T.expand(len(H), -1, -1), upper=False), good
+
+
+def complement(n: int) -> Tensor:
+    """An orthonormal basis of boundary values and moments without the constants, ``(4 n + 4, 4 n + 3)``."""
+    size = 4 * n + 4
+    ones = torch.ones(size, 1, dtype=torch.float64)
+    return torch.linalg.qr(torch.cat([ones, torch.eye(size, dtype=torch.float64)[:, :-1]], 1))[0][:, 1:]
+
+
+def long_waves(n: int) -> Tensor:
+    """x, y and x y, and a parabola on each side, on the 4 n boundary nodes, ``(4 n, 7)``."""
+    x, y = torch.from_numpy(boundary_nodes(n) / n)
+    sides = [(x == 0) * y * (1 - y), (x == 1) * y * (1 - y), (y == 0) * x * (1 - x), (y == 1) * x * (1 - x)]
+    return torch.stack([x - 0.5, y - 0.5, (x - 0.5) * (y - 0.5), *sides], dim=1)

@@ -1,0 +1,62 @@
+"""Labelled elements from fields: those of a family at the scale of cells, or a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy import ndarray
+
+from skfem_ml.lod.mesh.discretisation import Discretisation
+from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
+from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
+
+PATCH = 8  # elements along an edge of a drawn field
+FLAT = 1e-3  # of the logarithm: elements that vary less are constant
+KEPT = 0.05  # of the constant elements
+CONTRAST = 1e4
+
+
+def drawn_values(n: int, count: int, rng: np.random.Generator, contrast: float = CONTRAST) -> ndarray:
+    """Values of the cells of ``count`` elements from every family in turn, ``(count, n n)``, x fastest.
+
+    Contrasts of fields are log-uniform in [1, ``contrast``]; a third of them below its fourth root.
+    """
+    parts: list[ndarray] = []
+    for number in range(-(-count // PATCH**2)):
+        most = contrast if rng.random() < 2 / 3 else contrast**0.25
+        family = CELLWISE[number % len(CELLWISE)]
+        field = cellwise_field(family, PATCH * n, float(np.exp(rng.uniform(0, np.log(most)))), rng)
+        parts.append(field.reshape(PATCH, n, PATCH, n).transpose(0, 2, 1, 3).reshape(PATCH**2, n * n))
+    return np.concatenate(parts)[:count]
+
+
+def field_of(space: Discretisation, values: ndarray) -> ndarray:
+    """The coefficient ``(nelems,)`` with these values ``(coarse elements, n n)`` on the cells of its elements."""
+    cells = space.coefficient_refinement.cells
+    a = np.empty(cells.size)
+    a[cells] = values
+    return a
+
+
+def drawn_labels(space: Discretisation, seed: int, first: int, count: int) -> Iterator[ElementLabels]:
+    """``count`` blocks of labels, one for each element of the space, from streams ``[seed, first + i]``."""
+    for index in range(first, first + count):
+        rng = np.random.default_rng([seed, index])
+        values = drawn_values(space.n, len(space.all_elements), rng)
+        yield label_elements(space, field_of(space, values), varying(values, rng))
+
+
+def varying(values: ndarray, rng: np.random.Generator) -> ndarray:
+    """The elements whose cells differ, and a few of the others."""
+    spread = np.ptp(np.log(values), axis=1)
+    return np.flatnonzero((spread > FLAT) | (rng.random(len(values)) < KEPT))
+
+
+def labels_of(space: Discretisation, fields: Iterable[ndarray], rng: np.random.Generator) -> ElementLabels:
+    """Labels of the elements of fields ``(nelems,)`` that are not constant, and of a few that are."""
+    parts = []
+    for a in fields:
+        values = Elements.of(space, a).values(space.all_elements).numpy()
+        parts.append(label_elements(space, a, varying(values, rng)))
+    return ElementLabels.joined(parts)
