@@ -1,4 +1,4 @@
-"""Contrast to 1e12: a solution is good, or it is said by how much it is not; against elimination in extended precision."""
+"""Contrast to 1e12: a solution is good, or it is said by how much it is not; checked in extended precision."""
 
 import re
 import warnings
@@ -78,7 +78,7 @@ def test_fine_solves_to_contrast_1e12(kind, contrast):
 
 @pytest.mark.parametrize("engine", ["condensation", "reference"])
 def test_correctors_say_what_is_lost(engine):
-    """Finding G4: nothing was checked there. With patches that are the domain u is the fine solution but for rounding."""
+    """Finding G4: nothing was checked there. With patches that are the domain, u is the fine solution."""
     lod = LOD(MeshQuad().refined(2), fine=FINE, ell=4, engine=engine)
     place = {tuple(p): k for k, p in enumerate(FINE.p[:, FINE.t].mean(axis=1).T)}
     mesh = lod.coefficient_mesh
@@ -89,15 +89,15 @@ def test_correctors_say_what_is_lost(engine):
             warnings.simplefilter("always")
             system = lod.system(diffusion, a=coefficient("channel", contrast)[order])
             u = system.prolong(system.solve(unit_load, corrected=True), load=unit_load)
-        told[contrast] = figures(caught, "rounding changes them")
+        told[contrast] = figures(caught, "S: rounding may change u_h")
         if EXTENDED:
             wanted = exact(coefficient("channel", contrast))
             nodes = {tuple(p): k for k, p in enumerate(FINE.p.T)}
             values = wanted[[nodes[tuple(p)] for p in lod.fine.doflocs.T]]
             error = float(abs(u - values).max() / wanted.max())
             assert error < 1e-15 * contrast + 1e-11
-            assert not told[contrast] or error < 100 * told[contrast][0]
-    assert told[1e4] == told[1e8] == [] and len(told[1e12]) == 1 and 1e-7 < told[1e12][0] < 1e-1
+            assert not told[contrast] or told[contrast][0] / 100 < error < 10 * told[contrast][0]
+    assert told[1e4] == told[1e8] == [] and len(told[1e12]) == 1
 
 
 def test_refined_correctors_are_correctors():
@@ -115,20 +115,8 @@ def test_refined_correctors_are_correctors():
                 assert np.abs(np.delete(whole, there, axis=0)).max(initial=0.0) == 0
 
 
-def test_a_contrast_that_leaves_no_digit_is_refused():
-    a = np.ones(256)
-    a[::3] = 1e17
-    lod = small_lod()
-    with (
-        warnings.catch_warnings(),
-        pytest.raises(ValueError, match=r"correctors: expected some correct digits|backward"),
-    ):
-        warnings.simplefilter("ignore")
-        lod.system(diffusion, a=a).solve(unit_load)
-
-
 def test_a_loss_is_told_once_and_of_the_right_size():
-    """A chain of springs with one free end that holds by a soft one: rounding of the hard ones moves it by their ratio."""
+    """A chain of hard springs that holds by a soft one: rounding of the hard ones moves it by their ratio."""
     n, hard = 20, 1e11
     A = csr_matrix(diags([np.r_[hard + 1, 2 * hard * np.ones(n - 2), hard], *2 * [-hard * np.ones(n - 1)]], [0, 1, -1]))
     solve, b = solver_direct().prepare(A), np.ones(n)

@@ -1,9 +1,11 @@
-"""How many digits of correctors are lost at high contrast: some are computed again, more exactly.
+"""How many digits are lost at high contrast: of correctors, of which some are computed again, and of S.
 
-Elimination without pivoting is stable for what is positive definite, and finite element matrices keep their digits at
-any contrast; but the multipliers of the constraints are as large as the largest coefficient, and a corrector
-w = K^-1 (g - C^T mu) is a difference of what they make: eps times the contrast is lost. A sample of patches is solved
-again with iterative refinement, residuals in extended precision (where the machine has it).
+Elimination without pivoting is stable for what is positive definite. That it was is looked at, not believed: a sample
+of patches is solved again with iterative refinement, residuals in extended precision (where the machine has it).
+
+S is another matter: S_T[i, j] = a_T(lambda_j, lambda_i) - a(Q_T lambda_j, lambda_i) is a difference of numbers as large
+as the largest coefficient on T, also where the result is of the size of the smallest. Its entries are off by eps times
+the former, and u_h by what S^-1 makes of that.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy import ndarray
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import splu
 
 from skfem_ml import checks
 from skfem_ml.lod.engine.protocol import Engine
@@ -49,6 +53,29 @@ def check_sampled(engine: Engine, space: Discretisation, fine_form: FineForm) ->
         checks.warn(
             f"correctors: rounding changes them by {lost:.1e} of their largest value (in a sample of {len(sample)}): "
             f"that is what a contrast of {ratios.max():.1e} costs, and the solution is no better"
+        )
+
+
+def tell_rounding(space: Discretisation, fine_form: FineForm, S: csr_matrix) -> None:
+    """Warn (UserWarning) where the cancellation in S may cost more than 1e-6 of u_h, for a constant load.
+
+    The loss is max |S^-1 D e| / max |u_h| for eight vectors e of signs, D_i = eps sum_{T around i} k_T max_T |u_h|,
+    with k_T the largest entry of the element matrices on T. Looked at where a patch has a contrast above 1e7.
+    """
+    free, corners = np.flatnonzero(~space.fixed), space.patches.corners
+    if not len(free) or not _ratios(space, fine_form).max(initial=1.0) > SPREAD:
+        return
+    sizes = np.abs(fine_form.matrices(np.arange(space.refinement.cells.size))).max(axis=(1, 2))
+    largest = sizes[space.refinement.cells].max(axis=1)
+    solve, u = splu(S[free][:, free].tocsc()).solve, np.zeros(S.shape[0])
+    u[free] = solve(np.bincount(corners.ravel(), minlength=len(u))[free].astype(float))
+    weights = np.repeat(largest * np.abs(u[corners]).max(axis=1), corners.shape[1])
+    D, rng = np.finfo(float).eps * np.bincount(corners.ravel(), weights, len(u))[free], np.random.default_rng(0)
+    lost = max(np.abs(solve(D * rng.choice([-1.0, 1.0], len(D)))).max() for _ in range(8)) / np.abs(u).max()
+    if not lost <= TOLD:
+        checks.warn(
+            f"S: rounding may change u_h by {lost:.1e} of its largest value, for entries of S are differences of "
+            "numbers as large as the largest coefficient: that is what the contrast costs"
         )
 
 
