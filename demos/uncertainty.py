@@ -1,19 +1,26 @@
-r"""Uncertainty of a solution whose coefficient is random: 200 fields by a surrogate, by exact LOD and by a null model.
+r"""Uncertainty of a solution whose coefficient is random: what a user may take for many fields, and who wins.
 
 On the unit square -div(a grad u) = 1, u = 0 on the boundary, with a drawn from one of the paper's families on 256 x 256
-cells. Sought are mean and standard deviation of u_h at every coarse node (32 x 32 elements), and of two functionals,
+cells, 8 x 8 in each of 32 x 32 coarse elements. Sought are mean and standard deviation of u, and of two functionals,
 
     q_1(u) = int u dx,    q_2(u) = u(1/2, 1/2).
 
-From N draws a mean is known up to its Monte Carlo error sigma / sqrt(N). A model in the place of exact LOD adds a bias,
-mean(q(u^) - q(u)) over the same draws, which does no harm as long as it is well below that error. Three models see
-the same draws: exact LOD, the surrogate (`Surrogate.assemble_batch`, ten fields in a forward pass), and coarse finite
-elements with the geometric mean of a on every element.
+From N draws a mean is known up to its Monte Carlo error sigma / sqrt(N), here for N = 200. A model adds a bias,
+mean(q(u^) - q(u)), which does no harm as long as it is well below that error. As the differences scatter little, it is
+known from fewer draws: COUNTS says from how many. The truth u is the *fine* solution on the mesh of the labels, n cells
+along a coarse edge: 256^2 for n = 8, and 1024^2 for n = 32. In the place of it one may take
 
-Without exact solutions the bias is not known, but ten of them tell: the differences scatter so little that
-mean(q(u^)) + mean over ten draws of (q(u) - q(u^)) has next to none. The last row of the table does that (a control
-variate).
+    multigrid       one full-multigrid pass: the fine solution up to some 1e-3 (and to 1e-6, the truth); for n = 32 also
+                    on the cells of a alone (256^2), and extrapolated from there, u_512 + (u_512 - u_256) / 3
+    exact LOD       u_h on the coarse mesh; for n = 32 also extrapolated from n = 8 and 16, and with interiors of 32
+    networks        the surrogate (ten fields in a forward pass), and for n = 32 super-elements, which stand for that
+    null model      coarse finite elements with the geometric mean of a on every element
 
+Biases are against the fine solution and, for functions on the coarse mesh, against exact LOD: of the latter only what
+the model adds is seen. What exact LOD is itself off by (a function on 32 x 32 elements has no better value in the
+middle) stands in its row. The last row corrects the surrogate by few fine solutions (a control variate):
+mean(q(u^)) + mean over ten draws of (q(u) - q(u^)) has no bias, but an error of its own, std(q(u) - q(u^)) / sqrt(10).
+PLACEHOLDER
 Run: python -m demos.uncertainty
 """
 
@@ -26,63 +33,83 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 from scipy.sparse import csr_matrix
-from skfem import MeshQuad, condense, solve
+from skfem import Basis, MeshQuad, condense, solve
 from skfem.models import unit_load
 
 from skfem_ml.coefficients.families import paper_field
-from skfem_ml.lod import LOD, Surrogate
+from skfem_ml.lod import LOD, Extrapolated, GeometricMean, LocalMap, Surrogate
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import diffusion
+from skfem_ml.solvers import Multigrid
 
-MODEL = "diffusion-q1-ell2-n8"
-LEVEL, REFINE = 5, 8
-FAMILIES = ("multiscale", "iid-8")
-COUNT, BATCH = 200, 10
+MODEL = "diffusion-q1-ell2-n{}"
+LEVEL, CELLS = 5, 8
+STUDY = 200  # N
+COUNTS = {("multiscale", 8): 40, ("iid-8", 8): 40, ("iid-8", 32): 6}  # draws by family and n
+BATCH, FEW = 10, 10
 FIRST, SEED = 1000, 0  # numbers beyond those that training has seen
-EXACT, SURROGATE, NULL = "exact LOD", "surrogate", "coarse FEM, geometric mean"
-Assemble = Callable[[ndarray], list[csr_matrix]]
+FINE, PASS, EXACT = "multigrid to 1e-6 (truth)", "multigrid, one pass", "exact LOD"
+CHEAP, RICHARDSON = "multigrid, 256^2", "multigrid, 256^2 and 512^2"
+EXTRAPOLATED, INTERIORS = "LOD, n = 8 and 16", "LOD, n = 8, interiors of 32"
+SURROGATE, SUPER, NULL = "surrogate", "super-elements", "coarse FEM, geometric mean"
+Method = Callable[[ndarray], ndarray]  # fields (k, cells) to solutions (k, N) on the coarse or the fine basis
 
 
 class Sample(NamedTuple):
-    """Solutions ``(fields, coarse.N)`` of one family, and CPU seconds of assembly and solution, by model."""
+    """Solutions ``(fields, N)`` of one family, and CPU seconds of assembly and solution, by method."""
 
     lod: LOD
     field: ndarray
     solutions: dict[str, ndarray]
     seconds: dict[str, float]
 
-    def functionals(self, model: str) -> ndarray:
+    @property
+    def count(self) -> int:
+        """Fields that were drawn."""
+        return len(self.solutions[FINE])
+
+    def basis(self, method: str) -> Basis:
+        """The basis of the solutions."""
+        return self.lod.coarse if self.solutions[method].shape[1] == self.lod.coarse.N else self.lod.fine
+
+    def functionals(self, method: str) -> ndarray:
         """The integral of u and its value in the middle, ``(2, fields)``."""
-        u, x = self.solutions[model], self.lod.coarse.doflocs
-        middle = np.flatnonzero(np.isclose(x, 0.5).all(axis=0))[0]
-        return np.stack([u @ unit_load.assemble(self.lod.coarse), u[:, middle]])
+        u, basis = self.solutions[method], self.basis(method)
+        middle = np.flatnonzero(np.isclose(basis.doflocs, 0.5).all(axis=0))[0]
+        return np.stack([u @ unit_load.assemble(basis), u[:, middle]])
 
-    def bias(self, model: str) -> ndarray:
-        """mean(q(u^) - q(u)) in units of the Monte Carlo error of mean(q(u)), ``(2,)``."""
-        exact = self.functionals(EXACT)
-        return (self.functionals(model) - exact).mean(axis=1) / self.monte_carlo(exact)
+    def bias(self, method: str, against: str = FINE) -> ndarray:
+        """mean(q(u^) - q(u)) in units of the Monte Carlo error of N draws, ``(2,)``."""
+        gap = self.functionals(method) - self.functionals(against)
+        return gap.mean(axis=1) / self.monte_carlo(self.functionals(FINE))
 
-    def corrected(self, few: int = 10) -> ndarray:
-        """The same for the surrogate's mean plus what ``few`` exact solutions say of its bias, ``(2,)``."""
-        exact = self.functionals(EXACT)
-        gap = self.functionals(SURROGATE) - exact
-        return (gap.mean(axis=1) - gap[:, :few].mean(axis=1)) / self.monte_carlo(exact)
+    def corrected(self, few: int = FEW) -> ndarray:
+        """The error of the surrogate's mean of N draws plus what ``few`` fine solutions of them say of its bias, in the
+        same units, ``(2,)``.
+        """
+        truth = self.functionals(FINE)
+        gap = (self.functionals(SURROGATE) - truth).std(axis=1, ddof=1)
+        return gap * np.sqrt(1 / few - 1 / STUDY) / self.monte_carlo(truth)
 
     def monte_carlo(self, q: ndarray) -> ndarray:
         """sigma / sqrt(N), ``(2,)``."""
-        return q.std(axis=1, ddof=1) / np.sqrt(q.shape[1])
+        return q.std(axis=1, ddof=1) / STUDY**0.5
 
-    def errors(self, model: str) -> tuple[float, float]:
+    def errors(self, method: str, against: str = FINE) -> tuple[float, float]:
         """Relative L2 errors of the mean and of the standard deviation as functions on the square."""
-        (mean, spread), (m, s) = moments(self.solutions[EXACT]), moments(self.solutions[model])
-        return tuple(l2_error(u, v, self.lod.coarse, relative=True) for u, v in ((m, mean), (s, spread)))
+        (mean, spread), (m, s) = (moments(self._on(self.basis(against), name)) for name in (against, method))
+        return tuple(l2_error(u, v, self.basis(against), relative=True) for u, v in ((m, mean), (s, spread)))
+
+    def _on(self, basis: Basis, method: str) -> ndarray:
+        """The solutions as functions on this basis, or a finer one that they have."""
+        u = self.solutions[method]
+        return u if u.shape[1] == basis.N else (self.lod.space.prolongation @ u.T).T
 
     def sampling(self) -> float:
         """The Monte Carlo error of the mean as a function on the square, relative in L2."""
-        mean, spread = moments(self.solutions[EXACT])
-        coarse, count = self.lod.coarse, len(self.solutions[EXACT])
-        size = l2_error(spread, np.zeros_like(mean), coarse) / l2_error(mean, np.zeros_like(mean), coarse)
-        return size / count**0.5
+        mean, spread = moments(self.solutions[FINE])
+        zero = np.zeros_like(mean)
+        return l2_error(spread, zero, self.lod.fine) / l2_error(mean, zero, self.lod.fine) / STUDY**0.5
 
 
 def moments(u: ndarray) -> tuple[ndarray, ndarray]:
@@ -90,26 +117,18 @@ def moments(u: ndarray) -> tuple[ndarray, ndarray]:
     return u.mean(axis=0), u.std(axis=0, ddof=1)
 
 
-def compute(family: str = FAMILIES[0], count: int = COUNT, level: int = LEVEL) -> Sample:
-    """Draw the fields and solve with every model."""
-    lod = LOD(MeshQuad().refined(level), refine=REFINE, ell=2)
-    surrogate = Surrogate.load(MODEL)
-    cells = lod.space.coefficient_refinement.cells
-    models: dict[str, Assemble] = {
-        EXACT: lambda fields: [lod.assemble(diffusion, a=a) for a in fields],
-        SURROGATE: lambda fields: surrogate.assemble_batch(lod, fields),
-        NULL: lambda fields: [
-            diffusion.assemble(lod.coarse, a=np.exp(np.log(a[cells]).mean(axis=1))[:, None]) for a in fields
-        ],
-    }
-    solutions: dict[str, list[ndarray]] = {name: [] for name in models}
-    seconds = dict.fromkeys(models, 0.0)
-    for fields in batches(lod, family, count):
-        for name, assemble in models.items():
+def compute(family: str = "iid-8", n: int = 8, count: int | None = None, level: int = LEVEL) -> Sample:
+    """Draw the fields and solve by every method."""
+    lod = LOD(MeshQuad().refined(level), refine=n, cells=CELLS, ell=2)
+    methods = {**fine_methods(lod), **coarse_methods(lod)}
+    solutions: dict[str, list[ndarray]] = {name: [] for name in methods}
+    seconds = dict.fromkeys(methods, 0.0)
+    for fields in batches(lod, family, COUNTS[family, n] if count is None else count):
+        for name, method in methods.items():
             begin = time.process_time()
-            solutions[name] += solved(lod, assemble(fields))
+            solutions[name].append(method(fields))
             seconds[name] += time.process_time() - begin
-    return Sample(lod, fields[-1], {name: np.stack(u) for name, u in solutions.items()}, seconds)
+    return Sample(lod, fields[-1], {name: np.concatenate(u) for name, u in solutions.items()}, seconds)
 
 
 def batches(lod: LOD, family: str, count: int) -> Iterator[ndarray]:
@@ -119,66 +138,140 @@ def batches(lod: LOD, family: str, count: int) -> Iterator[ndarray]:
         yield np.stack([paper_field(lod.coefficient_mesh, family, number, SEED) for number in numbers])
 
 
-def solved(lod: LOD, matrices: list[csr_matrix]) -> list[ndarray]:
-    """u_h for load 1 and zero boundary values."""
+def fine_methods(lod: LOD) -> dict[str, Method]:
+    """Multigrid; what depends on the mesh alone is made once, and every field updates it."""
+    n, F = lod.space.n, unit_load.assemble(lod.fine)
+    own = levels(lod)
+
+    def solved(fields: ndarray) -> ndarray:
+        return np.stack([own(a).complete(F, tol=1e-6).u for a in fields])
+
+    methods: dict[str, Method] = {FINE: solved, PASS: lambda fields: np.stack([own(a).fmg(F) for a in fields])}
+    if n == CELLS:
+        return methods
+    passes = {k: passed(lod.with_fine(k), lod) for k in (CELLS, 2 * CELLS)}
+
+    def richardson(fields: ndarray) -> ndarray:
+        once, twice = (passes[k](fields) for k in (CELLS, 2 * CELLS))
+        return twice + (twice - once) / 3
+
+    return {**methods, CHEAP: passes[CELLS], RICHARDSON: richardson}
+
+
+def levels(lod: LOD) -> Callable[[ndarray], Multigrid]:
+    """Multigrid on the fine mesh, by coefficient."""
+    first, cell = Multigrid(lod.fine, diffusion, a=1.0), lod.space.coefficient_cell
+    return lambda a: first.update(a=a[cell])
+
+
+def passed(coarser: LOD, lod: LOD) -> Method:
+    """Solutions on the fine mesh of the first, as functions on the finer one of the second."""
+    own, F = levels(coarser), unit_load.assemble(coarser.fine)
+    line = np.linspace(0, coarser.space.n, lod.space.n + 1)
+    hats = np.maximum(0.0, 1 - abs(line[:, None] - np.arange(coarser.space.n + 1)))
+    weights = np.kron(hats, hats)  # bilinear in every cell of a coarse element
+
+    def method(fields: ndarray) -> ndarray:
+        u = np.empty((len(fields), lod.fine.N))
+        for k, a in enumerate(fields):
+            solution = own(a).complete(F, tol=1e-6).u
+            u[k, lod.space.refinement.nodes] = solution[coarser.space.refinement.nodes] @ weights.T
+        return u
+
+    return method
+
+
+def coarse_methods(lod: LOD) -> dict[str, Method]:
+    """What has its answer on the coarse mesh."""
+    surrogate = Surrogate.load(MODEL.format(lod.space.n))
     b, D = unit_load.assemble(lod.coarse), lod.coarse.get_dofs()
-    return [solve(*condense(S, b, D=D)) for S in matrices]
+
+    def solved(matrices: list[csr_matrix]) -> ndarray:
+        return np.stack([solve(*condense(S, b, D=D)) for S in matrices])
+
+    def by(form: LocalMap, own: LOD = lod) -> Method:
+        return lambda fields: solved([own.assemble(form, a=a) for a in fields])
+
+    methods = {EXACT: by(diffusion), SURROGATE: lambda fields: solved(surrogate.assemble_batch(lod, fields))}
+    if lod.space.n > CELLS:
+        methods[EXTRAPOLATED] = by(Extrapolated(diffusion, (8, 16)))
+        methods[INTERIORS] = by(diffusion, lod.with_fine(8).with_interiors(32))
+        methods[SUPER] = by(Surrogate.load("diffusion"))
+    return {**methods, NULL: by(GeometricMean())}
 
 
 def report(sample: Sample) -> str:
     """The table of one family."""
-    q = sample.functionals(EXACT)
-    exact = ", ".join(
+    q = sample.functionals(FINE)
+    known = ", ".join(
         f"{mean:.6f} +- {error:.1e} (sigma {spread:.1e})"
         for mean, error, spread in zip(q.mean(axis=1), sample.monte_carlo(q), q.std(axis=1, ddof=1), strict=True)
     )
     lines = [
-        f"integral and middle value, exact LOD: {exact}",
+        f"integral and middle value of fine solutions, Monte Carlo errors of {STUDY} draws: {known}",
         f"Monte Carlo error of the mean as a function: {sample.sampling():.1e} in L2",
-        f"{'':28s} bias / Monte Carlo error   L2 error of mean, of deviation   CPU s",
+        f"{'':28s}bias / Monte Carlo error     L2 of mean, deviation   the same against exact LOD" + " " * 20 + "CPU s",
+        f"{'':28s}integral     middle                                   integral     middle   mean     a field",
     ]
     for name, seconds in sample.seconds.items():
         (one, two), (mean, spread) = sample.bias(name), sample.errors(name)
-        lines.append(f"{name:28s} {one:+10.1e} {two:+10.1e}     {mean:10.1e} {spread:10.1e}          {seconds:7.1f}")
+        row = f"{name:28s}{one:+8.1e}   {two:+8.1e}     {mean:10.1e} {spread:10.1e}   "
+        if sample.basis(name) is sample.lod.coarse:
+            (one, two), (mean, _) = sample.bias(name, EXACT), sample.errors(name, EXACT)
+            row += f"   {one:+8.1e}   {two:+8.1e} {mean:8.1e}"
+        lines.append(f"{row:100s} {seconds / sample.count:8.3f}")
     one, two = sample.corrected()
-    return "\n".join([*lines, f"{'surrogate and ten exact':28s} {one:+10.1e} {two:+10.1e}"])
+    return "\n".join([*lines, f"{f'surrogate and {FEW} fine':28s}{one:8.1e}   {two:8.1e}  (its own error; no bias)"])
 
 
 def visualize(samples: dict[str, Sample] | None = None):
-    """A row for each family: a field, mean and deviation by the surrogate, bias of both models against the error."""
+    """A row for each family: a field, mean and deviation by the surrogate, what every draw is off by."""
     from matplotlib.figure import Figure
 
-    samples = {name: compute(name) for name in FAMILIES} if samples is None else samples
-    figure = Figure(figsize=(15, 3.6 * len(samples)), layout="constrained")
-    for row, (family, sample) in zip(figure.subplots(len(samples), 4, squeeze=False), samples.items(), strict=True):
-        _draw_row(figure, row, family, sample)
+    samples = outcomes() if samples is None else samples
+    figure = Figure(figsize=(17, 3.9 * len(samples)), layout="constrained")
+    for row, (title, sample) in zip(figure.subplots(len(samples), 4, squeeze=False), samples.items(), strict=True):
+        _draw_row(figure, row, title, sample)
     return figure
 
 
-def _draw_row(figure, row, family: str, sample: Sample) -> None:
+def _draw_row(figure, row, title: str, sample: Sample) -> None:
     from skfem_ml.pictures import plot_cells, plot_nodal
 
     mean, spread = moments(sample.solutions[SURROGATE])
     drawn = plot_cells(row[0], sample.lod.coefficient_mesh, sample.field)
     figure.colorbar(drawn, ax=row[0], label="$a$")
-    row[0].set_title(f"one draw of {family}")
-    for axes, values, what in ((row[1], mean, "mean"), (row[2], spread, "standard deviation")):
+    row[0].set_title(f"one draw of {title}")
+    off = sample.errors(SURROGATE)
+    for axes, values, what, error in zip(row[1:3], (mean, spread), ("mean", "standard deviation"), off, strict=True):
         figure.colorbar(plot_nodal(axes, sample.lod.coarse, values), ax=axes, label=f"{what} of $u_h$")
-        axes.set_title(f"{what},\nsurrogate, {len(sample.solutions[EXACT])} draws")
-    exact = sample.functionals(EXACT)[0]
-    for name, marker in ((NULL, "x"), (SURROGATE, ".")):
-        row[3].plot(exact, sample.functionals(name)[0] / exact - 1, marker, label=name)
-    error = sample.monte_carlo(sample.functionals(EXACT))[0] / exact.mean()
-    row[3].axhspan(-error, error, color="0.85", label=r"$\pm \sigma / \sqrt{N}$")
-    row[3].set(title="every draw", xlabel=r"$q_1(u_h) = \int u_h$, exact LOD", ylabel="relative error of $q_1$")
-    row[3].set_yscale("symlog", linthresh=1e-4)
-    row[3].grid(alpha=0.3)
-    row[3].legend(fontsize="small")
+        axes.set_title(f"{what}, surrogate, {sample.count} draws,\n{error:.1e} off in L2")
+    _draw_biases(row[3], sample)
+
+
+def _draw_biases(axes, sample: Sample) -> None:
+    """Seconds a field against the bias of q_1, and the Monte Carlo error."""
+    names = [name for name in sample.seconds if name != FINE]
+    for k, name in enumerate(names):
+        seconds = sample.seconds[name] / sample.count
+        axes.loglog(seconds, abs(sample.bias(name)[0]), "osD^vP*Xh"[k], color=f"C{k}", markersize=7, label=name)
+    axes.axhspan(axes.get_ylim()[0], 1, color="0.9", zorder=0, label=r"below $\sigma / \sqrt{200}$")
+    axes.axvline(sample.seconds[FINE] / sample.count, color="black", linewidth=1, label=FINE)
+    best = min((name for name in names if abs(sample.bias(name)[0]) < 1), key=lambda name: sample.seconds[name])
+    axes.set(
+        title=f"bias of $q_1$; cheapest below 1:\n{best}", xlabel="CPU s a field", ylabel="|bias| / Monte Carlo error"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
+def outcomes() -> dict[str, Sample]:
+    """All families and n."""
+    return {f"{family}, n = {n}": compute(family, n) for family, n in COUNTS}
 
 
 if __name__ == "__main__":
-    outcomes = {}
-    for family in FAMILIES:
-        outcomes[family] = compute(family)
-        print(f"{family}, {COUNT} draws\n{report(outcomes[family])}", flush=True)
-    visualize(outcomes).savefig("uncertainty.png", dpi=130)
+    found = outcomes()
+    for title, outcome in found.items():
+        print(f"{title}, {outcome.count} draws\n{report(outcome)}\n", flush=True)
+    visualize(found).savefig("uncertainty.png", dpi=130)

@@ -2,7 +2,8 @@
 
 ``run`` runs a comparison or a training and says what came of it; ``screen`` is all that is printed, ``errors`` how a
 command ends, ``options`` what several commands are asked, ``outputs`` how files are written, ``cases`` how a field
-becomes a problem, ``learned`` the surrogates beside it.
+becomes a problem, ``learned`` the surrogates beside it. Here is what must be there before any of them is loaded: the
+entry, and Ctrl-C at any moment, one line and exit code 130.
 """
 
 from __future__ import annotations
@@ -17,14 +18,6 @@ from types import FrameType
 __all__ = ["main"]
 INTERRUPTED = 130
 AGAIN = 0.05  # seconds
-
-
-def main() -> None:
-    """Run the command line on ``sys.argv`` and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
-    with told():  # from here on; what the commands need takes a moment to load
-        from skfem_ml.cli.app import run
-
-        run()
 
 
 @contextmanager
@@ -54,3 +47,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
         return
     raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and leave with its exit code: 0, 2 for bad input, 130 for Ctrl-C, else 1."""
+    with told():  # from here on; what the commands need takes a moment to load
+        from skfem_ml.cli.app import run
+
+        run()

@@ -2,30 +2,68 @@
 
 import numpy as np
 import pytest
+import torch
+from skfem import MeshQuad
+from skfem.models import unit_load
 
 from demos import certified, inverse, other_meshes, own_family, uncertainty
+from skfem_ml.lod import LOD
 from tests.gallery import check_figure
 
 
 def test_uncertainty():
     sample = uncertainty.compute("iid-8", count=12, level=3)
-    assert abs(sample.bias(uncertainty.SURROGATE)).max() < 0.5 < 2 < abs(sample.bias(uncertainty.NULL)).min()
-    assert abs(sample.corrected(12)).max() < 1e-9  # with all of them exact there is nothing left
-    mean, spread = sample.errors(uncertainty.SURROGATE)
-    assert mean < 1e-3 and spread < 0.05 < sample.errors(uncertainty.NULL)[1]
-    assert mean < sample.sampling() / 3 and sample.sampling() < 0.01
+    added = {name: abs(sample.bias(name, uncertainty.EXACT)) for name in (uncertainty.SURROGATE, uncertainty.NULL)}
+    assert added[uncertainty.SURROGATE].max() < 1 and added[uncertainty.NULL].min() > 8
+    assert abs(sample.bias(uncertainty.PASS)).max() < 0.5  # a pass has the fine solution
+    assert abs(sample.bias(uncertainty.EXACT)).min() > 5  # which no function on 8 x 8 elements has
+    assert sample.corrected(uncertainty.STUDY).max() == 0 < sample.corrected(10).min() <= sample.corrected(5).max()
+    mean, spread = sample.errors(uncertainty.SURROGATE, uncertainty.EXACT)
+    assert mean < 1e-3 and spread < 0.05 < sample.errors(uncertainty.NULL, uncertainty.EXACT)[1]
+    assert sample.errors(uncertainty.PASS)[0] < sample.sampling() / 3 and sample.sampling() < 0.01
     assert f"\n{uncertainty.SURROGATE} " in uncertainty.report(sample)
     check_figure(uncertainty.visualize({"iid-8": sample}))
+
+
+def test_uncertainty_with_labels_below_the_cells():
+    sample = uncertainty.compute("iid-8", n=32, count=3, level=2)
+    off = {name: sample.errors(name)[0] for name in sample.seconds}
+    assert off[uncertainty.PASS] < 1e-3 and off[uncertainty.RICHARDSON] < off[uncertainty.CHEAP] / 5
+    for name in (uncertainty.SURROGATE, uncertainty.SUPER, uncertainty.EXTRAPOLATED, uncertainty.INTERIORS):
+        assert sample.errors(name, uncertainty.EXACT)[0] < 2e-3 < sample.errors(uncertainty.NULL, uncertainty.EXACT)[0]
+    report = uncertainty.report(sample)
+    assert all(f"\n{name} " in report for name in sample.seconds)
+
+
+def test_solutions_of_coarser_meshes_are_passed_on():
+    lod = LOD(MeshQuad().refined(1), refine=32, cells=8, ell=1)
+    field = np.ones((1, lod.coefficient_mesh.t.shape[1]))
+    coarser = lod.with_fine(8)
+    own = uncertainty.levels(coarser)(field[0]).complete(unit_load.assemble(coarser.fine), tol=1e-6).u
+    fine = uncertainty.passed(coarser, lod)(field)[0]
+    at = coarser.fine.probes(lod.fine.doflocs.clip(1e-9, 1 - 1e-9))
+    np.testing.assert_allclose(fine, at @ own, atol=1e-8)
 
 
 def test_inverse():
     result = inverse.compute(level=2, loads=2, iterations=6)
     exact, got = (result.found[name] for name in (inverse.EXACT, inverse.SURROGATE))
     assert inverse.relative(got, exact) < 0.05
-    assert inverse.relative(result.gradients[inverse.SURROGATE], result.gradients[inverse.EXACT]) < 0.05
-    assert result.error(inverse.SURROGATE) < 0.5 < 1 < result.error(inverse.NULL)
-    assert "prior" in inverse.report(result)
+    assert result.gradient_error(inverse.SURROGATE, inverse.EXACT) < 0.02
+    assert 0.005 < result.gradient_error(inverse.SURROGATE, inverse.EXACT, cellwise=True) < 0.05
+    assert result.gradient_error(inverse.SUPER, inverse.EXACT, cellwise=True) < 0.25
+    assert result.error(inverse.FINE) < result.error(inverse.SURROGATE) < 0.5 < 1 < result.error(inverse.NULL)
+    assert result.error(inverse.SUPER) < 0.5
+    report = inverse.report(result)
+    assert all(f"\n{name} " in report for name in result.found)
     check_figure(inverse.visualize(result))
+
+
+def test_the_adjoint_of_the_fine_problem_is_its_derivative():
+    lod = LOD(MeshQuad().refined(1), refine=4, ell=1)
+    a = torch.from_numpy(np.random.default_rng(1).uniform(1, 5, lod.coefficient_mesh.t.shape[1])).requires_grad_(True)
+    F = np.stack([unit_load.assemble(lod.fine), lod.fine.doflocs[0] / lod.fine.N], axis=1)
+    assert torch.autograd.gradcheck(lambda a: inverse.FineMeasurements.apply(a, lod, F), a, eps=1e-5, atol=1e-8)
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,8 @@ class Surrogate:
         if self.card.extent is not None and "family" not in self.card.facts:
             seen = "inputs in [{:.4g}, {:.4g}]".format(*self.card.extent)
         size = f"{self.setting.cells} x {self.setting.cells} cells, n={self.setting.n}, ell={self.setting.ell}"
-        return f"Surrogate({kind}: {size}, trained on {seen}{'' if self.has_doubt else ', no doubt trained'})"
+        told = f"{'' if self.has_doubt else ', no doubt trained'}{Verdict.brief(self.card.facts)}"
+        return f"Surrogate({kind}: {size}, trained on {seen}{told})"
 
     @property
     def form(self) -> BilinearForm | None:

@@ -89,7 +89,7 @@ class SuperElements(Interiors):
     def __repr__(self) -> str:
         told = [repr(self.card.name)] if self.card.name else []
         told += [f"n={self.net.n}", *([f"tol={self.tol:g}"] if self.tol is not None else [])]
-        return f"SuperElements({', '.join(told)})"
+        return f"SuperElements({', '.join(told)}{Verdict.brief(self.card.facts)})"
 
     @property
     def promise(self) -> Promise | None:
