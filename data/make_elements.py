@@ -110,7 +110,9 @@ def with_doubt(model: SuperElements) -> SuperElements:
     doubt = {"factor": made.factor, "field factor": made.field_factor, "quantile": made.level, "fields": len(names)}
     doubt |= {"covered, new fields": cover.elements, "trusted": 0.1}
     quantiles = {f"d, {name}": float(np.quantile(errors, q)) for name, q in (("median", 0.5), ("90 %", 0.9))}
-    return SuperElements(model.net, replace(model.card, doubt=doubt, errors={**quantiles, "d, largest": errors.max()}))
+    return SuperElements(
+        model.net, replace(model.card, doubt=doubt, errors={**quantiles, "d, largest": float(errors.max())})
+    )
 
 
 def with_promise(model: SuperElements) -> SuperElements:

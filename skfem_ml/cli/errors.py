@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from skfem_ml.cli.interrupts import INTERRUPTED
+from skfem_ml.cli import INTERRUPTED
 from skfem_ml.cli.screen import Warned, say
 from skfem_ml.cli.words import translated
 

@@ -60,13 +60,18 @@ def purpose(room: str, card: Mapping[str, object]) -> str:
     """What a model is made for, from its card."""
     if room == "hits":
         return f"flow maps of {card.get('system', 'a system of its own')}"
+    if card.get("kind") == "elements":
+        return f"refine {card['n']}, any ell and boundary; {family(card)}"
     boundary = "u = 0 on the whole boundary" if card["boundary"] == "dirichlet" else "u = 0 on any sides"
     fine = "" if card["cells"] == card["n"] else f" ({card['n']} fine)"
     return f"refine {card['cells']}{fine}, ell = {card['ell']}, {boundary}; {family(card)}"
 
 
 def family(card: Mapping[str, object]) -> str:
-    """The coefficients a surrogate was trained on."""
+    """The coefficients a surrogate was trained on, and whether it pays, where that was measured."""
+    from skfem_ml.compare import Verdict
+
     name, values = card.get("family"), card.get("range")
     text = str(name) if isinstance(name, str) else "fields of its own"
-    return f"{text} in [{values[0]:g}, {values[1]:g}]" if isinstance(values, list) else text
+    told = f"{text} in [{values[0]:g}, {values[1]:g}]" if isinstance(values, list) else text
+    return told + Verdict.brief(card)

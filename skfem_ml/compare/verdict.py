@@ -148,6 +148,12 @@ class Verdict:
         content = facts.get("verdict")
         return cls.from_json(content) if isinstance(content, Mapping) else None
 
+    @staticmethod
+    def brief(facts: Mapping[str, object]) -> str:
+        """The beginning of the sentence among the facts of a model's card, as "; does not pay"; "" without one."""
+        content = facts.get("verdict")
+        return f"; {str(content['sentence']).partition(':')[0]}" if isinstance(content, Mapping) else ""
+
     def _fields(self, own: float, other: float) -> int | None:
         return max(1, math.ceil(self.training / (other - own))) if other >= WORTH * own and other > own else None
 

@@ -158,7 +158,7 @@ class CoarseSystem:
             )
         if not self._told and factors is not None:
             self._told = True
-            tell_loss(self.A, factors.solve, u[self.free], "S", 0.0)
+            tell_loss(self.A, factors.solve, u[self.free], "S")
         return u, error
 
     def _eliminated(self, factors: SuperLU | None, b: ndarray) -> tuple[ndarray, float]:

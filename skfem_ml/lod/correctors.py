@@ -11,7 +11,8 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix
 
 from skfem_ml.lod.engine.protocol import Engine, corrector_matrix, progress_over
-from skfem_ml.lod.engine.sampled import check_sampled
+from skfem_ml.lod.engine.sampled import check_sampled, tell_rounding
+from skfem_ml.lod.local import sum_local
 from skfem_ml.lod.mesh.forms import FineForm
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ class Correctors:
         out = np.zeros((len(self.lod.patches.corners), self.lod.patches.nodes.shape[1], columns))
         ordered = self.lod.space.in_rows(np.unique(elements))
         with self._lock:
+            if loads is None and len(ordered) == len(out):
+                check_sampled(self._engine, self.lod.space, self.fine_form)
             for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
                 out[done] = rows
         if loads is None and len(ordered) == len(out):
-            check_sampled(self.lod.space, self.fine_form, out)
+            tell_rounding(self.lod.space, self.fine_form, sum_local(self.lod, out).tocsr())
         return out[elements]
 
     def load(self, split: ndarray) -> ndarray:

@@ -27,7 +27,7 @@ def reduced(form: Form) -> tuple | str:
     # A script is no module to another process but a spawned one: cloudpickle, and so joblib, send its functions whole.
     whole = module == "__main__" and sys._getframe(1).f_globals.get("__name__", "").endswith("cloudpickle")
     found = None if module is None or whole else _found(sys.modules.get(module), name)
-    if type(found) is not type(form) or found.form is not function:
+    if type(found) is not type(form) or getattr(found, "form", None) is not function:
         return form.__reduce_ex__(4)
     rest = {key: value for key, value in vars(form).items() if key != "form"}
     return _made_again, (type(form), module, name, rest)

@@ -99,6 +99,7 @@ def test_a_card_keeps_it():
     again = Verdict.from_json(content)
     assert str(again) == str(found) and again.training == 1000 and again.to_json() == content
     assert again.table.rows == found.table.rows and repr(again) == f"Verdict({found.sentence()})"
+    assert Verdict.brief({"verdict": content}) == "; does not pay" and Verdict.brief({}) == ""
     assert str(found).endswith(found.sentence()) and found.sentence() in found._repr_html_()
 
 

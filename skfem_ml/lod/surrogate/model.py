@@ -17,6 +17,7 @@ from skfem_ml import checks
 from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.lod.local import Known
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_fields, strange, strangeness, warn
 from skfem_ml.lod.surrogate.conformal import Certificate, Novel
@@ -92,7 +93,8 @@ class Surrogate:
         if self.card.extent is not None and "family" not in self.card.facts:
             seen = "inputs in [{:.4g}, {:.4g}]".format(*self.card.extent)
         size = f"{self.setting.cells} x {self.setting.cells} cells, n={self.setting.n}, ell={self.setting.ell}"
-        return f"Surrogate({kind}: {size}, trained on {seen}{'' if self.has_doubt else ', no doubt trained'})"
+        told = f"{'' if self.has_doubt else ', no doubt trained'}{Verdict.brief(self.card.facts)}"
+        return f"Surrogate({kind}: {size}, trained on {seen}{told})"
 
     @property
     def form(self) -> BilinearForm | None:
@@ -154,10 +156,10 @@ class Surrogate:
         return Inputs(field.to(self.device), place_of(lod, elements, self.device), base)
 
     def assemble_batch(self, lod: LOD, a: ndarray) -> list[csr_matrix]:
-        """The matrices of several fields ``(fields, nelems)``; errors as for `local`."""
+        """The matrices of several fields ``(fields, nelems)``, checked as by ``assemble``; errors as for `local`."""
         if np.ndim(a) != 2:
             raise ValueError(f"a: expected fields (fields, nelems), got shape {np.shape(a)}; lod.assemble takes one")
-        return [lod.sum(local).tocsr() for local in self.local(lod, lod.space.all_elements, a=a)]
+        return [lod.assemble(Known(local)) for local in self.local(lod, lod.space.all_elements, a=a)]
 
     def excess(self, lod: LOD, elements: ndarray, *, a: ArrayLike) -> ndarray:
         """How far inputs lie outside the range of training, ``(k,)``, in the units of the input; 0 inside, or where

@@ -215,8 +215,8 @@ def test_an_element_does_not_depend_on_the_others(model):
     assert abs(lod.local(model, some, a=a) - all_local[some]).max() < 1e-6 * abs(all_local).max()
     matrices, scores = model.with_score(lod, some, a=a)
     assert abs(matrices - all_local[some]).max() < 1e-6 * abs(all_local).max()
-    around = lod.patches.cells[some]
-    assert np.allclose(scores, np.where(around >= 0, model.doubt(lod, a=a)[around], 0).max(axis=1), rtol=1e-3)
+    around, factor = lod.patches.cells[some], model.certificate.elements.factor
+    assert np.allclose(scores, factor * np.where(around >= 0, model.doubt(lod, a=a)[around], 0).max(axis=1), rtol=1e-3)
 
 
 def test_a_bad_network_is_noticed_by_the_elements_that_are_checked():

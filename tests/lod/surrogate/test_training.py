@@ -75,6 +75,7 @@ def test_the_card_says_from_what(trained, tmp_path):
     assert history.steps[-1] == 40 and card.facts["validation loss"] <= history.best and card.name == "toy"
     assert card.extent[0] < -0.5 < 0.5 < card.extent[1] and len(card.shapes) == 16
     assert "'toy': 4 x 4 cells, n=4, ell=1, trained on log-uniform" in repr(surrogate)
+    assert card["verdict"]["sentence"].split(":")[0] in repr(surrogate)
     surrogate.save(tmp_path / "m.safetensors")
     again = Surrogate.load(tmp_path / "m.safetensors")
     assert again.card == card and repr(again) == repr(surrogate)

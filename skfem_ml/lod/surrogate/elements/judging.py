@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from skfem_ml.lod.engine.elements.energies import energies_of
-from skfem_ml.lod.surrogate.elements.labels import Elements, complement, whitening
+from skfem_ml.lod.surrogate.elements.labels import Elements, complement, unit_energies, whitening
 from skfem_ml.lod.surrogate.elements.symmetries import moved
 
 CHUNK = 64  # elements a pass: their matrices stay in the cache
@@ -39,14 +39,16 @@ class ElementJudgement(NamedTuple):
 
 @torch.no_grad()
 def judged(
-    answer: Callable[[Tensor], Tensor], elements: ndarray, truth: Elements, tol: float | None, factor: float | None
-) -> ElementJudgement:
+    answer: Callable[[Tensor], Tensor], elements: ndarray, truth: Elements, tol: float | None, factor: float | None,
+    constants: bool = True,
+) -> ElementJudgement:  # fmt: skip
     """Energies of elements, those with a doubt above ``tol`` or not finite exactly; no doubt where ``factor`` is None.
 
-    ``answer`` gives bordered matrices for values of cells.
+    ``answer`` gives bordered matrices for values of cells. With ``constants`` it is not asked for elements of one
+    value, whose energies are known.
     """
     starts = range(0, max(1, len(elements)), CHUNK)
-    parts = [_part(answer, truth.values(elements[start : start + CHUNK]), factor) for start in starts]
+    parts = [_part(answer, truth.values(elements[start : start + CHUNK]), factor, constants) for start in starts]
     energies, doubt = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).numpy()
     again = ~energies.isfinite().all(dim=2).all(dim=1).numpy()
     if tol is not None:
@@ -56,7 +58,20 @@ def judged(
     return ElementJudgement(energies, doubt, again)
 
 
-def _part(answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None) -> tuple[Tensor, Tensor]:
+def _part(
+    answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None, constants: bool
+) -> tuple[Tensor, Tensor]:
+    flat = (values == values[:, :1]).all(dim=1) if constants else torch.zeros(len(values), dtype=torch.bool)
+    if not bool(flat.any()):
+        return _guessed(answer, values, factor)
+    one = unit_energies(round(values.shape[1] ** 0.5))
+    energies, doubt = values[:, :1, None] * one, values.new_zeros(len(values))
+    if not bool(flat.all()):
+        energies[~flat], doubt[~flat] = _guessed(answer, values[~flat], factor)
+    return energies, doubt
+
+
+def _guessed(answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None) -> tuple[Tensor, Tensor]:
     energies = _finite_energies(answer(values))
     if factor is None:
         return energies, energies.new_zeros(len(values))

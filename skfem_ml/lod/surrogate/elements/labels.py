@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
+from skfem import MeshQuad
 from torch import Tensor
 
 from skfem_ml.lod.engine.elements import CondensedInteriors, boundary_nodes
 from skfem_ml.lod.engine.protocol import Energies
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.lod.method import LOD
 from skfem_ml.problems import diffusion
 
 THETA = 1 / 3  # of the extrapolation: see `ExtrapolatedInteriors`
@@ -80,6 +82,13 @@ class Elements:
     def _condensed(self) -> list[Energies]:
         sizes = (2 * self.space.n, 4 * self.space.n)
         return [CondensedInteriors(size).energies(self.space, self.fine_form) for size in sizes]
+
+
+@cache
+def unit_energies(n: int) -> Tensor:
+    """The exact energies of an element of value one, ``(4 n + 4, 4 n + 4)``."""
+    space = LOD(MeshQuad().refined(1), refine=n, ell=1).space
+    return Elements.of(space, np.ones(4 * n * n)).exact(np.arange(1))[0]
 
 
 def label_elements(space: Discretisation, a: ndarray, elements: ndarray) -> ElementLabels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +42,8 @@ class SuperElements(Interiors):
 
     It learns the element, not the patch: H^ (`Interiors`) of an element from the values of its cells, by the formulas
     of `surrogate.elements.cells`: positive but for constants, H^(c a) = c H^(a), close to H_4n + (H_4n - H_2n) / 3. All
-    else is the exact algebra of the n x n mesh, so one model serves every ell, boundary condition, union of cells,
-    variant, load and fine reconstruction.
+    else is the exact algebra of the n x n mesh, and elements of one value are exact. So one model serves every ell,
+    boundary condition, union of cells, variant, load and fine reconstruction.
 
     It stands in the place of a form, ``lod.assemble(model, a=a)``: the matrix of ``LOD(..., refine=n,
     interiors=model)``, which has every verb of a system. The coefficient may have n x n cells an element, or fewer.
@@ -83,13 +84,14 @@ class SuperElements(Interiors):
             raise ValueError(f"checked: expected a share of the elements, 0 to 1, got {checked}")
         setting = {"n": net.n, "interpolation": "projection", "form": "diffusion"}
         self.net, self.tol, self.checked = net.eval(), tol, float(checked)
+        self.constants = True  # whether elements of one value get energies that are known
         self.card = replace(card or Card(), kind="elements", setting=setting, network=self._network(net))
         self.cells, self.certificate = CellEnergies(net.n), Certificate.from_json(self.card.certificate or {})
 
     def __repr__(self) -> str:
         told = [repr(self.card.name)] if self.card.name else []
         told += [f"n={self.net.n}", *([f"tol={self.tol:g}"] if self.tol is not None else [])]
-        return f"SuperElements({', '.join(told)})"
+        return f"SuperElements({', '.join(told)}{Verdict.brief(self.card.facts)})"
 
     @property
     def promise(self) -> Promise | None:
@@ -142,7 +144,9 @@ class SuperElements(Interiors):
 
     def without_exact(self) -> SuperElements:
         """The network's energies alone: no element is exact, none is checked."""
-        return SuperElements(self.net, self.card, checked=0.0)
+        other = copy.copy(self)
+        other.tol, other.checked, other.constants = None, 0.0, False
+        return other
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)`` alone.
@@ -230,7 +234,7 @@ class SuperElements(Interiors):
 
     def _judge(self, elements: ndarray, truth: Elements, tol: float | None, *, doubt: bool = False) -> ElementJudgement:
         factor = float(self._on_card("factor", 1.0)) if doubt or tol is not None else None
-        return judged(self.answer, elements, truth, tol, factor)
+        return judged(self.answer, elements, truth, tol, factor, self.constants)
 
     def _on_card(self, name: str, default: float) -> float:
         value = (self.card.doubt or {}).get(name, default)

@@ -70,11 +70,13 @@ def paced(job: Job, speed: Callable[[], tuple[float, float]]) -> Pace:
         left = limit.left - limit.share("calibration") - limit.share("verdict")
         records = min(RECORDS, max(FEWEST_RECORDS, int(FOR_RECORDS * left / record)))
         least = FEWEST * step + records * record
-        if least > limit.left:
+        if least > limit.seconds:
             raise ValueError(
                 f"budget: expected at least {limit.spent + 2 * least:.0f} s here, where a step takes {step:.2g} s, got "
                 f"{limit.seconds:g} s; give more, or a smaller LOD"
             )
+        if least > left:
+            LOG.info("budget: %.0f s are left for training, the fewest steps take %.0f s", left, least)
         steps = max(FEWEST, int((left - records * record) / step))
         return {"steps": steps, "every": max(1, steps // records)}
 
