@@ -18,14 +18,16 @@ along a coarse edge: 256^2 for n = 8, and 1024^2 for n = 32. In the place of it 
 
 Biases are against the fine solution and, for functions on the coarse mesh, against exact LOD: of the latter only what
 the model adds is seen. What exact LOD is itself off by (a function on 32 x 32 elements has no better value in the
-middle) stands in its row. The last row corrects the surrogate by few fine solutions (a control variate):
-mean(q(u^)) + mean over ten draws of (q(u) - q(u^)) has no bias, but an error of its own, std(q(u) - q(u^)) / sqrt(10).
+middle) stands in its row. Any model may be corrected by few fine solutions (a control variate): mean(q(u^)) + mean over
+ten draws of (q(u) - q(u^)) has no bias, but an error of its own, about std(q(u) - q(u^)) / sqrt(10), "with 10 fine".
 
-Seen on the roughest family: at n = 8 multigrid wins outright, one pass takes a third of the surrogate's time and is off
-by 0.1 to 0.3 Monte Carlo errors. Exact LOD is off by 3 in the integral and by 12 in the middle, and so is all that
-stands for it: the surrogate adds less than 1. Only functions of u_h itself (its mean in L2: 0.1 % off) come out well,
-not their deviation (a third too small or large). At n = 32 multigrid on the cells of a alone is too coarse (tens of
-Monte Carlo errors), extrapolated it is right; of the coarse ones the surrogate is the cheapest.
+Seen: at n = 8 multigrid wins. A pass takes a quarter of the surrogate's time, and is off by .3 Monte Carlo errors at most.
+On the roughest family exact LOD is off by 3 in the integral and 12 in the middle, and so is all that stands for it (the
+surrogate adds less than 1); with multiscale fields, whose sigma is 40 times as large, by .07 and .4. At n = 32 a pass
+takes 3.5 times as long as the surrogate and is off by .05, the surrogate by 10; ten fine solutions leave .5 of that.
+So: the surrogate and ten fine solutions, in 50 s in place of 120 for 200 fields; the cells of a alone (256^2) and ten
+fine solutions leave .8, in 33 s. Exact LOD, its extrapolations and super-elements take 1.1 to 9 s a field, longer than
+a pass, and are off by more. Sigma is of few draws here, so that all these units are known to a quarter.
 
 Run: python -m demos.uncertainty
 """
@@ -51,7 +53,7 @@ from skfem_ml.solvers import Multigrid
 MODEL = "diffusion-q1-ell2-n{}"
 LEVEL, CELLS = 5, 8
 STUDY = 200  # N
-COUNTS = {("multiscale", 8): 40, ("iid-8", 8): 40, ("iid-8", 32): 6}  # draws by family and n
+COUNTS = {("multiscale", 8): 10, ("iid-8", 8): 10, ("iid-8", 32): 8}  # draws by family and n
 BATCH, FEW = 10, 10
 FIRST, SEED = 1000, 0  # numbers beyond those that training has seen
 FINE, PASS, EXACT = "multigrid to 1e-6 (truth)", "multigrid, one pass", "exact LOD"
@@ -89,12 +91,12 @@ class Sample(NamedTuple):
         gap = self.functionals(method) - self.functionals(against)
         return gap.mean(axis=1) / self.monte_carlo(self.functionals(FINE))
 
-    def corrected(self, few: int = FEW) -> ndarray:
-        """The error of the surrogate's mean of N draws plus what ``few`` fine solutions of them say of its bias, in the
-        same units, ``(2,)``.
+    def corrected(self, method: str, few: int = FEW) -> ndarray:
+        """The error of the mean of N draws plus what ``few`` fine solutions of them say of its bias, in the same units,
+        ``(2,)``.
         """
         truth = self.functionals(FINE)
-        gap = (self.functionals(SURROGATE) - truth).std(axis=1, ddof=1)
+        gap = (self.functionals(method) - truth).std(axis=1, ddof=1)
         return gap * np.sqrt(1 / few - 1 / STUDY) / self.monte_carlo(truth)
 
     def monte_carlo(self, q: ndarray) -> ndarray:
@@ -213,21 +215,20 @@ def report(sample: Sample) -> str:
         f"{mean:.6f} +- {error:.1e} (sigma {spread:.1e})"
         for mean, error, spread in zip(q.mean(axis=1), sample.monte_carlo(q), q.std(axis=1, ddof=1), strict=True)
     )
+    heads = "bias / Monte Carlo error", f"with {FEW} fine", "L2 of mean, deviation", "all against exact LOD"
     lines = [
         f"integral and middle value of fine solutions, Monte Carlo errors of {STUDY} draws: {known}",
         f"Monte Carlo error of the mean as a function: {sample.sampling():.1e} in L2",
-        f"{'':28s}bias / Monte Carlo error     L2 of mean, deviation   the same against exact LOD" + " " * 20 + "CPU s",
-        f"{'':28s}integral     middle                                   integral     middle   mean     a field",
+        f"{'':28s}{heads[0]:25s}{heads[1]:16s}{heads[2]:24s}{heads[3]:28s}CPU s a field",
     ]
     for name, seconds in sample.seconds.items():
-        (one, two), (mean, spread) = sample.bias(name), sample.errors(name)
-        row = f"{name:28s}{one:+8.1e}   {two:+8.1e}     {mean:10.1e} {spread:10.1e}   "
+        (one, two), (mean, spread), left = sample.bias(name), sample.errors(name), sample.corrected(name)
+        row = f"{name:28s}{one:+8.1e}  {two:+8.1e}   {left[0]:7.1e} {left[1]:7.1e}   {mean:7.1e}  {spread:7.1e}     "
         if sample.basis(name) is sample.lod.coarse:
             (one, two), (mean, _) = sample.bias(name, EXACT), sample.errors(name, EXACT)
-            row += f"   {one:+8.1e}   {two:+8.1e} {mean:8.1e}"
-        lines.append(f"{row:100s} {seconds / sample.count:8.3f}")
-    one, two = sample.corrected()
-    return "\n".join([*lines, f"{f'surrogate and {FEW} fine':28s}{one:8.1e}   {two:8.1e}  (its own error; no bias)"])
+            row += f"   {one:+8.1e} {two:+8.1e} {mean:7.1e}"
+        lines.append(f"{row:121s}{seconds / sample.count:13.3f}")
+    return "\n".join(lines)
 
 
 def visualize(samples: dict[str, Sample] | None = None):
