@@ -21,13 +21,13 @@ the model adds is seen. What exact LOD is itself off by (a function on 32 x 32 e
 middle) stands in its row. Any model may be corrected by few fine solutions (a control variate): mean(q(u^)) + mean over
 ten draws of (q(u) - q(u^)) has no bias, but an error of its own, about std(q(u) - q(u^)) / sqrt(10), "with 10 fine".
 
-Seen: at n = 8 multigrid wins. A pass takes a quarter of the surrogate's time, and is off by .3 Monte Carlo errors at most.
-On the roughest family exact LOD is off by 3 in the integral and 12 in the middle, and so is all that stands for it (the
-surrogate adds less than 1); with multiscale fields, whose sigma is 40 times as large, by .07 and .4. At n = 32 a pass
-takes 3.5 times as long as the surrogate and is off by .05, the surrogate by 10; ten fine solutions leave .5 of that.
-So: the surrogate and ten fine solutions, in 50 s in place of 120 for 200 fields; the cells of a alone (256^2) and ten
-fine solutions leave .8, in 33 s. Exact LOD, its extrapolations and super-elements take 1.1 to 9 s a field, longer than
-a pass, and are off by more. Sigma is of few draws here, so that all these units are known to a quarter.
+Seen: at n = 8 multigrid wins. A pass takes a quarter of the surrogate's time, and is off by .3 Monte Carlo errors or
+less. On the roughest family exact LOD is off by 3 in the integral and 12 in the middle, and so is all that stands for
+it (the surrogate adds less than 1); with multiscale fields, whose sigma is 40 times as large, by .07 and .4. At n = 32
+a pass takes 3.5 times as long as the surrogate and is off by .05, the surrogate by 10; ten fine solutions leave .5 of
+that. So: the surrogate and ten fine solutions, in 50 s in place of 120 for 200 fields; the cells of a alone (256^2) and
+ten fine solutions leave .8, in 33 s. Exact LOD, its extrapolations and super-elements take 1.1 to 9 s a field, longer
+than a pass, and are off by more. Sigma is of few draws here, so that all these units are known to a quarter.
 
 Run: python -m demos.uncertainty
 """
@@ -273,12 +273,14 @@ def _draw_biases(axes, sample: Sample) -> None:
 
 
 def outcomes() -> dict[str, Sample]:
-    """All families and n."""
-    return {f"{family}, n = {n}": compute(family, n) for family, n in COUNTS}
+    """All families and n, printed as they come."""
+    found = {}
+    for family, n in COUNTS:
+        title = f"{family}, n = {n}"
+        found[title] = sample = compute(family, n)
+        print(f"{title}, {sample.count} draws\n{report(sample)}\n", flush=True)
+    return found
 
 
 if __name__ == "__main__":
-    found = outcomes()
-    for title, outcome in found.items():
-        print(f"{title}, {outcome.count} draws\n{report(outcome)}\n", flush=True)
-    visualize(found).savefig("uncertainty.png", dpi=130)
+    visualize(outcomes()).savefig("uncertainty.png", dpi=130)
