@@ -15,7 +15,12 @@ the classical one: m_k = I_h u^k with the fine solution u^k, the adjoint A p^k =
 Derivatives of a network need not be close where its values are. Here they are compared: the gradient of J at theta = 0
 with exact LOD's and with the fine problem's, the recovered theta, and the CPU seconds of one evaluation of J with its
 gradient. Super-elements stand for cells of n = 32, the measurements are of n = 8: what differs is in their row as well.
-PLACEHOLDER
+
+Seen: in theta the gradient of the surrogate is 0.3 % from exact LOD's, in single cells 3 %; both are 2 % and 5 % from
+the fine problem's. That of super-elements is 8 to 11 % from either, and an evaluation takes three times as long as with
+exact LOD. At this size take the fine adjoint: it is exact, in the time of the surrogate. A surrogate has a case only
+where the fine matrix is dear to factorise; super-elements have none here.
+
 Run: python -m demos.inverse
 """
 
