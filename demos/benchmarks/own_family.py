@@ -40,11 +40,9 @@ from skfem_ml.problems import diffusion
 from skfem_ml.progress import bar
 
 OUTPUT = Path(__file__)
-NOTE = (
-    "The shipped trials ran beside much other work on two cores: each had two to three CPU minutes (the sentences say how "
-    "many), and overran its wall time. The first ones counted elements of constant coefficient, whose energies are known, "
-    "as covered; the one of 8 minutes counts the others alone."
-)
+NOTE = """The shipped trials ran beside much other work on two cores: each had two to three CPU minutes (the sentences
+say how many), and overran its wall time. The first ones counted elements of constant coefficient, whose energies are
+known, as covered; the one of 8 minutes counts the others alone."""
 FIELDS, KINDS = 200, ("elements", "patches")
 Model = Surrogate | SuperElements
 Row = dict[str, Any]
