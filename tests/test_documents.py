@@ -25,6 +25,7 @@ SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 INSTEAD = {
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
+    "skfem-ml train surrogate FIELDS --budget 20min": ("skfem-ml train surrogate --help", HELPED),
     "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
     "skfem-ml compare diffusion FIELD --loads 100": (
         "skfem-ml compare diffusion FIELD --loads 100 --ell 1 --below 1",
@@ -34,7 +35,7 @@ INSTEAD = {
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)
         for name in (
             *("allen_cahn", "flows", "fmm", "fmm_tables", "interiors", "multigrid", "pinn", "rte", "sequences", "slod"),
-            *("surrogate", "work_precision"),
+            *("surrogate", "work_precision", "super_elements", "own_family", "coverage"),
         )
     },
     **{

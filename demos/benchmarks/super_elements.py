@@ -34,6 +34,7 @@ from skfem_ml.lod.surrogate.elements.samples import drawn_values
 from skfem_ml.problems import diffusion, load
 
 OUTPUT = Path(__file__)
+ROUNDING = 1e-10
 CONTRASTS, SEED = (10.0, 100.0, 1000.0), 1
 UNSEEN = ("cracks", "Voronoi", "layers, 30 degrees", "fibres", "perforated", "texture")
 LEARNED, EXACT, CLOSE, WIDE, NULL = (
@@ -96,7 +97,7 @@ def energies(lod: LOD, a: ndarray, model: SuperElements) -> Row:
     return {
         "d": [float(np.quantile(d, q)) for q in (0.5, 0.9, 1.0)],
         "d, n = 8": [float(np.quantile(plain, q)) for q in (0.5, 0.9, 1.0)],
-        "covered": float((d <= judged.doubt).mean()),
+        "covered": float((d <= judged.doubt + ROUNDING).mean()),
         "flagged": float((judged.doubt > 0.02).mean()),
         "kept": float(d[judged.doubt <= 0.02].max(initial=0.0)),
     }
@@ -177,8 +178,9 @@ HEAD = f"""# Learned super-elements
 
 Written by `python -m demos.benchmarks.super_elements`. 32 x 32 coarse elements, ell = 2, the coefficient on 256 x 256
 cells, load 1, zero boundary values; the reference is exact LOD at n = 32, errors are relative L2 errors of u_h. One
-field (seed {SEED}) of each family and contrast. Nothing like {", ".join(UNSEEN)} was trained on; the others
-resemble families of training (at the scale of cells), but no field was seen.
+field (seed {SEED}) of each family and contrast. Nothing like {", ".join(UNSEEN[:3])},
+{", ".join(UNSEEN[3:])} was trained on; the others resemble families of training (at the scale of cells), but no field
+was seen. Seconds were measured beside other work: read ratios.
 """
 
 

@@ -59,7 +59,7 @@ class Correctors:
             for done, rows in progress_over(self._engine.local(ordered, loads), len(ordered), self.lod.progress):
                 out[done] = rows
         if loads is None and len(ordered) == len(out):
-            tell_rounding(self.lod.space, self.fine_form, sum_local(self.lod, out).tocsr())
+            tell_rounding(self.lod.space, self.fine_form, lambda: sum_local(self.lod, out).tocsr())
         return out[elements]
 
     def load(self, split: ndarray) -> ndarray:

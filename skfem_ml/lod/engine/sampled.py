@@ -10,7 +10,7 @@ the former, and u_h by what S^-1 makes of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy import ndarray
@@ -56,15 +56,17 @@ def check_sampled(engine: Engine, space: Discretisation, fine_form: FineForm) ->
         )
 
 
-def tell_rounding(space: Discretisation, fine_form: FineForm, S: csr_matrix) -> None:
+def tell_rounding(space: Discretisation, fine_form: FineForm, made: Callable[[], csr_matrix]) -> None:
     """Warn (UserWarning) where the cancellation in S may cost more than 1e-6 of u_h, for a constant load.
 
     The loss is max |S^-1 D e| / max |u_h| for eight vectors e of signs, D_i = eps sum_{T around i} k_T max_T |u_h|,
-    with k_T the largest entry of the element matrices on T. Looked at where a patch has a contrast above 1e7.
+    with k_T the largest entry of the element matrices on T. Looked at where a patch has a contrast above 1e7; only then
+    is S made.
     """
     free, corners = np.flatnonzero(~space.fixed), space.patches.corners
     if not len(free) or not _ratios(space, fine_form).max(initial=1.0) > SPREAD:
         return
+    S = made()
     sizes = np.abs(fine_form.matrices(np.arange(space.refinement.cells.size))).max(axis=(1, 2))
     largest = sizes[space.refinement.cells].max(axis=1)
     solve, u = splu(S[free][:, free].tocsc()).solve, np.zeros(S.shape[0])

@@ -55,8 +55,9 @@ def test_all_of_it_happens_and_stands_on_the_card(trained):
     assert facts["labels"]["allowed"] == 0.1 and facts["family"] == "draw" and model.card.name == "mine"
     assert facts["fields"] >= 4 and facts["steps"] >= 1 and facts["history"]["steps"][-1] == facts["steps"]
     assert set(facts["cpu"]) == {"labels", "training", "calibration", "verdict"} and model.has_doubt
-    said = [text.split(",")[0] for _, _, text in told]
-    assert list(dict.fromkeys(said)) == [
+    said = dict.fromkeys(text.split(",")[0] for _, _, text in told)
+    said.pop("calibration", None)  # of a certificate, where the time was enough for nine fields of it
+    assert list(said) == [
         "ways to labels", "labels", "ridge", "speed of training", "training", "last layers and doubt", "verdict",
     ]  # fmt: skip
     again = Surrogate.load(folder / "model.safetensors")
@@ -158,7 +159,8 @@ def test_ctrl_c_before_there_are_weights_says_what_is_missing_and_the_same_call_
 def test_ctrl_c_in_the_verdict_keeps_the_fields_that_were_measured(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "skfem_ml"):
         model = train_surrogate(LOD_8, draw, recipe=RECIPE, net=network(), progress=interrupted("verdict, field 2"))
-    assert "the largest of 1 field(s)" in model.verdict.table.notes[0] and "interrupted after 1 field" in caplog.text
+    assert any("the largest of 1 field(s)" in note for note in model.verdict.table.notes)
+    assert "interrupted after 1 field" in caplog.text
     none = train_surrogate(LOD_8, draw, recipe=RECIPE, net=network(), progress=interrupted("verdict"))
     assert none.verdict is None and none.has_doubt
 
