@@ -25,6 +25,7 @@ SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 INSTEAD = {
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
+    "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
     "skfem-ml train surrogate FIELDS --budget 20min": ("skfem-ml train surrogate --help", HELPED),
     "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
     "skfem-ml compare diffusion FIELD --loads 100": (
