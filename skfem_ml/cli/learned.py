@@ -79,6 +79,8 @@ def hybrid_of(surrogate: Learned, tol: float | None) -> Hybrid:
     from skfem_ml.lod.surrogate import Hybrid
     from skfem_ml.problems import diffusion
 
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"tol: expected a number of at least 0, got {tol}")
     if tol is not None and (tol <= 0 or surrogate.certificate.solution is not None):
         return Hybrid(surrogate, diffusion, tol)
     return Hybrid(surrogate, diffusion, element_tol=np.inf if tol is None else tol)

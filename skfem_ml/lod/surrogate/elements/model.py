@@ -34,6 +34,7 @@ from skfem_ml.problems import diffusion
 SETTING = ("n", "interpolation", "form")
 ELL = 2  # where none is asked for
 CHECKED = 0.02  # of the elements, for every coefficient
+LEAST = 8  # elements
 SHARE = 0.1  # of the elements that are checked may be further off than the card says
 
 
@@ -242,9 +243,9 @@ class SuperElements(Interiors):
 
     def _spot_check(self, space: Discretisation, truth: Elements) -> None:
         """Warn where energies of some elements are further from exact ones than the card says they may be."""
-        count = int(np.ceil(self.checked * len(space.all_elements)))
-        if not count:
+        if not self.checked:
             return
+        count = max(LEAST, int(np.ceil(self.checked * len(space.all_elements))))
         some = space.all_elements[:: max(1, len(space.all_elements) // count)]
         off = distances(self._judge(some, truth, self.tol).energies, truth.exact(some))
         trusted = self._on_card("trusted", 0.1)
