@@ -30,7 +30,7 @@ from skfem_ml.lod.surrogate.conformal import Calibration, Certificate, certify, 
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements
-from skfem_ml.lod.surrogate.elements.samples import drawn_labels, field_of
+from skfem_ml.lod.surrogate.elements.samples import differs, drawn_labels, field_of, on_elements
 from skfem_ml.lod.surrogate.elements.training import fit_elements
 from skfem_ml.problems import diffusion
 
@@ -78,21 +78,15 @@ def drawn(first: int, count: int, size: int, contrast: float) -> Iterator[tuple[
         yield f"{family} {first + number}", cellwise_field(family, size, contrast ** rng.uniform(), rng)
 
 
-def on_elements(image: ndarray) -> ndarray:
-    """Values of the cells of the elements of an image, ``(elements, n n)``, x fastest."""
-    count = len(image) // N
-    return image.reshape(count, N, count, N).transpose(0, 2, 1, 3).reshape(count**2, N * N)
-
-
 def doubts(model: SuperElements, first: int, count: int) -> tuple[list[str], list[ndarray], list[ndarray]]:
     """Names of fields of 64 elements, what the model says of them with factor one, and their true d."""
     lod = LOD(MeshQuad().refined(3), refine=N)
     plain = SuperElements(model.net, replace(model.card, doubt=None), checked=0.0)
     names, said, true = [], [], []
     for name, image in drawn(first, count, 8 * N, 1e4):
-        a = field_of(lod.space, on_elements(image))
+        a = field_of(lod.space, on_elements(image, N))
         judged = plain.judge(lod, a=a, tol=np.inf)
-        varies = np.ptp(np.log(on_elements(image)), axis=1) > 1e-3
+        varies = differs(on_elements(image, N))
         if varies.any():
             names.append(name)
             said.append(judged.doubt[varies])
@@ -118,9 +112,8 @@ def with_doubt(model: SuperElements) -> SuperElements:
 def with_promise(model: SuperElements) -> SuperElements:
     """What is promised of S_T and of u_h, on exact matrices at n = 32."""
     lod = LOD(MeshQuad().refined(4), refine=4 * N, cells=N)
-    fields = {
-        name: field_of(lod.space, on_elements(image)) for name, image in drawn(SOLVED, COUNT + JUDGED, 16 * N, CONTRAST)
-    }
+    images = drawn(SOLVED, COUNT + JUDGED, 16 * N, CONTRAST)
+    fields = {name: field_of(lod.space, on_elements(image, N)) for name, image in images}
     names = list(fields)
     calibrated, tested = ({name: fields[name] for name in part} for part in (names[:COUNT], names[COUNT:]))
     found = certify(model, lod, calibrated, diffusion, family=f"{', '.join(CELLWISE)}; contrast up to 1000")

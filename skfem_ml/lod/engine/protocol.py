@@ -79,7 +79,11 @@ class Interiors(ABC):
 
     def fits(self, space: Discretisation) -> bool:
         """Whether they can take the place of a form on a space: they know their form, and `check` passes."""
-        return False
+        try:
+            self.check(space)
+        except ValueError:
+            return False
+        return self.form is not None
 
     def check(self, space: Discretisation) -> None:  # noqa: B027 (most have nothing to check)
         """Raise ValueError where they do not fit the space."""

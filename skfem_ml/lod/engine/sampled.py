@@ -130,11 +130,13 @@ def _refined(problem: PatchProblem, K: ndarray, g: ndarray) -> ndarray:
 
 
 def _ratios(space: Discretisation, fine_form: FineForm) -> ndarray:
-    """The largest over the smallest value of a positive coefficient on every patch."""
+    """The largest over the smallest value of a positive coefficient on every patch; 1 for a coefficient whose contrast
+    as a whole is not looked at.
+    """
     cells, around = space.coefficient_refinement.cells, space.patches.cells
     out = np.ones(len(around))
     for value in fine_form.coefficients.values():
-        if isinstance(value, ndarray) and value.ndim == 1 and len(value) and value.min() > 0:
+        if isinstance(value, ndarray) and value.ndim == 1 and len(value) and 0 < value.min() * SPREAD < value.max():
             low, high = value[cells].min(axis=1), value[cells].max(axis=1)
             there = around >= 0
             lowest = np.where(there, low[around], np.inf).min(axis=1)

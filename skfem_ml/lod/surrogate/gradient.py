@@ -20,14 +20,15 @@ def surrogate_matrices(surrogate: Surrogate | SuperElements, lod: LOD, a: Tensor
     close to those of exact LOD where its values are. Raises ModelMismatchError as `Surrogate.local`, and ValueError for
     another shape, type or sign. `SuperElements` are differentiated by `element_matrices`.
     """
-    if isinstance(surrogate, SuperElements):
-        return element_matrices(surrogate, lod, a)
-    surrogate.check(lod)
+    if not isinstance(surrogate, SuperElements):
+        surrogate.check(lod)
     cells = lod.space.coefficient_refinement.cells
     if a.shape != (cells.size,) or a.dtype != torch.float64 or not bool((a > 0).all()):
         raise ValueError(
             f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
         )
+    if isinstance(surrogate, SuperElements):
+        return element_matrices(surrogate, lod, a)
     field, base = a[torch.from_numpy(cells)][None], None
     if surrogate.net.base:
         coarser = CoarserFine.of(lod, surrogate.net.base)

@@ -72,12 +72,13 @@ def _levels(condenser: ElementCondenser, step: int) -> tuple:
     assert unit is not None
     border = condenser.border.cpu().numpy().tobytes()
     key = space.n, space.m, step, str(condenser.device), unit.tobytes(), border
-    if key not in _KNOWN:
+    known = _KNOWN.get(key)  # read once: another thread may clear it
+    if known is None:
         q, *factors = merge_factors(space.m) or [1]
         levels: list[Level] = [FirstLevel(condenser, q, step)]
         for q in factors:
             levels.append(Level(condenser, levels[-1].size, q, step))
         if len(_KNOWN) >= MOST_KNOWN:
             _KNOWN.clear()
-        _KNOWN[key] = tuple(levels)
-    return _KNOWN[key]
+        known = _KNOWN[key] = tuple(levels)
+    return known

@@ -25,6 +25,7 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.lod.method import LOD
+from skfem_ml.lod.surrogate.elements.labels import cells_of
 from skfem_ml.problems import diffusion
 
 if TYPE_CHECKING:
@@ -37,13 +38,8 @@ def element_matrices(model: SuperElements, lod: LOD, a: Tensor) -> Tensor:
     """Local matrices of all elements ``(nelems, rows, 4)``, differentiable once in ``a`` ``(cells,)``, double.
 
     Forward runs the engine of ``lod`` with the model's energies, without those that ``tol`` would make exact; backward
-    the reference engine, a patch at a time, and the network. Raises ValueError for another shape, type or sign.
+    the reference engine, a patch at a time, and the network. `surrogate_matrices` checks ``a``.
     """
-    cells = lod.space.coefficient_refinement.cells
-    if tuple(a.shape) != (cells.size,) or a.dtype != torch.float64 or not bool((a > 0).all()):
-        raise ValueError(
-            f"a: expected {cells.size} positive values of torch.float64, one a cell, got {tuple(a.shape)} of {a.dtype}"
-        )
     return _Local.apply(a, model, model.without_exact().on(lod))
 
 
@@ -85,9 +81,7 @@ class _Local(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         model, lod, a = ctx.call
         on_energies = torch.from_numpy(energy_gradient(lod, a, gradient.cpu().numpy()))
-        cells = torch.from_numpy(lod.space.coefficient_refinement.cells)
-        if lod.space.m < lod.space.n:
-            cells = torch.from_numpy(lod.space.coefficient_cell[lod.space.refinement.cells])
+        cells = torch.from_numpy(cells_of(lod.space, lod.space.all_elements))
         on_cells = torch.zeros(len(a), dtype=torch.float64)
         for rows in torch.arange(len(cells)).split(CHUNK):
             values = torch.from_numpy(a)[cells[rows]].requires_grad_(True)

@@ -64,10 +64,7 @@ class Elements:
 
     def values(self, elements: ndarray) -> Tensor:
         """Values of the n x n cells of elements, x fastest, ``(k, n n)``."""
-        space, a = self.space, self.fine_form.coefficients.get("a", 1.0)
-        cells = space.coefficient_refinement.cells[elements]
-        if space.m < space.n:
-            cells = space.coefficient_cell[space.refinement.cells[elements]]
+        a, cells = self.fine_form.coefficients.get("a", 1.0), cells_of(self.space, elements)
         return torch.from_numpy(a[cells] if isinstance(a, ndarray) else np.full(cells.shape, a, dtype=float))
 
     def exact(self, elements: ndarray) -> Tensor:
@@ -82,6 +79,11 @@ class Elements:
     def _condensed(self) -> list[Energies]:
         sizes = (2 * self.space.n, 4 * self.space.n)
         return [CondensedInteriors(size).energies(self.space, self.fine_form) for size in sizes]
+
+
+def cells_of(space: Discretisation, elements: ndarray) -> ndarray:
+    """The cell of the coefficient that each of the n x n cells of elements lies in, x fastest, ``(k, n n)``."""
+    return space.coefficient_cell[space.refinement.cells[elements]]
 
 
 @cache

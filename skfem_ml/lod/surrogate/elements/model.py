@@ -27,7 +27,7 @@ from skfem_ml.lod.surrogate.conformal import Certificate, Promise
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies, gradient_modes
 from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, distances, judged
 from skfem_ml.lod.surrogate.elements.labels import Elements
-from skfem_ml.lod.surrogate.elements.network import ElementNetwork
+from skfem_ml.lod.surrogate.elements.network import ElementNetwork, predicted
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 
@@ -133,10 +133,6 @@ class SuperElements(Interiors):
         self._spot_check(space, truth)
         return lambda elements: self._judge(elements, truth, self.tol).energies
 
-    def fits(self, space: Discretisation) -> bool:
-        """Whether it may be the interiors of an LOD of this space."""
-        return space.grid.dim == 2 and space.n == self.net.n and space.interpolation is PROJECTION
-
     # In the place of a form.
 
     def on(self, lod: LOD) -> LOD:
@@ -166,8 +162,8 @@ class SuperElements(Interiors):
         """
         learned = self.on(lod)
         chosen = learned.space.all_elements if elements is None else learned.space.chosen(elements)
-        fine_form = FineForm(learned.space, diffusion, {"a": np.asarray(a, dtype=float)})
-        return self._judge(chosen, Elements(learned.space, fine_form), self.tol if tol is None else tol, doubt=True)
+        truth = Elements.of(learned.space, np.asarray(a, dtype=float))
+        return self._judge(chosen, truth, self.tol if tol is None else tol, doubt=True)
 
     def doubt(self, lod: LOD, elements: ArrayLike | None = None, *, a: ArrayLike) -> ndarray:
         """The error d to be expected of the energies of coarse elements, ``(k,)``; see `judge`."""
@@ -230,8 +226,7 @@ class SuperElements(Interiors):
 
     def answer(self, values: Tensor) -> Tensor:
         """Bordered matrices for values of cells ``(k, n n)``, x fastest; differentiable."""
-        n = self.net.n
-        return self.cells.bordered(values, self.net(values.log().view(-1, n, n)).flatten(2))
+        return predicted(self.net, self.cells, values)
 
     def _judge(self, elements: ndarray, truth: Elements, tol: float | None, *, doubt: bool = False) -> ElementJudgement:
         factor = float(self._on_card("factor", 1.0)) if doubt or tol is not None else None

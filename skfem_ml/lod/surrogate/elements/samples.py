@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy import ndarray
 
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
-from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
+from skfem_ml.lod.surrogate.elements.labels import ElementLabels, label_elements
 
 PATCH = 8  # elements along an edge of a drawn field
 FLAT = 1e-3  # of the logarithm: elements that vary less are constant
@@ -27,8 +27,14 @@ def drawn_values(n: int, count: int, rng: np.random.Generator, contrast: float =
         most = contrast if rng.random() < 2 / 3 else contrast**0.25
         family = CELLWISE[number % len(CELLWISE)]
         field = cellwise_field(family, PATCH * n, float(np.exp(rng.uniform(0, np.log(most)))), rng)
-        parts.append(field.reshape(PATCH, n, PATCH, n).transpose(0, 2, 1, 3).reshape(PATCH**2, n * n))
+        parts.append(on_elements(field, n))
     return np.concatenate(parts)[:count]
+
+
+def on_elements(image: ndarray, n: int) -> ndarray:
+    """Values of the cells of the elements of a square image, ``(elements, n n)``, x fastest in both; rows are y."""
+    count = len(image) // n
+    return image.reshape(count, n, count, n).transpose(0, 2, 1, 3).reshape(count**2, n * n)
 
 
 def field_of(space: Discretisation, values: ndarray) -> ndarray:
@@ -49,14 +55,9 @@ def drawn_labels(space: Discretisation, seed: int, first: int, count: int) -> It
 
 def varying(values: ndarray, rng: np.random.Generator) -> ndarray:
     """The elements whose cells differ, and a few of the others."""
-    spread = np.ptp(np.log(values), axis=1)
-    return np.flatnonzero((spread > FLAT) | (rng.random(len(values)) < KEPT))
+    return np.flatnonzero(differs(values) | (rng.random(len(values)) < KEPT))
 
 
-def labels_of(space: Discretisation, fields: Iterable[ndarray], rng: np.random.Generator) -> ElementLabels:
-    """Labels of the elements of fields ``(nelems,)`` that are not constant, and of a few that are."""
-    parts = []
-    for a in fields:
-        values = Elements.of(space, a).values(space.all_elements).numpy()
-        parts.append(label_elements(space, a, varying(values, rng)))
-    return ElementLabels.joined(parts)
+def differs(values: ndarray) -> ndarray:
+    """Whether the cells of elements differ in value, ``(k,)``, for ``(k, n n)``."""
+    return np.ptp(np.log(values), axis=1) > FLAT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from skfem_ml.learning.training import History, fit
 from skfem_ml.lod.engine.elements.energies import energies_of
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels
-from skfem_ml.lod.surrogate.elements.network import ElementNetwork
+from skfem_ml.lod.surrogate.elements.network import ElementNetwork, predicted
 from skfem_ml.lod.surrogate.elements.symmetries import COUNT, moved
 
 COARSE = 2.0  # weight of the long waves in the loss
@@ -36,11 +36,6 @@ def gaps(bordered: Tensor, labels: ElementLabels) -> tuple[Tensor, Tensor]:
     return out[0], out[1]
 
 
-def predicted(net: ElementNetwork, cells: CellEnergies, values: Tensor) -> Tensor:
-    """Bordered matrices of elements with these values of their cells ``(k, n n)``."""
-    return cells.bordered(values, net(values.log().view(-1, net.n, net.n)).flatten(2))
-
-
 def element_loss(bordered: Tensor, labels: ElementLabels) -> Tensor:
     """Mean over elements of |R H^ R^T - 1|_F, of the same for long waves, and a little of the logarithm."""
     whole, coarse = (gap.square().sum(dim=(1, 2)) for gap in gaps(bordered, labels))
@@ -48,9 +43,17 @@ def element_loss(bordered: Tensor, labels: ElementLabels) -> Tensor:
     return whole.add(1e-12).sqrt().mean() + COARSE * coarse.add(1e-12).sqrt().mean() + LOGARITHM * logarithm
 
 
+@torch.no_grad()
+def held_loss(net: ElementNetwork, cells: CellEnergies, held: ElementLabels) -> float:
+    """The mean of `element_loss` over labelled elements."""
+    parts = [held.rows(rows) for rows in torch.arange(len(held.values)).split(CHUNK)]
+    losses = [float(element_loss(predicted(net, cells, part.values), part)) * len(part.values) for part in parts]
+    return sum(losses) / len(held.values)
+
+
 def fit_elements(
     net: ElementNetwork,
-    labels: ElementLabels | Callable[[int], ElementLabels],
+    labels: ElementLabels,
     held: ElementLabels,
     *,
     steps: int,
@@ -61,16 +64,14 @@ def fit_elements(
 ) -> History:
     """Train the network on labelled elements, each step in one of the eight symmetric positions; return the history.
 
-    ``labels`` are all of them, of which a step draws ``batch``, or ``labels(step)``, those of a step; the mean loss of
-    ``held`` chooses the weights. Muon for the inner layers, Adam for the rest, cosine schedule, averaged weights.
+    A step draws ``batch`` of the ``labels``; the loss of those that are ``held`` (`held_loss`) chooses the weights. Muon
+    for the inner layers, Adam for the rest, cosine schedule, averaged weights.
     ``options``: those of `learning.fit`. Errors as those.
     """
     cells = CellEnergies(net.n)
 
     def drawn(step: int) -> tuple[int, ElementLabels]:
         rng = np.random.default_rng([seed, step])
-        if callable(labels):
-            return step % COUNT, labels(step)
         return step % COUNT, labels.rows(torch.from_numpy(rng.integers(0, len(labels.values), batch)))
 
     def loss(net: ElementNetwork, seen: tuple[int, ElementLabels]) -> Tensor:
@@ -78,23 +79,14 @@ def fit_elements(
         bordered = moved(turn, some.values, lambda values: predicted(net, cells, values))
         return element_loss(bordered, some)
 
-    @torch.no_grad()
-    def mean(net: ElementNetwork) -> float:
-        parts = [held.rows(torch.arange(start, min(start + CHUNK, len(held.values)))) for start in _starts(held)]
-        losses = [float(element_loss(predicted(net, cells, part.values), part)) * len(part.values) for part in parts]
-        return sum(losses) / len(held.values)
-
     options.setdefault("schedule", cosine(rate, steps, min(WARM, steps // 10 + 1)))
     options.setdefault("average", 0.998)
     options.setdefault("every", max(1, steps // 20))
-    return fit(net, loss, drawn, optimiser=muon(net, rate), steps=steps, validate=mean, **options)
+    validate = partial(held_loss, cells=cells, held=held)
+    return fit(net, loss, drawn, optimiser=muon(net, rate), steps=steps, validate=validate, **options)
 
 
 def muon(net: ElementNetwork, rate: float) -> torch.optim.Optimizer:
     """Muon for the inner layers, Adam for the others."""
     first, *inner = net.layers
     return MuonAdam(inner, [{"params": [first, *net.shifts, net.last, net.offset, net.scale]}], lr=rate)
-
-
-def _starts(labels: ElementLabels) -> range:
-    return range(0, len(labels.values), CHUNK)

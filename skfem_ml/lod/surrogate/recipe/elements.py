@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import ndarray
 
 from skfem_ml.learning import load_model, save_model
@@ -22,8 +22,8 @@ from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork
-from skfem_ml.lod.surrogate.elements.samples import FLAT, varying
-from skfem_ml.lod.surrogate.elements.training import FINE_TUNING, element_loss, fit_elements, predicted
+from skfem_ml.lod.surrogate.elements.samples import differs, varying
+from skfem_ml.lod.surrogate.elements.training import FINE_TUNING, fit_elements, held_loss
 from skfem_ml.lod.surrogate.recipe.fields import CERTIFIED, LEAST
 from skfem_ml.lod.surrogate.recipe.job import MOST, Job
 from skfem_ml.lod.surrogate.recipe.pacing import PROBED, Ended, affordable, looped, nothing_yet, paced, seconds_of
@@ -104,7 +104,8 @@ def _field(job: Job, space: Discretisation, row: int, most: int) -> ElementLabel
 
 def _trained(job: Job, net: ElementNetwork, labels: ElementLabels, held: ElementLabels) -> tuple[Ended, bool]:
     """How the loop ended, and whether it left better weights than it began with."""
-    before, first = _loss(net, held), deepcopy(net.state_dict())
+    lost = partial(held_loss, cells=CellEnergies(net.n), held=held)
+    before, first = lost(net), deepcopy(net.state_dict())
 
     def fitted(net: ElementNetwork, steps: int, **options: Any) -> History:
         return fit_elements(net, labels, held, steps=steps, rate=FINE_TUNING, seed=job.seed, **options)
@@ -112,27 +113,18 @@ def _trained(job: Job, net: ElementNetwork, labels: ElementLabels, held: Element
     def speed() -> tuple[float, float]:
         copy = deepcopy(net)
         fitted(copy, 1)  # what is slow for once
-        record = seconds_of(lambda: _loss(copy, held))
+        record = seconds_of(lambda: lost(copy))
         steps = seconds_of(lambda: fitted(copy, PROBED, every=PROBED)) - record
         return max(steps / PROBED, 1e-5), record
 
     pace = paced(job, speed)
     rate = cosine(FINE_TUNING, pace.steps, min(WARM, pace.steps // 10 + 1))
     ended = looped(job, net, pace, rate, lambda **options: fitted(net, **options))
-    after = _loss(net, held)
+    after = lost(net)
     if after >= before:
         LOG.info("fine-tuning does not help on fields that were held out (%.3g, %.3g before): undone", after, before)
         net.load_state_dict(first)
     return ended, bool(after < before)
-
-
-@torch.no_grad()
-def _loss(net: ElementNetwork, held: ElementLabels) -> float:
-    cells = CellEnergies(net.n)
-    rows = torch.arange(len(held.values)).split(256)
-    parts = [held.rows(some) for some in rows]
-    losses = [float(element_loss(predicted(net, cells, part.values), part)) * len(part.values) for part in parts]
-    return sum(losses) / len(held.values)
 
 
 # The doubt.
@@ -192,8 +184,7 @@ def _left(job: Job) -> float:
 def where_it_varies(truth: Elements) -> ndarray:
     """The elements whose cells differ; all others share one relative error."""
     everything = truth.space.all_elements
-    spread = np.ptp(truth.values(everything).log().numpy(), axis=1)
-    return everything[spread > FLAT]
+    return everything[differs(truth.values(everything).numpy())]
 
 
 def _ratios(job: Job, model: SuperElements, space: Discretisation, row: int) -> ndarray:
