@@ -14,7 +14,7 @@ from skfem_ml.hits.box import Box
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.models import find_model
 from skfem_ml.learning.nn import MLP
-from skfem_ml.learning.storage import MISFITS, CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
 from skfem_ml.stepping.stepper import Stepper
 
 KIND = "hits"
@@ -69,7 +69,7 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:
     """
     path = find_model("hits", name_or_path)
     tensors, card = load_model(path)
-    try:
+    with fitting(path, "the maps and card of a hierarchy"):
         described = card.pop("maps")
         if card.pop("kind") != KIND:
             raise ValueError("another kind of model")
@@ -83,11 +83,6 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:
         box = _box(card.pop("box", None))
         if box is not None and any(m.size not in (None, len(box.low)) for m in maps):
             raise ValueError(f"a box of {len(box.low)} unknowns")
-    except MISFITS as error:
-        raise CorruptModelError(
-            f"{path}: expected the maps and card of a hierarchy, got something else ({str(error)[:300]}); it is "
-            "another kind of file, or of another version"
-        ) from error
     differing = [key for key in wanted if card.get(key) != wanted[key]]
     if differing:
         raise ModelMismatchError(

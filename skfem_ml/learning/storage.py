@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,20 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: expected the sha256 {digest!r}, got another; the file was changed, fetch or train it again"
         )
     return tensors, json.loads(card_text)
+
+
+@contextlib.contextmanager
+def fitting(path: str | Path, what: str) -> Iterator[None]:
+    """Whatever a card with wrong entries makes of the code that builds from it becomes CorruptModelError."""
+    try:
+        yield
+    except CorruptModelError:
+        raise
+    except MISFITS as error:
+        raise CorruptModelError(
+            f"{path}: expected {what}, got something else ({str(error)[:300]}); it is another kind of file, or of "
+            "another version"
+        ) from error
 
 
 def write_whole(path: str | Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from skfem_ml import checks
 from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
-from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError, load_model, save_model
+from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
 from skfem_ml.lod.local import Known
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_fields, strange, strangeness, warn
@@ -253,7 +253,7 @@ class Surrogate:
         checks.device(device)
         path = find_model("lod", name_or_path)
         tensors, flat = load_model(path)
-        try:
+        with fitting(path, "the weights and card of a surrogate"):
             described = dict(flat["network"])
             if described["kind"] == "ElementNetwork":
                 return SuperElements.read(path, tensors, flat)
@@ -263,11 +263,6 @@ class Surrogate:
                 net = NETWORKS[described.pop("kind")](**described, generator=None)
             net.load_state_dict(tensors, assign=True)
             return cls(net, Card.from_json(flat, SETTING), symmetric=symmetric, device=device)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CorruptModelError(
-                f"{path}: expected the weights and card of a surrogate, got something else ({str(error)[:300]}); "
-                "it is another kind of file, or of another version"
-            ) from error
 
     def _network(self) -> dict[str, object]:
         return {"kind": type(self.net).__name__, **self.net.config}

@@ -97,15 +97,8 @@ class Calibration:
         novelty have seen. Raises ValueError for a field among them or given twice, and for arrays that do not match.
         """
         check_level(level)
-        known = told(names)
-        ratios = ratios_of(said, errors, known)
-        twice = sorted({name for name in known if known.count(name) > 1})
-        again = sorted(set(known) & set(told(used)))
-        if twice or again:
-            raise ValueError(
-                f"names: expected fields that are new and different, got {len(twice)} twice and {len(again)} that were "
-                f"used before (first {(twice + again)[0]!r}); draw others: nothing is promised of fields seen before"
-            )
+        ratios = ratios_of(said, errors, told(names))
+        known = new_names(names, used)
         largest = [part.max(initial=0.0) for part in ratios]
         made = cls(level, pooled_quantile(ratios, level), conformal_quantile(largest, level), known, family)
         if not np.isfinite(made.factor):
@@ -155,6 +148,19 @@ FACTORS = "factor", "field_factor"
 def told(names: Collection[object]) -> tuple[str, ...]:
     """Names of fields as text."""
     return tuple(str(name) for name in names)
+
+
+def new_names(names: Collection[object], used: Collection[object]) -> tuple[str, ...]:
+    """The names as text. Raises ValueError for a field that is given twice or among those that were used before."""
+    known = told(names)
+    twice = sorted({name for name in known if known.count(name) > 1})
+    again = sorted(set(known) & set(told(used)))
+    if twice or again:
+        raise ValueError(
+            f"names: expected fields that are new and different, got {len(twice)} twice and {len(again)} that were "
+            f"used before (first {(twice + again)[0]!r}); draw others: nothing is promised of fields seen before"
+        )
+    return known
 
 
 def ratios_of(said: Sequence[ArrayLike], errors: Sequence[ArrayLike], names: Collection[object]) -> list[ndarray]:

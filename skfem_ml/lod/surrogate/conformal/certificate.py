@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from skfem import BilinearForm
 
 from skfem_ml.lod.local import LocalMap
-from skfem_ml.lod.surrogate.conformal.calibration import Calibration, number
+from skfem_ml.lod.surrogate.conformal.calibration import Calibration, new_names, number
 from skfem_ml.lod.surrogate.conformal.novelty import Novelty
-from skfem_ml.lod.surrogate.conformal.quantiles import unknown_as_infinite
+from skfem_ml.lod.surrogate.conformal.quantiles import check_level, unknown_as_infinite
 from skfem_ml.lod.surrogate.conformal.solution import POWER, CoarseSolutions, Promise, path
 from skfem_ml.problems import diffusion
 from skfem_ml.progress import Progress
@@ -162,7 +162,8 @@ def certify(
     elements. ``used`` are names of fields that were used before, ``novelty`` goes into the certificate; the rest as for
     `measured`. Raises what `Calibration.of` raises, before anything is computed for names that were used.
     """
-    Calibration.of([()] * len(fields), [()] * len(fields), fields, level=level, used=used)
+    check_level(level)
+    new_names(fields, used)
     found = measured(model, lod, fields, form, exact=exact, power=power, progress=progress)
     elements = Calibration.of(found.said, found.errors, fields, level=level, used=used, family=family)
     sums = [values * elements.factor for values in found.sums]

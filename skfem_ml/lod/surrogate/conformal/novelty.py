@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
-from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, number, told, words
+from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, new_names, number, words
 from skfem_ml.lod.surrogate.conformal.quantiles import conformal_quantile, pooled_quantile, unknown_as_infinite
 
 POINTS, DIRECTIONS = 400, 16  # known elements that are kept; principal directions of the features
@@ -120,13 +120,11 @@ class Novelty:
                 f"reference, fresh, names: expected at least one field to know and one name each fresh one, got "
                 f"{len(reference)}, {len(fresh)} and {len(names)}"
             )
-        again = sorted(set(told(names)) & set(told(used)))
-        if again or len(set(told(names))) < len(told(names)):
-            raise ValueError(f"names: expected fresh fields, each once, got some that were used before {again[:3]}")
+        own = new_names(names, used)
         known = np.concatenate([np.asarray(part, dtype=float) for part in reference])
         if not np.isfinite(known).all():
             raise ValueError("reference: expected finite features, got nan or inf")
-        made = cls(*_described(known, points), element_rate=element_rate, field_rate=field_rate, names=told(names))
+        made = cls(*_described(known, points), element_rate=element_rate, field_rate=field_rate, names=own)
         scores = [made.scores(part) for part in fresh]
         element = pooled_quantile(scores, 1 - element_rate)
         level = 1 - field_rate / 2

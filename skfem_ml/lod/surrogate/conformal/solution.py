@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix
 
 from skfem_ml.lod.coarse import CoarseSystem, is_definite
-from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, number, told, words
+from skfem_ml.lod.surrogate.conformal.calibration import finite_or_none, new_names, number, words
 from skfem_ml.lod.surrogate.conformal.quantiles import check_level, conformal_quantile, unknown_as_infinite
 from skfem_ml.problems import mass
 
@@ -178,12 +178,9 @@ class Promise:
     ) -> Promise:
         """Calibrate on k fields: sums and true errors ``(sets, loads)`` of each, as `path` gives them."""
         check_level(level)
-        known = told(names)
-        if not len(known) == len(estimates) == len(errors):
-            raise ValueError(f"names: expected one a field, got {len(known)} for {len(estimates)} and {len(errors)}")
-        again = sorted(set(known) & set(told(used)))
-        if again or len(set(known)) < len(known):
-            raise ValueError(f"names: expected fields that are new and different, got {again[:3] or 'some twice'}")
+        if not len(names) == len(estimates) == len(errors):
+            raise ValueError(f"names: expected one a field, got {len(names)} for {len(estimates)} and {len(errors)}")
+        known = new_names(names, used)
         ratios = [_largest_ratio(*pair) for pair in zip(estimates, errors, strict=True)]
         return cls(level, conformal_quantile(ratios, level), power, known, tuple(loads), family)
 

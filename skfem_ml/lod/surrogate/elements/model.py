@@ -17,7 +17,7 @@ from torch import Tensor
 from skfem_ml import checks
 from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
-from skfem_ml.learning.storage import CorruptModelError, load_model, save_model
+from skfem_ml.learning.storage import fitting, load_model, save_model
 from skfem_ml.lod.engine.protocol import Energies, Interiors
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
@@ -204,7 +204,7 @@ class SuperElements(Interiors):
         checked: float = CHECKED,
     ) -> SuperElements:  # fmt: skip
         """A model from what `load_model` gives of a file."""
-        try:
+        with fitting(path, "the weights and card of super-elements"):
             described = dict(flat["network"])
             if described.pop("kind") != "ElementNetwork":
                 raise ValueError("another kind of network")
@@ -212,11 +212,6 @@ class SuperElements(Interiors):
                 net = ElementNetwork(**described)
             net.load_state_dict(tensors, assign=True)
             return cls(net, Card.from_json(flat, SETTING), tol=tol, checked=checked)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CorruptModelError(
-                f"{path}: expected the weights and card of super-elements, got something else ({str(error)[:300]}); "
-                "it is another kind of file, or of another version"
-            ) from error
 
     @staticmethod
     def _network(net: ElementNetwork) -> dict[str, object]:

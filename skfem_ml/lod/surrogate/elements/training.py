@@ -64,8 +64,8 @@ def fit_elements(
 ) -> History:
     """Train the network on labelled elements, each step in one of the eight symmetric positions; return the history.
 
-    A step draws ``batch`` of the ``labels``; the loss of those that are ``held`` (`held_loss`) chooses the weights. Muon
-    for the inner layers, Adam for the rest, cosine schedule, averaged weights.
+    A step draws ``batch`` of the ``labels``; the loss of those that are ``held`` (`held_loss`) chooses the weights.
+    Muon for the inner layers, Adam for the rest, cosine schedule, averaged weights.
     ``options``: those of `learning.fit`. Errors as those.
     """
     cells = CellEnergies(net.n)
