@@ -33,7 +33,7 @@ from skfem_ml.lod.coarse import solve_coarse
 from skfem_ml.lod.surrogate import SuperElements
 from skfem_ml.lod.surrogate.elements.judging import distances
 from skfem_ml.lod.surrogate.elements.labels import Elements
-from skfem_ml.lod.surrogate.recipe.elements import where_it_varies
+from skfem_ml.lod.surrogate.recipe.elements import where_asked
 from skfem_ml.meshes.rasters import raster_to_cells
 from skfem_ml.metrics import l2_error
 from skfem_ml.problems import diffusion
@@ -100,11 +100,11 @@ def measured(lod: LOD, model: Model, a: ndarray) -> dict[str, float]:
 
 def covered(lod: LOD, model: Model, a: ndarray, got: ndarray, exact: ndarray) -> float:
     """The share of elements whose error is not above the doubt: of S_T, or of the energies of super-elements, of those
-    where the coefficient varies.
+    that the network is asked for.
     """
     if isinstance(model, SuperElements):
         truth = Elements.of(lod.with_fine(model.net.n).space, a)
-        some = where_it_varies(truth)
+        some = where_asked(truth)
         judged = model.judge(lod, some, a=a, tol=np.inf)
         return float((distances(judged.energies, truth.exact(some)) <= judged.doubt * (1 + 1e-9)).mean())
     error = np.linalg.norm(got - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))

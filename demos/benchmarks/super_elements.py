@@ -29,7 +29,7 @@ from skfem_ml.lod.coarse import is_definite
 from skfem_ml.lod.engine.elements.energies import energies_of
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS
 from skfem_ml.lod.surrogate.elements.judging import distances
-from skfem_ml.lod.surrogate.elements.labels import Elements, complement
+from skfem_ml.lod.surrogate.elements.labels import Elements, complement, layered
 from skfem_ml.lod.surrogate.elements.samples import drawn_values
 from skfem_ml.problems import diffusion, load
 
@@ -94,10 +94,12 @@ def energies(lod: LOD, a: ndarray, model: SuperElements) -> Row:
     values = truth.values(elements)
     fine = energies_of(model.cells.bordered(values, values.new_zeros(len(values), NUMBERS, values.shape[1])))
     d, plain = distances(judged.energies, exact), distances(fine, exact)
+    asked = ~layered(values).numpy()
     return {
         "d": [float(np.quantile(d, q)) for q in (0.5, 0.9, 1.0)],
         "d, n = 8": [float(np.quantile(plain, q)) for q in (0.5, 0.9, 1.0)],
-        "covered": float((d <= judged.doubt + ROUNDING).mean()),
+        "asked": float(asked.mean()),
+        "covered": float((d <= judged.doubt)[asked].mean()) if asked.any() else None,
         "flagged": float((judged.doubt > 0.02).mean()),
         "kept": float(d[judged.doubt <= 0.02].max(initial=0.0)),
     }

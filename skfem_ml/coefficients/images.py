@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")  # by content: others are opened by programs (EPS) or untested code
 SCALES = ("linear", "log")
 STRIP = 2**16  # pixels that are converted at a time
+SMALL, PACKED = 2**20, 2**13  # pixels that any file may declare, and how many a byte of a compressed one may hold
 _pillow = threading.Lock()
 
 
@@ -74,7 +75,14 @@ def read_image(path: Path, low: float, high: float, scale: str, upper: bool, lim
 def opened(path: Path, limits: Limits) -> Iterator[Image.Image]:
     """Open an image file; ValueError for what is none, for too many pixels, and for several pages."""
     with _looked_at(path) as image:
-        limits.require_cells(path, image.size[0] * image.size[1])
+        pixels = image.size[0] * image.size[1]
+        limits.require_cells(path, pixels)
+        size = path.stat().st_size
+        if pixels > max(SMALL, PACKED * size):
+            raise ValueError(
+                f"{path}: expected no more pixels than the file's {size} bytes can hold, got {image.size[0]} x "
+                f"{image.size[1]} declared; it is truncated or changed"
+            )
         pages = getattr(image, "n_frames", 1)
         if pages > 1:
             raise ValueError(f"{path}: expected one picture, got {pages} pages; save the one that is meant")

@@ -94,7 +94,7 @@ def _read_npy(path: Path, limits: Limits) -> Array:
 def _check_entries(path: Path, values: Array) -> None:
     for bad, what in ((~np.isfinite(values), "not finite"), (values <= 0, "not positive")):
         if bad.any():
-            row, column = np.argwhere(bad)[0]
+            row, column = np.unravel_index(int(bad.argmax()), bad.shape)
             raise ValueError(
                 f"{path}: {int(bad.sum())} of {bad.size} values are {what}, the first is {values[row, column]} in row "
                 f"{row + 1}, column {column + 1}; a coefficient is positive everywhere"

@@ -6,6 +6,7 @@ and then kept as a seed of its test.
 
 import resource
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -20,7 +21,7 @@ def explored(pytestconfig):
     """``explored(check, *strategies, examples=100, seeds=[...])`` calls ``check(*drawn)`` on so many inputs, or for as
     long as is asked; ``seeds`` are inputs that failed once.
 
-    Where minutes are asked for, the process may not grow by 500 MB.
+    No input may take more than 500 MB while it is checked, nor all of them together.
     """
     minutes = pytestconfig.getoption("--fuzz-minutes")
 
@@ -29,12 +30,12 @@ def explored(pytestconfig):
             @settings(max_examples=number, **QUIET, **more)
             @given(st.tuples(*strategies))
             def test(drawn):
-                check(*drawn)
+                bounded(check, drawn)
 
             return test
 
         for arguments in seeds:
-            check(*arguments)
+            bounded(check, arguments)
         if not minutes:
             once(examples, derandomize=True, phases=[Phase.generate])()
             return
@@ -48,6 +49,28 @@ def explored(pytestconfig):
     return explore
 
 
-def memory():
-    """The most that this process has had, in kB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def bounded(check, drawn):
+    """Call ``check(*drawn)``, which may take 500 MB; one that would take all of the machine's gets a MemoryError."""
+    before = memory()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + 8 * GROWTH * 1024, limits[1]))
+    try:
+        check(*drawn)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    grown = memory(peak=True) - before
+    assert grown < GROWTH, f"one input took {grown} kB"
+
+
+def memory(*, peak=False):
+    """What this process holds, in kB; with ``peak`` the most since the last call without."""
+    if not peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    name = "VmHWM" if peak else "VmRSS"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def address_space():
+    """Bytes of addresses in use."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

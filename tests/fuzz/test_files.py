@@ -149,7 +149,9 @@ CORRUPT = [
     ("number", 0.13, b"9223372036854775807"),
     ("number", 0.87, b"99999999999999999999"),
 ]
-SEEDS = [("lzma.vtu", CORRUPT)]
+# A picture of 100 bytes that declares millions of pixels: 600 MB and more.
+WIDE_FLOATS = [("byte", 0.19068527457940643, b"\xfe"), ("number", 0.7907969621589307, b'"')]
+SEEDS = [("lzma.vtu", CORRUPT), ("float.tif", WIDE_FLOATS)]
 
 
 def test_mutated_files(explored):

@@ -16,8 +16,8 @@ from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matr
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.judging import distances
-from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements
-from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of
+from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements, unit_energies
+from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of, on_elements
 from skfem_ml.lod.surrogate.elements.symmetries import COUNT, turned
 from skfem_ml.lod.surrogate.elements.training import fit_elements, gaps
 from skfem_ml.problems import diffusion, load
@@ -300,3 +300,20 @@ def test_families_refuse_what_they_do_not_know():
         cellwise_field("rings", 32, 2.0, np.random.default_rng(0))
     with pytest.raises(ValueError, match="contrast"):
         cellwise_field("discs", 32, 0.5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_layers_are_exact_and_every_pattern_is_solved_once(model, axis, monkeypatch):
+    lod = LOD(MeshQuad().refined(2), refine=8, ell=1)
+    rng = np.random.default_rng(4)
+    stripes = np.exp(rng.uniform(0, 5, (4, 8)))
+    image = np.broadcast_to(stripes.reshape(-1, 1), (32, 32)) if axis == 0 else np.tile(stripes.reshape(-1), (32, 1))
+    a = field_of(lod.space, on_elements(np.array(image), 8))
+    exact, solved, plain = Elements.of(lod.space, a).exact(lod.space.all_elements), [], Elements.exact
+    unit_energies(8)
+    monkeypatch.setattr(Elements, "exact", lambda self, some: (solved.extend(some), plain(self, some))[1])
+    judged = SuperElements(model.net, model.card, checked=0).judge(lod, a=a, tol=np.inf)
+    assert (judged.energies - exact).abs().max() < 1e-12 * exact.abs().max() and not judged.doubt.any()
+    assert len(solved) == 4
+    rough = model.without_exact().judge(lod, a=a, tol=np.inf)
+    assert 1e-9 < distances(rough.energies, exact).max() < 0.2

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from skfem_ml.lod.engine.elements.energies import energies_of
-from skfem_ml.lod.surrogate.elements.labels import Elements, complement, unit_energies, whitening
+from skfem_ml.lod.surrogate.elements.labels import Elements, complement, layered, whitening
 from skfem_ml.lod.surrogate.elements.symmetries import moved
 
 CHUNK = 64  # elements a pass: their matrices stay in the cache
@@ -40,15 +40,15 @@ class ElementJudgement(NamedTuple):
 @torch.no_grad()
 def judged(
     answer: Callable[[Tensor], Tensor], elements: ndarray, truth: Elements, tol: float | None, factor: float | None,
-    constants: bool = True,
+    layers: bool = True,
 ) -> ElementJudgement:  # fmt: skip
     """Energies of elements, those with a doubt above ``tol`` or not finite exactly; no doubt where ``factor`` is None.
 
-    ``answer`` gives bordered matrices for values of cells. With ``constants`` it is not asked for elements of one
-    value, whose energies are known.
+    ``answer`` gives bordered matrices for values of cells. With ``layers`` it is not asked for elements of one value or
+    of layers along an axis, which `Elements.of_layers` has exactly, without doubt.
     """
     starts = range(0, max(1, len(elements)), CHUNK)
-    parts = [_part(answer, truth.values(elements[start : start + CHUNK]), factor, constants) for start in starts]
+    parts = [_part(answer, truth, elements[start : start + CHUNK], factor, layers) for start in starts]
     energies, doubt = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).numpy()
     again = ~energies.isfinite().all(dim=2).all(dim=1).numpy()
     if tol is not None:
@@ -59,15 +59,17 @@ def judged(
 
 
 def _part(
-    answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None, constants: bool
+    answer: Callable[[Tensor], Tensor], truth: Elements, elements: ndarray, factor: float | None, layers: bool
 ) -> tuple[Tensor, Tensor]:
-    flat = (values == values[:, :1]).all(dim=1) if constants else torch.zeros(len(values), dtype=torch.bool)
-    if not bool(flat.any()):
+    values = truth.values(elements)
+    plain = layered(values) if layers else torch.zeros(len(values), dtype=torch.bool)
+    if not bool(plain.any()):
         return _guessed(answer, values, factor)
-    one = unit_energies(round(values.shape[1] ** 0.5))
-    energies, doubt = values[:, :1, None] * one, values.new_zeros(len(values))
-    if not bool(flat.all()):
-        energies[~flat], doubt[~flat] = _guessed(answer, values[~flat], factor)
+    size = 4 * truth.space.n + 4
+    energies, doubt = values.new_empty(len(values), size, size), values.new_zeros(len(values))
+    energies[plain] = truth.of_layers(elements[plain.numpy()])
+    if not bool(plain.all()):
+        energies[~plain], doubt[~plain] = _guessed(answer, values[~plain], factor)
     return energies, doubt
 
 

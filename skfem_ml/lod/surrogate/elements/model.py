@@ -43,8 +43,9 @@ class SuperElements(Interiors):
 
     It learns the element, not the patch: H^ (`Interiors`) of an element from the values of its cells, by the formulas
     of `surrogate.elements.cells`: positive but for constants, H^(c a) = c H^(a), close to H_4n + (H_4n - H_2n) / 3. All
-    else is the exact algebra of the n x n mesh, and elements of one value are exact. So one model serves every ell,
-    boundary condition, union of cells, variant, load and fine reconstruction.
+    else is the exact algebra of the n x n mesh, and elements of one value or of layers along an axis are exact, every
+    pattern of layers solved once. So one model serves every ell, boundary condition, union of cells, variant, load and
+    fine reconstruction.
 
     It stands in the place of a form, ``lod.assemble(model, a=a)``: the matrix of ``LOD(..., refine=n,
     interiors=model)``, which has every verb of a system. The coefficient may have n x n cells an element, or fewer.
@@ -85,7 +86,7 @@ class SuperElements(Interiors):
             raise ValueError(f"checked: expected a share of the elements, 0 to 1, got {checked}")
         setting = {"n": net.n, "interpolation": "projection", "form": "diffusion"}
         self.net, self.tol, self.checked = net.eval(), tol, float(checked)
-        self.constants = True  # whether elements of one value get energies that are known
+        self.layers = True  # whether elements of one value, and of layers along an axis, are exact
         self.card = replace(card or Card(), kind="elements", setting=setting, network=self._network(net))
         self.cells, self.certificate = CellEnergies(net.n), Certificate.from_json(self.card.certificate or {})
 
@@ -142,7 +143,7 @@ class SuperElements(Interiors):
     def without_exact(self) -> SuperElements:
         """The network's energies alone: no element is exact, none is checked."""
         other = copy.copy(self)
-        other.tol, other.checked, other.constants = None, 0.0, False
+        other.tol, other.checked, other.layers = None, 0.0, False
         return other
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
@@ -225,7 +226,7 @@ class SuperElements(Interiors):
 
     def _judge(self, elements: ndarray, truth: Elements, tol: float | None, *, doubt: bool = False) -> ElementJudgement:
         factor = float(self._on_card("factor", 1.0)) if doubt or tol is not None else None
-        return judged(self.answer, elements, truth, tol, factor, self.constants)
+        return judged(self.answer, elements, truth, tol, factor, self.layers)
 
     def _on_card(self, name: str, default: float) -> float:
         value = (self.card.doubt or {}).get(name, default)

@@ -20,9 +20,9 @@ from skfem_ml.lod.surrogate.conformal import certify
 from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
-from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements
+from skfem_ml.lod.surrogate.elements.labels import ElementLabels, Elements, label_elements, layered
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork
-from skfem_ml.lod.surrogate.elements.samples import differs, varying
+from skfem_ml.lod.surrogate.elements.samples import varying
 from skfem_ml.lod.surrogate.elements.training import FINE_TUNING, fit_elements, held_loss
 from skfem_ml.lod.surrogate.recipe.fields import CERTIFIED, LEAST
 from skfem_ml.lod.surrogate.recipe.job import MOST, Job
@@ -131,8 +131,8 @@ def _trained(job: Job, net: ElementNetwork, labels: ElementLabels, held: Element
 
 
 def _calibrated(job: Job, model: SuperElements, space: Discretisation) -> SuperElements:
-    """The model whose doubt covers 0.9 of the elements, where a varies, of fields that nothing else has seen; and what
-    it covers on others.
+    """The model whose doubt covers 0.9 of the elements that it is asked for, of fields that nothing else has seen; and
+    what it covers on others.
     """
     numbers = job.numbers()
     ratios = np.concatenate(
@@ -142,7 +142,7 @@ def _calibrated(job: Job, model: SuperElements, space: Discretisation) -> SuperE
     place = min(len(ratios), int(np.ceil(LEVEL * (len(ratios) + 1)))) - 1
     factor = float(np.sort(ratios)[place]) if len(ratios) else np.inf
     if not np.isfinite(factor):
-        LOG.info("doubt: not calibrated, for a varies on no element, or answers agree where they are wrong")
+        LOG.info("doubt: not calibrated, for it is asked for no element, or answers agree where they are wrong")
         return model
     doubt: dict[str, object] = {"quantile": LEVEL, "factor": factor, "covered": float((ratios <= factor).mean())}
     new = [_ratios(job, model, space, int(row)) for row in numbers["test"]]
@@ -181,17 +181,17 @@ def _left(job: Job) -> float:
     return job.limit.left - job.limit.share("verdict") if job.limit is not None else np.inf
 
 
-def where_it_varies(truth: Elements) -> ndarray:
-    """The elements whose cells differ; all others share one relative error."""
+def where_asked(truth: Elements) -> ndarray:
+    """The elements whose energies are the network's: all but those of one value, or of layers along an axis."""
     everything = truth.space.all_elements
-    return everything[differs(truth.values(everything).numpy())]
+    return everything[~layered(truth.values(everything)).numpy()]
 
 
 def _ratios(job: Job, model: SuperElements, space: Discretisation, row: int) -> ndarray:
     """True errors over what is said of them, of some elements of a field."""
     a, rng = job.fields.draw(row), np.random.default_rng([job.seed, row, 1])
     truth = Elements.of(space, a)
-    some = np.sort(rng.permutation(where_it_varies(truth))[: max(16, HELD // len(job.numbers()["doubt"]))])
+    some = np.sort(rng.permutation(where_asked(truth))[: max(16, HELD // len(job.numbers()["doubt"]))])
     judged = model.judge(job.lod, some, a=a, tol=np.inf)
     off, said = distances(judged.energies, truth.exact(some)), judged.doubt
     return np.divide(off, said, out=np.where(off > 1e-9, np.inf, 0.0), where=said > 0)
