@@ -10,7 +10,7 @@ from skfem import MeshQuad
 
 from skfem_ml.lod import LOD
 from skfem_ml.lod.engine.reference import ReferenceEngine
-from skfem_ml.lod.engine.sampled import refined_correctors
+from skfem_ml.lod.engine.sampled import check_sampled, refined_correctors
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.problems import Diffusion, diffusion
 from skfem_ml.reference import solver_fem
@@ -113,6 +113,36 @@ def test_refined_correctors_are_correctors():
                 whole[at[at >= 0]] = got[at >= 0]
                 assert np.abs(whole[there] - better).max() < 1e-13
                 assert np.abs(np.delete(whole, there, axis=0)).max(initial=0.0) == 0
+
+
+class Off:
+    """An engine whose correctors are wrong by a part of their size."""
+
+    def __init__(self, engine, part):
+        self.engine, self.part = engine, part
+
+    def correct(self, elements):
+        for chosen, nodes, values in self.engine.correct(elements):
+            yield chosen, nodes, values * (1 + self.part)
+
+
+@pytest.mark.parametrize("engine", ["condensation", "reference"])
+def test_correctors_that_lost_digits_are_told_of_or_refused(engine):
+    lod = small_lod(engine=engine)
+    for contrast in (1e4, 1e8):
+        a = coefficient("channel", contrast)
+        form = FineForm(lod.space, diffusion, lod.system(diffusion, a=a).coefficients)
+        made = lod.engine(lod.space, form, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_sampled(Off(made, 1e-8), lod.space, form)
+        if contrast > 1e7:
+            with pytest.warns(UserWarning, match=r"rounding changes them by 1.0e-04 of their largest value \(in a sam"):
+                check_sampled(Off(made, 1e-4), lod.space, form)
+            with pytest.raises(ValueError, match=r"got a loss of 3.0e-01 .* at a contrast of 1.0e\+08"):
+                check_sampled(Off(made, 0.3), lod.space, form)
+            with pytest.raises(ValueError, match="got a loss of nan"):
+                check_sampled(Off(made, np.nan), lod.space, form)
 
 
 def test_a_loss_is_told_once_and_of_the_right_size():

@@ -60,7 +60,10 @@ class CellEnergies:
         self.density = torch.from_numpy(_density(n))  # (4, cells)
         self.own = torch.zeros(len(SHIFTS), 3, 3, dtype=torch.float64)
         self.own[0] = (1 - DELTA) ** 0.5 * torch.eye(3, dtype=torch.float64)
-        self.unit, self.spots = self.modes.T @ self.modes, nodes.shape[1]  # the first four spots are the cell's own
+        least = torch.zeros(n * n, order.size, order.size, dtype=torch.float64)  # of cells of value one
+        for cell, own in enumerate(self.cell_nodes):
+            least[cell, own[:, None], own] = DELTA * self.modes.T @ self.modes
+        self.least = least.view(n * n, -1)
 
     def bordered(self, a: Tensor, numbers: Tensor) -> Tensor:
         """Bordered matrices ``(k, 4 n + 4, 4 n + 4)`` of values ``(k, n n)`` and numbers ``(k, NUMBERS, n n)``."""
@@ -82,10 +85,8 @@ class CellEnergies:
         weight = a.sqrt()[:, self.sources] * self.there
         Z = (numbers.view(count, cells, len(SHIFTS), 3, 3) + self.own) * weight[..., None, None]
         V = Z.transpose(2, 3).reshape(count, cells, 3, -1) @ self.modes_around
-        least = torch.nn.functional.pad(DELTA * a[..., None, None] * self.unit, (0, self.spots - 4) * 2)
-        size = self.moments.shape[1]
-        K = a.new_zeros(count, size * size)
-        return K.index_add(1, self.stiffness_places, (V.mT @ V + least).reshape(count, -1)).view(count, size, size)
+        size, least = self.moments.shape[1], a @ self.least
+        return least.index_add(1, self.stiffness_places, (V.mT @ V).reshape(count, -1)).view(count, size, size)
 
     def _moments(self, numbers: Tensor) -> Tensor:
         """P^ of (2), ``(k, 4, nodes)``."""
