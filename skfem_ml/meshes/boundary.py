@@ -63,7 +63,7 @@ class DirichletPart:
         self.nodes[grid.mesh.facets[:, facets]] = True
 
     def part(self, grid: BoxGrid, cells: ndarray, nodes: ndarray) -> DirichletPart:
-        """Gamma_D on the grid of some of the cells and their nodes, by their numbers; where it is cut is no boundary."""
+        """Gamma_D on the grid of some cells and their nodes, by their numbers; where it is cut is no boundary."""
         other = copy.copy(self)
         other.sides, other.nodes = self.sides[cells], self.nodes[nodes]
         outer = grid.mesh.boundary_facets()

@@ -22,7 +22,7 @@ from skfem_ml.lod.mesh.refinement import Refinement, subdivide
 from skfem_ml.meshes.forms import cell_basis
 from skfem_ml.meshes.grid import ELEMENTS, SUPPORTED, BoxGrid, lexicographic
 
-OF_WINDOW = ("elements", "rows", "own")
+OF_WINDOW = ("elements", "rows", "first", "own")
 
 
 class Window(Discretisation):
@@ -42,6 +42,8 @@ class Window(Discretisation):
 
     Attributes
     ----------
+    rows, first
+        The rows, and the first row of the window.
     elements
         The numbers, in the whole, of the coarse elements of the window.
     own
@@ -53,7 +55,7 @@ class Window(Discretisation):
         first, last = max(rows.start - reach, 0), min(rows.stop + reach, whole.grid.shape[-1])
         at = whole.grid.cell_at[first:last]
         self.elements = np.sort(at[at >= 0])
-        self.rows = rows
+        self.rows, self.first = rows, first
         self.grid, nodes = _part(whole.grid, self.elements, slice(first, last + 1))
         lines = whole.grid.cells[-1, self.elements]
         self.own = np.flatnonzero((lines >= rows.start) & (lines < rows.stop))

@@ -1,0 +1,149 @@
+"""One form with its coefficients, computed by blocks of rows of coarse elements."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_matrix
+from skfem import BilinearForm, LinearForm
+
+from skfem_ml import checks
+from skfem_ml.lod.blocks.columns import Columns
+from skfem_ml.lod.blocks.rasters import Windowed, check_raster, values_in
+from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
+from skfem_ml.lod.coarse import check_sum, solve_coarse
+from skfem_ml.lod.local import LocalMap, check_form
+from skfem_ml.lod.mesh.interpolation import hat_values, tensor
+from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.mesh.windows import Window
+
+if TYPE_CHECKING:
+    from skfem_ml.lod.method import LOD
+
+LOG = logging.getLogger("skfem_ml")
+ROWS = 16
+
+
+class BlockSystem:
+    """The LOD matrix of a form, by blocks of whole rows of coarse elements: memory is that of one block and of S.
+
+    A block is read with ell + 1 rows on either side. The matrix has the same bits for any number of rows in a block,
+    with quads and the fast engine; local matrices are those of ``lod.local``.
+
+    Parameters
+    ----------
+    lod
+        The LOD; its fine mesh is not built. What is not looked at here is the loss of digits above contrast 1e7.
+    form
+        A ``BilinearForm`` or a local map.
+    rows
+        Rows of coarse elements in a block (>= 1).
+    folder
+        Where every block leaves a checksummed file; those of the same form, mesh and coefficients are found again.
+    coefficients
+        Numbers; rasters ``(ny, nx)`` of coefficient cells, row 0 at the bottom, of anything with a shape that is read
+        by slices (``numpy.load(path, mmap_mode="r")``, zarr); or functions of the midpoints ``x`` ``(d, k)``.
+
+    Raises
+    ------
+    ValueError
+        For rasters of another shape; when computing, as `System`.
+
+    >>> from skfem import MeshQuad
+    >>> from skfem_ml.lod import LOD
+    >>> from skfem_ml.lod.blocks import BlockSystem
+    >>> from skfem_ml.problems import diffusion, load
+    >>> system = BlockSystem(LOD(MeshQuad().refined(3), refine=4), diffusion, rows=3, a=lambda x: 1 + x[0])
+    >>> system
+    BlockSystem(3 blocks of 3 rows, LOD(64 quads, refine=4, ell=2, condensation on cpu))
+    >>> round(float(system.solve(load(1.0)).max()), 3)
+    0.05
+    """
+
+    def __init__(
+        self,
+        lod: LOD,
+        form: BilinearForm | LocalMap,
+        *,
+        rows: int = ROWS,
+        folder: str | Path | None = None,
+        **coefficients: Windowed,
+    ):
+        check_form(form)
+        for name, value in coefficients.items():
+            check_raster(name, value, lod.space)
+        self.lod, self.form, self.coefficients = lod, form, coefficients
+        self.rows, self.folder = checks.whole(rows, "rows", 1), None if folder is None else Path(folder)
+
+    def __repr__(self) -> str:
+        return f"BlockSystem({len(self)} blocks of {self.rows} rows, {self.lod!r})"
+
+    def __len__(self) -> int:
+        return -(-self.lod.space.grid.shape[-1] // self.rows)
+
+    def task(self, number: int) -> BlockTask:
+        """What one block computes, as a value that pickles: ``task.run()``."""
+        window = Window(self.lod.space, self._rows_of(number))
+        fields = {name: values_in(window, value) for name, value in self.coefficients.items()}
+        return BlockTask(self.lod, window, self.form, fields)
+
+    def results(self) -> Iterator[tuple[int, BlockResult]]:
+        """The first row and the result of every block, from below; those with a file are read."""
+        found = 0
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for number in range(len(self)):
+            task = self.task(number)
+            if self.folder is None:
+                result = task.run()
+            else:
+                result, there = run_stored(task, self.folder / f"block-{number:05d}.safetensors")
+                found += there
+            yield task.window.rows.start, result
+        if self.folder is not None:
+            LOG.info("%s: %d of %d blocks found, the others computed", self.folder, found, len(self))
+
+    def matrix(self) -> csr_matrix:
+        """The LOD matrix S ``(coarse.N, coarse.N)``, rows test functions; warns as `System.matrix`."""
+        space = self.lod.space
+        columns, ranges = Columns(space.grid, space.ell, space.coarse_count), []
+        for first, result in self.results():
+            columns.add(first, result.columns)
+            ranges.append(result.ranges)
+        low, high = np.min(ranges, axis=0)[:, 0], np.max(ranges, axis=0)[:, 1]
+        ratios = [h / l for l, h in zip(low.tolist(), high.tolist(), strict=True) if l > 0]
+        S = columns.csr()
+        check_sum(S, np.flatnonzero(~space.fixed), self.form, max(ratios, default=1.0), space.ell)
+        return S
+
+    def load(self, f: LinearForm) -> ndarray:
+        """F(lambda_i) ``(coarse.N,)``, integrated on the fine cells of a block at a time; not corrected."""
+        space = self.lod.space
+        hats, out = tensor(hat_values(space.n), space.grid.dim), np.zeros(space.coarse_count)
+        for y in range(space.grid.shape[-1]):  # row by row, so that sums do not depend on the blocks
+            window = Window(space, range(y, y + 1), halo=0)
+            if len(window.elements):
+                values = FineLoad(window, f).split @ hats.T
+                out += np.bincount(space.grid.corners[window.elements].ravel(), values.ravel(), len(out))
+        return out
+
+    def solve(self, f: LinearForm | ndarray, /, x: ArrayLike | None = None) -> ndarray:
+        """The coarse solution u_h of S u_h = b, u_h = x on Gamma_D (default 0), ``(coarse.N,)``.
+
+        ``f`` is a load, or b itself; errors as for `System.solve`.
+        """
+        space = self.lod.space
+        b = self.load(f) if isinstance(f, LinearForm) else np.asarray(f, dtype=float)
+        values = np.zeros(space.coarse_count) if x is None else np.asarray(x, dtype=float)
+        if b.shape != values.shape or b.shape != (space.coarse_count,):
+            raise ValueError(f"f, x: expected {space.coarse_count} values, got shapes {b.shape} and {values.shape}")
+        return solve_coarse(self.matrix(), b, values, space.fixed)[0]
+
+    def _rows_of(self, number: int) -> range:
+        return range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
