@@ -31,10 +31,12 @@ Windowed: TypeAlias = float | Raster | Callable[[ndarray], ndarray]
 def check_raster(name: str, value: Windowed, space: Discretisation) -> None:
     """Raise ValueError for a raster of another shape than the coefficient cells of the grid."""
     wanted = tuple(space.m * count for count in space.grid.shape[::-1])
-    if not callable(value) and np.ndim(value) > 0 and tuple(value.shape) != wanted:  # type: ignore[union-attr]
+    if callable(value) or isinstance(value, float | int):
+        return
+    if tuple(value.shape) != wanted:
         raise ValueError(
             f"{name}: expected a raster {wanted}, one value a coefficient cell, row 0 at the bottom (smallest y), got "
-            f"shape {tuple(value.shape)}; values in the order of lod.coefficient_mesh are for lod.system"  # type: ignore[union-attr]
+            f"shape {tuple(value.shape)}; values in the order of lod.coefficient_mesh are for lod.system"
         )
 
 
@@ -44,9 +46,9 @@ def values_in(window: Window, value: Windowed) -> float | ndarray:
     if callable(value):
         cells = window.coefficient_refinement
         return np.asarray(value(cells.corners_at(cells.cells.ravel()).mean(axis=2)), dtype=float)
-    if np.ndim(value) == 0:
-        return float(value)  # type: ignore[arg-type]
+    if isinstance(value, float | int):
+        return float(value)
     first, count = window.first * m, grid.shape[-1] * m
-    rows = np.asarray(value[first : first + count], dtype=float)  # type: ignore[index]
+    rows = np.asarray(value[first : first + count], dtype=float)
     index = m * grid.cells[:, :, None] + lexicographic(m, dim)[:, None]
     return rows[tuple(index[::-1])].ravel()

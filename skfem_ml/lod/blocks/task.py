@@ -36,7 +36,7 @@ class BlockResult(NamedTuple):
 class BlockTask(PickledForm):
     """Local matrices of the rows of a window, summed: what depends on nothing but what it holds."""
 
-    form: BilinearForm | LocalMap  # type: ignore[assignment]
+    form: BilinearForm | LocalMap
 
     def __init__(self, lod: LOD, window: Window, form: BilinearForm | LocalMap, fields: dict[str, float | ndarray]):
         self.lod = copy.copy(lod)
@@ -54,7 +54,7 @@ class BlockTask(PickledForm):
             local = System(self.lod, self.form, self.fields).local(self.window.own)
         except ValueError as error:
             raise ValueError(
-                f"{error} (in or around coarse rows {rows.start} to {rows.stop - 1}; cells are counted there)"
+                f"{error} (in or around coarse rows {rows.start} to {rows.stop - 1}; cells count there)"
             ) from error
         ranges = [(np.min(value), np.max(value)) for value in self.fields.values()]
         return BlockResult(column_sums(self.window, local), np.array(ranges, dtype=float).reshape(-1, 2))

@@ -112,7 +112,7 @@ class ByElement(Refinement):
         self.n, self.what, self._coarse = n, what, coarse
 
     @cached_property
-    def cells(self) -> ndarray:
+    def cells(self) -> ndarray:  # type: ignore[override]  # made when it is first asked for
         count = self._coarse.cells.shape[1]
         return np.arange(count * self.n**self._coarse.dim).reshape(count, -1)
 
@@ -127,8 +127,8 @@ class ByElement(Refinement):
         t = t.reshape(-1, 2**dim)[:, np.argsort(unit_order(dim))]
         return BoxGrid(SUPPORTED[dim](p, np.ascontiguousarray(t.T)), self.what, lines)
 
-    @property
-    def _fine(self) -> BoxGrid:
+    @cached_property
+    def _fine(self) -> BoxGrid:  # type: ignore[override]  # made when it is first asked for
         return self.fine
 
     @cached_property
