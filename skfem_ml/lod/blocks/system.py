@@ -63,7 +63,7 @@ class BlockSystem:
     >>> system
     BlockSystem(3 blocks of 3 rows, LOD(64 quads, refine=4, ell=2, condensation on cpu))
     >>> round(float(system.solve(load(1.0)).max()), 3)
-    0.05
+    0.051
     """
 
     def __init__(
