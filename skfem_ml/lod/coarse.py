@@ -34,7 +34,9 @@ CONSERVED = 1e-6  # sums of rows of S, of its largest entry: networks of single 
 # steps, bells and sums of them the energy error is above 70 % where it is exceeded, and the share below .2 elsewhere.
 UNSEEN = 0.3
 REFINEMENTS = 2
-ITERATED = 10_000  # unknowns from which on a Krylov method takes the place of elimination (measured: even at 4,000)
+# Unknowns from which on one load costs less by a Krylov method than by elimination: with a near matrix (measured at
+# 128^2: .22 s for .52 s), and with the hierarchy of S itself (at 256^2 as much). A further load costs six times more.
+ITERATED, ALONE = 10_000, 60_000
 NEAR = 100.0  # contrast up to which plain finite elements precondition S; above, S itself does in fewer iterations
 EXACT, TOLERATED = 1e-12, 1e-10  # backward errors: of a good elimination, and of one that is refused
 
@@ -147,11 +149,12 @@ def near_matrix(
 class CoarseSystem:
     """S u = b at the free nodes, u given at the ``fixed`` ones (bool, ``(coarse.N,)``), prepared once for any b.
 
-    Below 10,000 unknowns elimination without pivoting in an order of minimum degree (a third of the time of
-    `scipy.sparse.linalg.spsolve`, whose order is for matrices of another kind), up to two steps of iterative
-    refinement, and elimination with pivoting where that does not do. From there on `Krylov`, as exact, its hierarchy
-    that of ``near()`` ``(coarse.N, coarse.N)``, plain finite elements (None: of S); where it does not converge
-    elimination follows, told to the logger "skfem_ml". ``solver`` (`solver_direct`, `solver_krylov`...) takes the
+    Below 10,000 unknowns (60,000 without ``near``) elimination without pivoting in an order of minimum degree (a third
+    of the time of `scipy.sparse.linalg.spsolve`, whose order is for matrices of another kind), up to two steps of
+    iterative refinement, and elimination with pivoting where that does not do. From there on `Krylov`, as exact, its
+    hierarchy that of ``near()`` ``(coarse.N, coarse.N)``, plain finite elements (None: of S); where it does not
+    converge elimination follows, told to the logger "skfem_ml". For many loads elimination is cheaper at any size, if
+    its factors fit in memory: ``solver`` (`solver_direct`, `solver_krylov`...) takes the
     place of all that. Raises ValueError where nothing is fixed.
     """
 
@@ -170,13 +173,16 @@ class CoarseSystem:
         self._told = False
 
     def __repr__(self) -> str:
-        iterated = self.solver is None and len(self.free) >= ITERATED
-        way = self.solver or (self._krylov if iterated else None) or "elimination"
+        way = self.solver or (self._krylov if self._iterates else None) or "elimination"
         return f"CoarseSystem({len(self.free)} of {len(self.fixed)} nodes free, {way})"
 
     def __getstate__(self) -> dict[str, object]:
         made_again = ("_plain", "_pivoted", "_chosen")  # factors and hierarchies are
         return {name: value for name, value in self.__dict__.items() if name not in made_again}
+
+    @property
+    def _iterates(self) -> bool:
+        return len(self.free) >= (ALONE if self.near is None else ITERATED)
 
     @cached_property
     def _norm(self) -> float:
@@ -237,7 +243,7 @@ class CoarseSystem:
         if self._chosen is not None:
             u = self._chosen(b)
             return u, backward_error(self.A, u, b, self._norm), self._chosen
-        krylov = self._krylov if len(self.free) >= ITERATED else None
+        krylov = self._krylov if self._iterates else None
         if krylov is not None:
             try:
                 u = krylov(b)

@@ -95,8 +95,9 @@ def solver_coarse(
     "backward error" and "homogenised" (True: its energy is not that of u).
 
     ``ell`` and ``options`` are those of `LOD` (``cells``, ``engine``, ``interpolation``, ``device``, ``workers``,
-    ``progress``), ``solver`` is as for `solver_lod`. ``refine`` is the number of fine cells along a coarse edge, a multiple
-    of those of ``problem.mesh``, which is then the mesh of the coefficient; by default the problem's own mesh is the fine one.
+    ``progress``), ``solver`` is as for `solver_lod`. ``refine`` is the number of fine cells along a coarse edge, a
+    multiple of those of ``problem.mesh``, which is then the mesh of the coefficient; by default the problem's own mesh
+    is the fine one.
 
     Raises ValueError when solving, as `LOD`; where a boundary of one name is another part of the boundary on the two
     meshes; for a coefficient that is not constant on the ``cells``; and what the local map raises.

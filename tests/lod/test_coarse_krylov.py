@@ -21,6 +21,7 @@ SQUARE = MeshQuad().refined(4).with_defaults()
 def iterated(monkeypatch):
     """Every size is large."""
     monkeypatch.setattr(coarse, "ITERATED", 1)
+    monkeypatch.setattr(coarse, "ALONE", 1)
 
 
 def field(lod: LOD, ratio: float, seed: int = 0) -> np.ndarray:
