@@ -154,8 +154,8 @@ class CoarseSystem:
     iterative refinement, and elimination with pivoting where that does not do. From there on `Krylov`, as exact, its
     hierarchy that of ``near()`` ``(coarse.N, coarse.N)``, plain finite elements (None: of S); where it does not
     converge elimination follows, told to the logger "skfem_ml". For many loads elimination is cheaper at any size, if
-    its factors fit in memory: ``solver`` (`solver_direct`, `solver_krylov`...) takes the
-    place of all that. Raises ValueError where nothing is fixed.
+    its factors fit in memory: ``solver`` (`solver_direct`, `solver_krylov`...) takes the place of all that. Raises
+    ValueError where nothing is fixed.
     """
 
     def __init__(

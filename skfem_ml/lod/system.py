@@ -177,7 +177,7 @@ class System:
         """S u = b ready for any number of loads: by ``solver``, by default elimination or, if large, `Krylov`."""
         if solver is None and (held := self._coarse.get(variant)):
             return held
-        near = near_matrix(self.lod.space, self.form, self.coefficients)
+        near = near_matrix(self.lod.space, self.form, self.coefficients) if solver is None else None
         made = CoarseSystem(self.matrix(variant), self.lod.space.fixed, near, solver)
         return made if solver is not None else self._coarse.setdefault(variant, made)
 

@@ -101,8 +101,7 @@ class Krylov:
         if not error <= 100 * self.tol:
             raise RuntimeError(
                 f"{self.method} stopped at a backward error of {error:.1e} after {steps} iterations, expected at most "
-                f"{100 * self.tol:.1e}; raise maxiter or tol, give another near matrix, or use "
-                "solver_direct()"
+                f"{100 * self.tol:.1e}; raise maxiter or tol, give another near matrix, or use solver_direct()"
             )
         return x
 

@@ -93,8 +93,8 @@ def lying(name, where, value, drop, size):
         in_time(name, path)
 
 
-# Found by this fuzzer: steps of a hierarchy that fit nothing, or overflow.
-LIES = [("hits", 0.34375, True, False, 0), ("hits", 0.34375, 1e308, False, 0)]
+# Found by this fuzzer: steps of a hierarchy that fit nothing, or overflow; a network of 2^40 layers.
+LIES = [("hits", 0.34375, True, False, 0), ("hits", 0.34375, 1e308, False, 0), ("elements", 0.9453125, 2**40, False, 0)]
 
 
 def test_changed_models_and_checkpoints(explored):

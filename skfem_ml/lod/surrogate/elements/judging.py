@@ -69,7 +69,7 @@ def _part(
     size = 4 * truth.space.n + 4
     energies = values.new_empty(len(values), size, size)
     doubt = values.new_full((len(values),), 0.0 if factor is None else LAYERS)
-    energies[plain] = truth.of_layers(elements[plain.numpy()])
+    energies[plain] = truth.of_layers(elements[plain.numpy()], values[plain])
     if not bool(plain.all()):
         energies[~plain], doubt[~plain] = _guessed(answer, values[~plain], factor)
     return energies, doubt

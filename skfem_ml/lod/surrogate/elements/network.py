@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skfem_ml import checks
 from skfem_ml.lod.surrogate.elements.cells import COUPLINGS, NUMBERS, CellEnergies
 
 CHANNELS = 7  # the logarithm, where the element ends, and contrasts to the east, west, north and south
@@ -41,9 +42,7 @@ class ElementNetwork(nn.Module):
 
     def __init__(self, n: int = 8, width: int = 32, depth: int = 5, generator: torch.Generator | None = None):
         super().__init__()
-        for name, size in {"n": n, "width": width, "depth": depth}.items():
-            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
-                raise ValueError(f"{name}: expected a whole number from 1 to {LARGEST}, got {size!r}")
+        checks.sizes(LARGEST, n=n, width=width, depth=depth)
         self.n, self.config = n, {"n": n, "width": width, "depth": depth}
         sizes = [CHANNELS, *[width] * depth]
         self.layers = nn.ParameterList(nn.Parameter(torch.empty(width, 9 * size)) for size in sizes)
