@@ -41,6 +41,13 @@ def whole(value: object, name: str, least: int = 0) -> int:
     return number
 
 
+def sizes(most: int, /, **given: object) -> None:
+    """Raise ValueError unless all are whole numbers from 1 to ``most``."""
+    for name, size in given.items():
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+            raise ValueError(f"{name}: expected a whole number from 1 to {most}, got {size!r}")
+
+
 def positive(value: float, name: str) -> None:
     """Raise ValueError unless ``0 < value < inf``."""
     if not (0 < value < np.inf):

@@ -135,11 +135,15 @@ def _msh(path: Path, data: bytes, limits: Limits) -> None:
             raise ValueError(f"{path}: expected numbers of nodes up to {most}, got {smallest} to {largest}")
     for found in GMSH_DATA.finditer(data):
         lines = iter(data[found.end() : found.end() + 10_000].split(b"\n"))
+        tags: list[bytes] = []
         for what in ("names", "times", "sizes"):
             count = int(next(lines, b"0"))
             require_held(path, what, count, 99)
-            for _ in range(count):
-                next(lines, b"")
+            tags = [next(lines, b"") for _ in range(count)]
+        if len(tags) >= 3:  # of a time step, components, and what has them, each after its number
+            components, items = int(tags[1]), int(tags[2])
+            for what, declared in (("components", components), ("values", items), ("data", items * (1 + components))):
+                require_held(path, what, declared, len(data))
 
 
 def _nodes(path: Path, data: bytes, version: str, ascii_: bool, size: int) -> _Nodes:

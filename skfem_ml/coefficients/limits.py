@@ -50,9 +50,9 @@ class Limits:
         self.require_bytes(path, size)
 
 
-def require_held(path: str | Path, what: str, declared: int, held: int) -> None:
-    """Raise ValueError where a file declares more than its bytes can hold: it is truncated, or lies."""
-    if not 0 <= declared <= held:
+def require_held(path: str | Path, what: str, declared: int, held: int, a_byte: int = 1) -> None:
+    """Raise ValueError where a file declares more than its bytes can hold, ``a_byte`` each: truncated, or a lie."""
+    if not 0 <= declared <= a_byte * held:
         raise ValueError(
             f"{path}: expected {what} that the file's {held} bytes can hold, got {declared} declared; it is truncated "
             "or changed"

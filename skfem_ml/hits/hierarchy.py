@@ -13,6 +13,7 @@ from skfem_ml.hits.box import Box
 from skfem_ml.hits.files import Card, load_maps, save_maps
 from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.learning.storage import fitting
 from skfem_ml.learning.training import History
 from skfem_ml.progress import Progress
 from skfem_ml.stepping.hierarchy import Hierarchy, describe, select_scales
@@ -125,10 +126,11 @@ class HiTS(Hierarchy):
         CorruptModelError for what `save` did not write, ModelMismatchError for another card.
         """
         saved = load_maps(name_or_path, wanted)
-        loaded = cls(saved.maps)
-        loaded.card, loaded.box = saved.card, saved.box
-        low, high = saved.selected
-        return loaded._coupling([m for m in saved.maps if low * (1 - 1e-9) <= m.dt <= high * (1 + 1e-9)], {})
+        with fitting(name_or_path, "the maps of a hierarchy"):
+            loaded = cls(saved.maps)
+            loaded.card, loaded.box = saved.card, saved.box
+            low, high = saved.selected
+            return loaded._coupling([m for m in saved.maps if low * (1 - 1e-9) <= m.dt <= high * (1 + 1e-9)], {})
 
     def _coupling(self, maps: Sequence[Stepper], scores: dict[tuple[float, float], float]) -> HiTS:
         """The same hierarchy with some of its maps coupled."""

@@ -22,6 +22,7 @@ from skfem_ml.lod.system import VARIANTS, System
 from skfem_ml.problems import Diffusion, Field, Staged, diffusion, load
 from skfem_ml.problems.staged import timed
 from skfem_ml.solutions import FEFunction, Record
+from skfem_ml.solvers import Solver
 
 FROM_PROBLEM = ("refine", "fine", "dirichlet")
 
@@ -32,6 +33,7 @@ def solver_lod(
     variant: str = "petrov-galerkin",
     corrected: bool = False,
     complete: float | None = None,
+    solver: Solver | None = None,
     **options: Any,
 ) -> Staged:
     """Return ``solver(problem) -> FEFunction``, LOD on ``coarse`` with the problem's mesh as fine mesh.
@@ -44,9 +46,10 @@ def solver_lod(
     "solve" and "prolongation", and the notes "coarse" (u_h as an FEFunction), "ell" in force, "variant", "corrected"
     and "backward error" (of the coarse solve).
 
-    ``variant`` is "petrov-galerkin", or "galerkin" (tested with (1 - Q) lambda_i: for high contrast); ``ell`` and
-    ``options`` are those of `LOD` (``cells``, where the coefficient is constant on larger cells than the fine ones,
-    engine, progress...). ``coarse`` has the boundaries that the problem names.
+    ``variant`` is "petrov-galerkin", or "galerkin" (tested with (1 - Q) lambda_i: for high contrast); ``solver`` solves
+    S u_h = b, by default elimination or, if large, `Krylov` (`System.coarse`); ``ell`` and ``options`` are those of
+    `LOD` (``cells``, where the coefficient is constant on larger cells than the fine ones, engine, progress...).
+    ``coarse`` has the boundaries that the problem names.
 
     Raises TypeError for options that the problem determines (the fine mesh, the Dirichlet part), ValueError for an
     unknown variant; when solving, as `LOD`, where a boundary of one name is another part of the boundary on the two
@@ -57,7 +60,7 @@ def solver_lod(
         raise ValueError(f"variant: expected one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
     _refuse(options)
 
-    return Staged(partial(_prolonging, coarse, ell, _Way(variant, corrected, complete), options))
+    return Staged(partial(_prolonging, coarse, ell, _Way(variant, corrected, complete, solver), options))
 
 
 def _prolonging(
@@ -74,11 +77,13 @@ class _Way:
     variant: str
     corrected: bool
     tol: float | None
+    solver: Solver | None
 
 
 def solver_coarse(
-    coarse: Basis | Mesh, local_map: BilinearForm | LocalMap, ell: int = 2, refine: int | None = None, **options: Any
-) -> Staged:
+    coarse: Basis | Mesh, local_map: BilinearForm | LocalMap, ell: int = 2, refine: int | None = None,
+    solver: Solver | None = None, **options: Any,
+) -> Staged:  # fmt: skip
     """Return ``solver(problem) -> FEFunction`` on the coarse basis: u_h with S u_h = b, where S comes of ``local_map``.
 
     ``local_map`` is a form such as `problems.diffusion`, a `Surrogate` or a `Hybrid`. Nothing is prolonged, so that no
@@ -90,14 +95,15 @@ def solver_coarse(
     "backward error" and "homogenised" (True: its energy is not that of u).
 
     ``ell`` and ``options`` are those of `LOD` (``cells``, ``engine``, ``interpolation``, ``device``, ``workers``,
-    ``progress``). ``refine`` is the number of fine cells along a coarse edge, a multiple of those of ``problem.mesh``,
-    which is then the mesh of the coefficient; by default the problem's own mesh is the fine one.
+    ``progress``), ``solver`` is as for `solver_lod`. ``refine`` is the number of fine cells along a coarse edge, a
+    multiple of those of ``problem.mesh``, which is then the mesh of the coefficient; by default the problem's own mesh
+    is the fine one.
 
     Raises ValueError when solving, as `LOD`; where a boundary of one name is another part of the boundary on the two
     meshes; for a coefficient that is not constant on the ``cells``; and what the local map raises.
     """
     _refuse(options)
-    return Staged(partial(_staying, coarse, local_map, ell, refine, options))
+    return Staged(partial(_staying, coarse, local_map, ell, refine, solver, options))
 
 
 def _staying(
@@ -105,13 +111,14 @@ def _staying(
     local_map: BilinearForm | LocalMap,
     ell: int,
     refine: int | None,
+    solver: Solver | None,
     options: dict[str, Any],
     problem: Diffusion,
 ) -> Callable[[ndarray], _Coarse]:
     built, setup = timed(lambda: _Built(coarse, problem, ell, refine, options))
 
     def prepare(a: ndarray) -> _Coarse:
-        (_, solved), seconds = timed(lambda: built.assembled(local_map, a))
+        (_, solved), seconds = timed(lambda: built.assembled(local_map, a, solver=solver))
         return _Coarse(built, solved, {"setup": setup, "assembly": seconds})
 
     return prepare
@@ -142,11 +149,11 @@ class _Built:
         return out
 
     def assembled(
-        self, form: BilinearForm | LocalMap, a: ndarray, variant: str = "petrov-galerkin"
+        self, form: BilinearForm | LocalMap, a: ndarray, variant: str = VARIANTS[0], solver: Solver | None = None
     ) -> tuple[System, CoarseSystem]:
         """The system of the form with a coefficient, and its matrix ready for loads."""
         system = self.lod.system(form, a=self.coefficient(a))
-        return system, CoarseSystem(system.matrix(variant), self.lod.space.fixed)
+        return system, system.coarse(variant, solver)
 
     def load(self, f: Field | ndarray) -> FineLoad:
         """The load on the problem's mesh."""
@@ -157,7 +164,7 @@ class _Prolonged:
     """Answers on the fine mesh, of one coefficient."""
 
     def __init__(self, built: _Built, a: ndarray, way: _Way, setup: float):
-        (self.system, self.solved), seconds = timed(lambda: built.assembled(diffusion, a, way.variant))
+        (self.system, self.solved), seconds = timed(lambda: built.assembled(diffusion, a, way.variant, way.solver))
         self.built, self.way, self.seconds = built, way, {"setup": setup, "assembly": seconds}
 
     def __call__(self, f: Field | ndarray) -> FEFunction:

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from skfem import BilinearForm, LinearForm
 from skfem.assembly.form.coo_data import COOData
 
-from skfem_ml.lod.coarse import check_sum, contrast, solve_coarse, warn_unseen
+from skfem_ml.lod.coarse import CoarseSystem, check_sum, contrast, near_matrix, warn_unseen
 from skfem_ml.lod.completion import complete, fine_multigrid
 from skfem_ml.lod.correctors import Correctors, without_correctors
 from skfem_ml.lod.engine.protocol import Interiors
@@ -30,7 +30,7 @@ from skfem_ml.lod.local import LocalMap, changed_elements, check_form, check_loc
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
 from skfem_ml.lod.mesh.forms import FineForm, coefficients_on, described
 from skfem_ml.lod.mesh.loads import FineLoad
-from skfem_ml.solvers import Multigrid, Solved
+from skfem_ml.solvers import Multigrid, Solved, Solver
 
 if TYPE_CHECKING:
     from skfem_ml.lod.method import LOD
@@ -89,6 +89,7 @@ class System:
             check_elliptic(fine_form)
             self._correctors = Correctors(lod, fine_form, memory)
         self._matrices: dict[str, csr_matrix] = {}
+        self._coarse: dict[str, CoarseSystem] = {}
         self._exact: dict[BilinearForm, System] = {}
         self._inherited: tuple[ndarray, ndarray] | None = None
 
@@ -117,10 +118,8 @@ class System:
         """
         _check_variant(variant)
         if variant not in self._matrices:
-            basis = self.basis() if variant == "galerkin" else None
-            self._matrices[variant] = (
-                self._summed() if basis is None else (basis.T @ self.fine_matrix() @ basis).tocsr()
-            )
+            B = self.basis() if variant == "galerkin" else None
+            self._matrices[variant] = self._summed() if B is None else (B.T @ self.fine_matrix() @ B).tocsr()
         return self._matrices[variant].copy()
 
     def galerkin(self) -> csr_matrix:
@@ -159,20 +158,28 @@ class System:
         *,
         corrected: bool = False,
         variant: str = "petrov-galerkin",
+        solver: Solver | None = None,
         **fields: ArrayLike,
     ) -> ndarray:
         """The coarse solution u_h of S u_h = b, u_h = x on the Gamma_D of the LOD (default 0), ``(coarse.N,)``.
 
-        ``f`` is a load (assembled as by `load`) or the right-hand side b ``(coarse.N,)`` itself. Raises ValueError
-        where nothing is fixed or the backward error of the solution is above 1e-10.
+        ``f`` is a load (assembled as by `load`) or the right-hand side b ``(coarse.N,)`` itself; ``solver`` as for
+        `coarse`. Raises ValueError where nothing is fixed or the backward error of the solution is above 1e-10.
         """
         if not isinstance(f, LinearForm) and fields:
             raise TypeError(f"f: expected a LinearForm for the fields {sorted(fields)}, got a vector")
-        S = self.matrix(variant)
         if isinstance(f, LinearForm | FineLoad):
             f = self.load(f, corrected=corrected, variant=variant, **fields)
         values = np.zeros(self.lod.coarse.N) if x is None else self.lod.space.on_coarse("x", x)
-        return solve_coarse(S, self.lod.space.on_coarse("f", f), values, self.lod.space.fixed)[0]
+        return self.coarse(variant, solver).solve(self.lod.space.on_coarse("f", f), values)[0]
+
+    def coarse(self, variant: str = "petrov-galerkin", solver: Solver | None = None) -> CoarseSystem:
+        """S u = b ready for any number of loads: by ``solver``, by default elimination or, if large, `Krylov`."""
+        if solver is None and (held := self._coarse.get(variant)):
+            return held
+        near = near_matrix(self.lod.space, self.form, self.coefficients) if solver is None else None
+        made = CoarseSystem(self.matrix(variant), self.lod.space.fixed, near, solver)
+        return made if solver is not None else self._coarse.setdefault(variant, made)
 
     def exact(self, form: BilinearForm | None = None) -> System:
         """This system where it is of a form; else that of the form behind its local map, with the same coefficients.
@@ -181,8 +188,7 @@ class System:
         """
         if self._correctors is not None:
             return self
-        form = form_of(self.form, form)
-        if form not in self._exact:
+        if (form := form_of(self.form, form)) not in self._exact:
             self._exact[form] = System(self.lod, form, self.coefficients, self.memory)
         return self._exact[form]
 

@@ -2,6 +2,7 @@
 
 ``direct``       `solver_direct`: sparse elimination
 ``amg``          `solver_pyamg`, `preconditioner_pyamg`: algebraic multigrid of pyamg
+``krylov``       `solver_krylov`: CG, BiCGStab, GMRES preconditioned by algebraic multigrid; refined
 ``multigrid``    `Multigrid` on grids of cells: geometric coarsening, interpolation by the operator, solutions that know
                  their error (`Solved`); `MultigridBatch` for many fields; `solver_multigrid` for whole problems
 ``linear``       what a solver is, and its residual

@@ -2,6 +2,8 @@ from .amg import preconditioner_pyamg as preconditioner_pyamg
 from .amg import solver_pyamg as solver_pyamg
 from .direct import Elimination as Elimination
 from .direct import solver_direct as solver_direct
+from .krylov import Krylov as Krylov
+from .krylov import solver_krylov as solver_krylov
 from .linear import Prepared as Prepared
 from .linear import Solver as Solver
 from .linear import backward_error as backward_error

@@ -151,7 +151,9 @@ CORRUPT = [
 ]
 # A picture of 100 bytes that declares millions of pixels: 600 MB and more.
 WIDE_FLOATS = [("byte", 0.19068527457940643, b"\xfe"), ("number", 0.7907969621589307, b'"')]
-SEEDS = [("lzma.vtu", CORRUPT), ("float.tif", WIDE_FLOATS)]
+# A value of 10^8 elements, of which the file has nine.
+MANY = [("number", 0.9375, b"100000000")]
+SEEDS = [("lzma.vtu", CORRUPT), ("float.tif", WIDE_FLOATS), ("new.msh", MANY)]
 
 
 def test_mutated_files(explored):

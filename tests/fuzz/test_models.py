@@ -14,6 +14,7 @@ from skfem_ml.learning import MLP, CorruptModelError, ModelMismatchError, load_c
 from skfem_ml.learning.models import find_model
 from skfem_ml.learning.storage import save_model
 from skfem_ml.learning.stored import load_network, save_network
+from skfem_ml.lod import Surrogate
 from tests.fuzz.mutations import mutated, mutations
 
 SECONDS = 10  # of the processor for one input
@@ -34,10 +35,13 @@ def sources():
             "network": (network.read_bytes(), lambda path: load_network(path, (MLP,))),
             "state": (state.read_bytes(), load_checkpoint),
             "hits": (find_model("hits", "van-der-pol").read_bytes(), HiTS.load),
+            "elements": (find_model("lod", "diffusion").read_bytes(), Surrogate.load),
+            "patches": (find_model("lod", "diffusion-q1-ell2-n8").read_bytes(), Surrogate.load),
         }
 
 
-NAMES = ("model", "network", "state", "hits")
+NAMES = ("model", "network", "state", "hits", "elements", "patches")
+CARDS = ("network", "hits", "elements", "patches")
 
 
 def in_time(name, path):
@@ -89,10 +93,14 @@ def lying(name, where, value, drop, size):
         in_time(name, path)
 
 
+# Found by this fuzzer: steps of a hierarchy that fit nothing, or overflow; a network of 2^40 layers.
+LIES = [("hits", 0.34375, True, False, 0), ("hits", 0.34375, 1e308, False, 0), ("elements", 0.9453125, 2**40, False, 0)]
+
+
 def test_changed_models_and_checkpoints(explored):
     explored(changed, st.sampled_from(NAMES), mutations, examples=150)
 
 
 def test_models_that_lie(explored):
-    chosen = st.sampled_from(("network", "hits")), st.floats(0, 1, exclude_max=True), st.sampled_from(STRANGE)
-    explored(lying, *chosen, st.booleans(), st.integers(0, 9), examples=60)
+    chosen = st.sampled_from(CARDS), st.floats(0, 1, exclude_max=True), st.sampled_from(STRANGE)
+    explored(lying, *chosen, st.booleans(), st.integers(0, 9), examples=100, seeds=LIES)

@@ -20,7 +20,6 @@ from skfem_ml.problems import diffusion
 
 THETA = 1 / 3  # of the extrapolation: see `ExtrapolatedInteriors`
 ROUNDS = 1e-10
-FLAT = 1e-3  # of the logarithm: elements that vary less are constant
 PATTERNS = 4096  # of layers that are kept, 10 kB each
 
 
@@ -78,20 +77,20 @@ class Elements:
         out[bad] = whole[bad]
         return out
 
-    def of_layers(self, elements: ndarray) -> Tensor:
-        """`exact` for elements that are `layered`: those of one value from that of the unit, others once a pattern."""
-        values = self.values(elements)
+    def of_layers(self, elements: ndarray, values: Tensor) -> Tensor:
+        """`exact` for elements that are `layered`, with their `values`: those of one value from that of the unit, of
+        others every pattern once.
+        """
         out = values[:, :1, None] * unit_energies(self.space.n)
-        rest = np.flatnonzero(differs(values.numpy(), 0.0))
-        patterns = [row.tobytes() for row in values.numpy()[rest]]
-        wanted = dict(zip(patterns, elements[rest].tolist(), strict=True))
-        found = {key: self._layers[key] for key in wanted if key in self._layers}
-        new = [key for key in wanted if key not in found]
+        varied = np.flatnonzero((values != values[:, :1]).any(dim=1))
+        patterns = {row: values[row].numpy().tobytes() for row in varied.tolist()}
+        kept = self._layers if len(self._layers) < PATTERNS else {}
+        new = {pattern: elements[row] for row, pattern in patterns.items() if pattern not in kept}
         if new:
-            found |= zip(new, self.exact(np.array([wanted[key] for key in new])), strict=True)
-            self._layers = {**self._layers, **found} if len(self._layers) < PATTERNS else found
-        for row, key in zip(rest, patterns, strict=True):
-            out[row] = found[key]
+            kept = kept | dict(zip(new, self.exact(np.array(list(new.values()))), strict=True))
+        for row, pattern in patterns.items():
+            out[row] = kept[pattern]
+        self._layers = kept
         return out
 
     @cached_property
@@ -105,11 +104,6 @@ def layered(values: Tensor) -> Tensor:
     n = round(values.shape[1] ** 0.5)
     square = values.view(-1, n, n)
     return (square == square[:, :1]).all(dim=2).all(dim=1) | (square == square[:, :, :1]).all(dim=2).all(dim=1)
-
-
-def differs(values: ndarray, by: float = FLAT) -> ndarray:
-    """Whether the logarithms of the cells of elements differ by more, ``(k,)``, for ``(k, n n)``."""
-    return np.ptp(np.log(values), axis=1) > by
 
 
 def cells_of(space: Discretisation, elements: ndarray) -> ndarray:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skfem_ml import checks
 from skfem_ml.lod.surrogate.elements.cells import COUPLINGS, NUMBERS, CellEnergies
 
 CHANNELS = 7  # the logarithm, where the element ends, and contrasts to the east, west, north and south
+LARGEST = 1024  # of sizes: a file may lie
 MOMENTS = 0.1  # how much smaller the numbers of moments are than the couplings
 
 
@@ -29,6 +31,8 @@ class ElementNetwork(nn.Module):
     generator
         Of the first weights; None leaves them as they are, to be loaded.
 
+    Raises ValueError for sizes out of range.
+
     >>> import torch
     >>> from skfem_ml.lod.surrogate import ElementNetwork
     >>> net = ElementNetwork(4, width=8, depth=2, generator=torch.Generator().manual_seed(0))
@@ -38,6 +42,7 @@ class ElementNetwork(nn.Module):
 
     def __init__(self, n: int = 8, width: int = 32, depth: int = 5, generator: torch.Generator | None = None):
         super().__init__()
+        checks.sizes(LARGEST, n=n, width=width, depth=depth)
         self.n, self.config = n, {"n": n, "width": width, "depth": depth}
         sizes = [CHANNELS, *[width] * depth]
         self.layers = nn.ParameterList(nn.Parameter(torch.empty(width, 9 * size)) for size in sizes)

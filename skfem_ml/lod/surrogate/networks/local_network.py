@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skfem_ml import checks
 from skfem_ml.lod.surrogate.networks.place import Place
 
 LARGEST = 2**14  # width and depth come from files: no file may ask for more
@@ -130,6 +131,4 @@ def extremes(values: Tensor, place: Place) -> Tensor:
 
 def check_sizes(**sizes: object) -> None:
     """Raise ValueError unless all are whole numbers from 1 to ``LARGEST``."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
-            raise ValueError(f"{name}: expected a whole number from 1 to {LARGEST}, got {size!r}")
+    checks.sizes(LARGEST, **sizes)
