@@ -15,10 +15,11 @@ from skfem import BilinearForm, LinearForm
 
 from skfem_ml import checks
 from skfem_ml.lod.blocks.columns import Columns
-from skfem_ml.lod.blocks.rasters import Windowed, check_raster, values_in
+from skfem_ml.lod.blocks.identity import identity
+from skfem_ml.lod.blocks.rasters import Windowed, opened
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
 from skfem_ml.lod.coarse import check_sum, solve_coarse
-from skfem_ml.lod.local import LocalMap, check_form
+from skfem_ml.lod.local import Known, LocalMap, check_form
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.windows import Window
@@ -34,26 +35,31 @@ class BlockSystem:
     """The LOD matrix of a form, by blocks of whole rows of coarse elements: memory is that of one block and of S.
 
     A block is read with ell + 1 rows on either side. The matrix has the same bits for any number of rows in a block,
-    with quads and the fast engine; local matrices are those of ``lod.local``.
+    with quads and the fast engine. Local matrices are those of ``lod.local`` to the last bit; those of a network, which
+    rounds differently in batches of another size, to single precision.
 
     Parameters
     ----------
     lod
         The LOD; its fine mesh is not built. What is not looked at here is the loss of digits above contrast 1e7.
     form
-        A ``BilinearForm`` or a local map.
+        A ``BilinearForm`` or a local map that decides element by element; maps are asked for sixteen rows at a time.
     rows
         Rows of coarse elements in a block (>= 1).
     folder
-        Where every block leaves a checksummed file; those of the same form, mesh and coefficients are found again.
+        Where every block leaves a checksummed file; those of the same form, mesh and coefficients are found again, by
+        any process: a form is known by its code and what that names, a network by its weights.
     coefficients
         Numbers; rasters ``(ny, nx)`` of coefficient cells, row 0 at the bottom, of anything with a shape that is read
-        by slices (``numpy.load(path, mmap_mode="r")``, zarr); or functions of the midpoints ``x`` ``(d, k)``.
+        by slices (``numpy.load(path, mmap_mode="r")``, zarr), or the path of a ``.npy`` file of one; or functions of
+        the midpoints ``x`` ``(d, k)``.
 
     Raises
     ------
+    TypeError
+        For forms and local maps that are known by their address alone, where ``folder`` is given; for `Known`.
     ValueError
-        For rasters of another shape; when computing, as `System`.
+        For rasters of another shape, and local maps that decide for a field as a whole; when computing, as `System`.
 
     >>> from skfem import MeshQuad
     >>> from skfem_ml.lod import LOD
@@ -76,10 +82,11 @@ class BlockSystem:
         **coefficients: Windowed,
     ):
         check_form(form)
-        for name, value in coefficients.items():
-            check_raster(name, value, lod.space)
-        self.lod, self.form, self.coefficients = lod, form, coefficients
-        self.rows, self.folder = checks.whole(rows, "rows", 1), None if folder is None else Path(folder)
+        _check_local_map(form)
+        self.lod, self.form, self.rows = lod, form, checks.whole(rows, "rows", 1)
+        self.coefficients = {name: opened(name, value, lod.space) for name, value in coefficients.items()}
+        self.folder = None if folder is None else Path(folder)
+        self._identity = "" if folder is None else identity(form, lod.engine, lod.space.interiors)
 
     def __repr__(self) -> str:
         return f"BlockSystem({len(self)} blocks of {self.rows} rows, {self.lod!r})"
@@ -89,9 +96,8 @@ class BlockSystem:
 
     def task(self, number: int) -> BlockTask:
         """What one block computes, as a value that pickles: ``task.run()``."""
-        window = Window(self.lod.space, self._rows_of(number))
-        fields = {name: values_in(window, value) for name, value in self.coefficients.items()}
-        return BlockTask(self.lod, window, self.form, fields)
+        rows = range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
+        return BlockTask(self.lod, rows, self.form, self.coefficients, self._identity)
 
     def results(self) -> Iterator[tuple[int, BlockResult]]:
         """The first row and the result of every block, from below; those with a file are read."""
@@ -145,5 +151,15 @@ class BlockSystem:
             raise ValueError(f"f, x: expected {space.coarse_count} values, got shapes {b.shape} and {values.shape}")
         return solve_coarse(self.matrix(), b, values, space.fixed)[0]
 
-    def _rows_of(self, number: int) -> range:
-        return range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
+
+def _check_local_map(form: BilinearForm | LocalMap) -> None:
+    """Raise for local maps whose matrices are not those of the window that they are asked for."""
+    if isinstance(form, Known):
+        raise TypeError("form: expected one whose matrices are to be computed, got Known; take lod.assemble(known)")
+    inner = getattr(getattr(form, "surrogate", form), "certificate", None)
+    if getattr(form, "of_whole_field", False) or (hasattr(form, "surrogate") and getattr(inner, "novelty", None)):
+        raise ValueError(
+            f"form: expected one that decides element by element, got {form!r}, which looks at the field as a whole "
+            "(for what it promises of u_h, or for novel fields); take lod.system(...), or element_tol= with "
+            "Extrapolated or SuperElements"
+        )
