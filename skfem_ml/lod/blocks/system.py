@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,13 @@ from skfem_ml.lod.blocks.columns import Columns
 from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.rasters import Windowed, opened
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
+from skfem_ml.lod.blocks.workers import Computed, Distributed, executor_of, run_all, run_here
 from skfem_ml.lod.coarse import check_sum, solve_coarse
 from skfem_ml.lod.local import Known, LocalMap, check_form
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.windows import Window
+from skfem_ml.progress import bar
 
 if TYPE_CHECKING:
     from skfem_ml.lod.method import LOD
@@ -49,6 +53,9 @@ class BlockSystem:
     folder
         Where every block leaves a checksummed file; those of the same form, mesh and coefficients are found again, by
         any process: a form is known by its code and what that names, a network by its weights.
+    client
+        Who computes the blocks: a ``dask.distributed.Client`` (`local_client`), whose workers see ``folder`` and the
+        files of coefficients under the same paths, or an executor of threads. Default: this process.
     coefficients
         Numbers; rasters ``(ny, nx)`` of coefficient cells, row 0 at the bottom, of anything with a shape that is read
         by slices (``numpy.load(path, mmap_mode="r")``, zarr), or the path of a ``.npy`` file of one; or functions of
@@ -79,13 +86,18 @@ class BlockSystem:
         *,
         rows: int = ROWS,
         folder: str | Path | None = None,
+        client: Executor | Distributed | None = None,
         **coefficients: Windowed,
     ):
         check_form(form)
         _check_local_map(form)
         self.lod, self.form, self.rows = lod, form, checks.whole(rows, "rows", 1)
         self.coefficients = {name: opened(name, value, lod.space) for name, value in coefficients.items()}
-        self.folder = None if folder is None else Path(folder)
+        self.folder, self.client = None if folder is None else Path(folder).absolute(), client
+        if client is not None:
+            executor_of(client)
+            if folder is None:
+                raise ValueError("folder: expected one, where workers leave what they have computed, got none")
         self._identity = "" if folder is None else identity(form, lod.engine, lod.space.interiors)
 
     def __repr__(self) -> str:
@@ -99,21 +111,35 @@ class BlockSystem:
         rows = range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
         return BlockTask(self.lod, rows, self.form, self.coefficients, self._identity)
 
+    @property
+    def distinct(self) -> int:
+        """How many patches are solved, of as many as there are elements: of equal ones in a block (`repeats`) one."""
+        return sum(len(np.unique(self.task(number).first_of_equals())) for number in range(len(self)))
+
+    def compute(self) -> Computed:
+        """Leave the files of all blocks in the folder, by the client's workers or here, and say how many were there.
+
+        Raises ValueError without a folder and as `System`, and `BlocksFailedError` where workers failed three times.
+        """
+        if self.folder is None:
+            raise ValueError("folder: expected one where blocks leave their files, got none")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        progress = self.lod.progress
+        with nullcontext(progress) if callable(progress) else bar(progress) as tell:
+            if self.client is None:
+                counted = run_here(len(self), self.task, self._path, tell)
+            else:
+                counted = run_all(len(self), self.task, self._path, executor_of(self.client), tell)
+        LOG.info("%s: %d of %d blocks found, the others computed", self.folder, counted.found, len(self))
+        return counted
+
     def results(self) -> Iterator[tuple[int, BlockResult]]:
         """The first row and the result of every block, from below; those with a file are read."""
-        found = 0
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.compute()
         for number in range(len(self)):
             task = self.task(number)
-            if self.folder is None:
-                result = task.run()
-            else:
-                result, there = run_stored(task, self.folder / f"block-{number:05d}.safetensors")
-                found += there
-            yield task.window.rows.start, result
-        if self.folder is not None:
-            LOG.info("%s: %d of %d blocks found, the others computed", self.folder, found, len(self))
+            yield task.window.rows.start, task.run() if self.folder is None else run_stored(task, self._path(number))[0]
 
     def matrix(self) -> csr_matrix:
         """The LOD matrix S ``(coarse.N, coarse.N)``, rows test functions; warns as `System.matrix`."""
@@ -150,6 +176,9 @@ class BlockSystem:
         if b.shape != values.shape or b.shape != (space.coarse_count,):
             raise ValueError(f"f, x: expected {space.coarse_count} values, got shapes {b.shape} and {values.shape}")
         return solve_coarse(self.matrix(), b, values, space.fixed)[0]
+
+    def _path(self, number: int) -> Path:
+        return (self.folder or Path()) / f"block-{number:05d}.safetensors"
 
 
 def _check_local_map(form: BilinearForm | LocalMap) -> None:

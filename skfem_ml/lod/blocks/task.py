@@ -13,10 +13,10 @@ import torch
 from numpy import ndarray
 from skfem import BilinearForm
 
-from skfem_ml import checks
 from skfem_ml.learning.storage import CorruptModelError, load_model, save_model
 from skfem_ml.lod.blocks.columns import column_sums
 from skfem_ml.lod.blocks.rasters import Values, carried, values_in
+from skfem_ml.lod.blocks.repeats import first_of_equals
 from skfem_ml.lod.engine.protocol import Interiors
 from skfem_ml.lod.extrapolation import Extrapolated
 from skfem_ml.lod.local import LocalMap, PickledForm
@@ -82,7 +82,9 @@ class BlockTask(PickledForm):
         self.coefficients = {name: carried(value, cells) for name, value in coefficients.items()}
 
     def __getstate__(self) -> dict[str, object]:
-        state = super().__getstate__() if isinstance(self.form, BilinearForm) else dict(vars(self))
+        # A form of the script that runs is no other process's __main__: it travels by its code (cloudpickle, in dask).
+        by_place = isinstance(self.form, BilinearForm) and self.form.form.__module__ != "__main__"
+        state = super().__getstate__() if by_place else dict(vars(self))
         return {name: value for name, value in state.items() if name != "fields"}  # read again
 
     @cached_property
@@ -108,12 +110,22 @@ class BlockTask(PickledForm):
     def local(self) -> ndarray:
         """The local matrices of the window's own elements, ``(k, (2 ell + 2)**d, 2**d)``."""
         if not self.units:
-            return System(self.lod, self.form, self.fields).local(self.window.own)
+            own, first = self.window.own, self.first_of_equals()
+            solved, at = np.unique(first, return_inverse=True)
+            system = System(self.lod, self.form, self.fields)
+            return system.local(own) if len(solved) == len(own) else system.local(solved)[at]
         asked = [(unit, unit.elements[unit.own]) for unit in self.units]
         local = np.concatenate([self._of_unit(unit) for unit, _ in asked])
         numbers = np.concatenate([elements for _, elements in asked])
         order = np.argsort(numbers)
         return local[order[np.searchsorted(numbers, self.window.elements[self.window.own], sorter=order)]]
+
+    def first_of_equals(self) -> ndarray:
+        """For each of the window's own elements the one that is solved in its place; see `repeats`."""
+        if not isinstance(self.form, BilinearForm) or self.units:
+            return self.window.own
+        fine_form = FineForm(self.window, self.form, self.fields)
+        return first_of_equals(self.window, fine_form, self.lod.engine)
 
     def _of_unit(self, unit: Window) -> ndarray:
         lod = copy.copy(self.lod)
@@ -144,20 +156,27 @@ def _units(rows: range) -> range:
     return range(rows.start - rows.start % UNIT, rows.stop, UNIT)
 
 
-def run_stored(task: BlockTask, path: Path) -> tuple[BlockResult, bool]:
-    """The result of a task, and whether it was found at ``path``; else it is computed and written there.
+class Stored(NamedTuple):
+    """A result, whether it was found on disk, and what was wrong with the file that was there."""
 
-    A file that is damaged is told (UserWarning) and computed again; one of other coefficients is replaced.
+    result: BlockResult
+    found: bool
+    damaged: str = ""
+
+
+def run_stored(task: BlockTask, path: Path) -> Stored:
+    """The result of a task, found at ``path``; else it is computed and written there.
+
+    A file that is damaged is computed again, one of other coefficients is replaced.
     """
-    key = task.key()
+    key, damaged = task.key(), ""
     if path.exists():
         try:
             tensors, card = load_model(path)
             if card.get("key") == key:
-                return BlockResult(tensors["columns"].numpy(), tensors["ranges"].numpy()), True
+                return Stored(BlockResult(tensors["columns"].numpy(), tensors["ranges"].numpy()), True)
         except CorruptModelError as error:
-            checks.warn(f"{error}; the block is computed again")
+            damaged = f"{error}; the block is computed again"
     result = task.run()
-    tensors = {name: torch.from_numpy(value) for name, value in result._asdict().items()}
-    save_model(path, tensors, {"key": key})
-    return result, False
+    save_model(path, {name: torch.from_numpy(value) for name, value in result._asdict().items()}, {"key": key})
+    return Stored(result, False, damaged)
