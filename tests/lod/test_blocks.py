@@ -1,13 +1,16 @@
 """Systems by blocks: the bits of the whole for any block, read by windows, found again in files."""
 
 import pickle
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from skfem import MeshLine, MeshQuad
 
 from skfem_ml.lod import LOD, GeometricMean
-from skfem_ml.lod.blocks import BlockSystem
+from skfem_ml.lod.blocks import BlocksFailedError, BlockSystem, Computed
+from skfem_ml.lod.blocks.task import BlockTask
 from skfem_ml.problems import diffusion
 from tests.gallery import MESHES, reaction_diffusion, relative, sloped_load
 
@@ -93,11 +96,98 @@ def test_solutions_are_those_of_the_system():
     assert relative(u, lod.system(diffusion, a=on_cells(lod, a)).solve(sloped_load)) < 1e-11
 
 
+def test_corrected_loads_by_blocks():
+    lod = LOD(MESHES["L"](), refine=4, ell=1, dirichlet=["left"])
+    a = random_raster(lod)
+    whole = lod.system(diffusion, a=on_cells(lod, a))
+    first, *others = (BlockSystem(lod, diffusion, rows=rows, a=a) for rows in (1, 2, 99))
+    b = first.load(sloped_load, corrected=True)
+    assert relative(b, whole.load(sloped_load, corrected=True)) < 1e-12
+    assert relative(b, first.load(sloped_load)) > 1e-3
+    assert all(other.load(sloped_load, corrected=True).tobytes() == b.tobytes() for other in others)
+    u = others[0].solve(sloped_load, corrected=True)
+    assert relative(u, whole.solve(sloped_load, corrected=True)) < 1e-10
+    with pytest.raises(TypeError, match=r"of GeometricMean; take lod\.system"):
+        BlockSystem(lod, GeometricMean(), a=a).load(sloped_load, corrected=True)
+    with pytest.raises(AttributeError, match=r"take lod\.system\(form, a=a\)\.prolong where"):
+        first.prolong(u)
+    with pytest.raises(AttributeError, match=r"no attribute 'prologn'$"):
+        first.prologn(u)
+
+
+@pytest.mark.parametrize("dirichlet", [None, ["left"], lambda x: x[0] < 0.3], ids=["all", "left", "corner"])
+def test_equal_patches_are_solved_once(dirichlet, monkeypatch):
+    """Of n x n equal cells those near a side, by their distance up to ell + 1, and one inside: the bits of all."""
+    n, ell = 9, 1
+    lod = LOD(MeshQuad.init_tensor(*[np.linspace(0, 1, n + 1)] * 2).with_defaults(), 4, ell=ell, dirichlet=dirichlet)
+    a = np.tile(np.random.default_rng(5).uniform(1, 5, (4, 4)), (n, n))
+    system = BlockSystem(lod, diffusion, rows=99, a=a)
+    kinds = 2 * (ell + 1) + 1
+    rows = kinds if dirichlet is None else n  # where a rim may be free, rows are equal as a whole
+    assert system.distinct == rows * kinds
+    S = system.matrix()
+    by_blocks = BlockSystem(lod, diffusion, rows=4, a=a)
+    assert by_blocks.matrix().data.tobytes() == S.data.tobytes() and by_blocks.distinct < n * n
+    assert BlockSystem(lod, diffusion, a=random_raster(lod)).distinct == n * n
+    for other in (reaction_diffusion, GeometricMean()):  # not looked for
+        given = {"a": a, "c": 1.0 + a} if other is reaction_diffusion else {"a": a}
+        assert BlockSystem(lod, other, **given).distinct == n * n
+    monkeypatch.setattr(BlockTask, "first_of_equals", lambda task: task.window.own)
+    assert system.distinct == n * n and system.matrix().data.tobytes() == S.data.tobytes()
+
+
+def test_equal_cells_in_other_patches_are_told_apart():
+    """One cell that is different: the patches that see it are solved, and no more."""
+    lod = LOD(MeshQuad.init_tensor(*[np.arange(12.0)] * 2), 4, ell=1)
+    a = np.ones((44, 44))
+    uniform = BlockSystem(lod, diffusion, rows=99, a=a).distinct
+    a[20:24, 20:24] = 2
+    system = BlockSystem(lod, diffusion, rows=99, a=a)
+    assert system.distinct == uniform + 9
+    S = system.matrix()
+    whole = lod.system(diffusion, a=on_cells(lod, a))
+    assert abs(S - whole.matrix()).max() < 1e-13 * abs(S).max()
+    assert system.task(0).local().tobytes() == whole.local(system.task(0).window.elements).tobytes()
+
+
+def test_threads_take_blocks_and_failures_are_told(tmp_path, monkeypatch):
+    lod, told = LOD(MeshQuad().refined(3), refine=4, ell=1), []
+    lod.progress = lambda done, total, text: told.append((done, total, text))
+    a, run, failures = random_raster(lod), BlockTask.run, Counter()
+    S = BlockSystem(lod, diffusion, rows=2, a=a).matrix()
+    bad = {2: 2, 4: 99}  # the second block fails twice, the third always
+
+    def sometimes(task):
+        failures[task.window.rows.start] += 1
+        if failures[task.window.rows.start] <= bad.get(task.window.rows.start, 0):
+            raise OSError("no space left")
+        return run(task)
+
+    with ThreadPoolExecutor(2) as pool:
+        system = BlockSystem(lod, diffusion, rows=2, folder=tmp_path, client=pool, a=a)
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(BlocksFailedError, match="1 of 4 blocks failed 3 times") as e,
+        ):
+            patch.setattr(BlockTask, "run", sometimes)
+            system.matrix()
+        assert set(e.value.elements) == set(np.flatnonzero(np.isin(lod.space.grid.cells[1], [4, 5])))
+        assert failures == {0: 1, 2: 3, 4: 3, 6: 1} and told[-1] == (3, 4, "blocks")
+        assert system.compute() == Computed(found=3, computed=1)
+        assert system.matrix().data.tobytes() == S.data.tobytes() and system.compute() == (4, 0)
+        with pytest.raises(ValueError, match="in or around coarse rows 0 to 1"):
+            BlockSystem(lod, diffusion, rows=2, folder=tmp_path, client=pool, a=-a).matrix()
+        with pytest.raises(ValueError, match="folder: expected one, where workers"):
+            BlockSystem(lod, diffusion, client=pool, a=a)
+    with pytest.raises(TypeError, match=r"client: expected a dask.*got int"):
+        BlockSystem(lod, diffusion, folder=tmp_path, client=2, a=a)
+    with pytest.raises(ValueError, match="folder: expected one where blocks"):
+        BlockSystem(lod, diffusion, a=a).compute()
+
+
 def test_files_are_found_again_and_damaged_ones_are_told(tmp_path, monkeypatch):
     lod = LOD(MeshQuad().refined(3), refine=4, ell=1)
     a, ran = random_raster(lod), []
-    from skfem_ml.lod.blocks.task import BlockTask
-
     run = BlockTask.run
     monkeypatch.setattr(BlockTask, "run", lambda task: ran.append(task.window.rows.start) or run(task))
     system = BlockSystem(lod, diffusion, rows=2, folder=tmp_path, a=a)

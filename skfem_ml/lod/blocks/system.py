@@ -22,10 +22,13 @@ from skfem_ml.lod.blocks.rasters import Windowed, opened
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
 from skfem_ml.lod.blocks.workers import Computed, Distributed, executor_of, run_all, run_here
 from skfem_ml.lod.coarse import check_sum, solve_coarse
+from skfem_ml.lod.correctors import Correctors, without_correctors
 from skfem_ml.lod.local import Known, LocalMap, check_form
+from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.windows import Window
+from skfem_ml.lod.system import System
 from skfem_ml.progress import bar
 
 if TYPE_CHECKING:
@@ -154,28 +157,61 @@ class BlockSystem:
         check_sum(S, np.flatnonzero(~space.fixed), self.form, max(ratios, default=1.0), space.ell)
         return S
 
-    def load(self, f: LinearForm) -> ndarray:
-        """F(lambda_i) ``(coarse.N,)``, integrated on the fine cells of a block at a time; not corrected."""
-        space = self.lod.space
-        hats, out = tensor(hat_values(space.n), space.grid.dim), np.zeros(space.coarse_count)
-        for y in range(space.grid.shape[-1]):  # row by row, so that sums do not depend on the blocks
-            window = Window(space, range(y, y + 1), halo=0)
-            if len(window.elements):
-                values = FineLoad(window, f).split @ hats.T
-                out += np.bincount(space.grid.corners[window.elements].ravel(), values.ravel(), len(out))
+    def load(self, f: LinearForm, *, corrected: bool = False) -> ndarray:
+        """F(lambda_i) ``(coarse.N,)``, or with ``corrected`` F(lambda_i) - a(R f, lambda_i): `System.load`, by blocks.
+
+        A corrected one factorises every patch again, here: it takes as long as `matrix` without workers.
+        """
+        if corrected and not isinstance(self.form, BilinearForm):
+            raise without_correctors("load(..., corrected=True)", self.form)
+        out = np.zeros(self.lod.space.coarse_count)
+        for nodes, values in self._corrected(f) if corrected else self._plain(f):
+            out += np.bincount(nodes.ravel(), values.ravel(), len(out))
         return out
 
-    def solve(self, f: LinearForm | ndarray, /, x: ArrayLike | None = None) -> ndarray:
+    # Of a load by rows of elements, so that sums do not depend on the blocks: coarse nodes and what is added there.
+
+    def _plain(self, f: LinearForm) -> Iterator[tuple[ndarray, ndarray]]:
+        space = self.lod.space
+        hats = tensor(hat_values(space.n), space.grid.dim)
+        for y in range(space.grid.shape[-1]):
+            window = Window(space, range(y, y + 1), halo=0)
+            if len(window.elements):
+                yield space.grid.corners[window.elements], FineLoad(window, f).split @ hats.T
+
+    def _corrected(self, f: LinearForm) -> Iterator[tuple[ndarray, ndarray]]:
+        assert isinstance(self.form, BilinearForm)
+        corners = self.lod.space.grid.corners
+        for number in range(len(self)):
+            task = self.task(number)
+            window, own = task.window, task.window.own
+            correctors = Correctors(task.lod, FineForm(window, self.form, task.fields), 0)
+            rows = correctors.rows(own, FineLoad(window, f).split[:, :, None])[:, :, 0]
+            number_of = np.zeros(window.grid.corners.max() + 1, dtype=int)
+            number_of[window.grid.corners] = corners[window.elements]
+            nodes, lines = window.patches.nodes[own], window.grid.cells[-1, own]
+            for y in np.unique(lines):
+                there = (nodes >= 0) & (lines == y)[:, None]
+                yield number_of[nodes[there]], rows[there]
+
+    def solve(self, f: LinearForm | ndarray, /, x: ArrayLike | None = None, *, corrected: bool = False) -> ndarray:
         """The coarse solution u_h of S u_h = b, u_h = x on Gamma_D (default 0), ``(coarse.N,)``.
 
-        ``f`` is a load, or b itself; errors as for `System.solve`.
+        ``f`` is a load, as for `load`, or b itself; errors as for `System.solve`.
         """
         space = self.lod.space
-        b = self.load(f) if isinstance(f, LinearForm) else np.asarray(f, dtype=float)
+        b = self.load(f, corrected=corrected) if isinstance(f, LinearForm) else np.asarray(f, dtype=float)
         values = np.zeros(space.coarse_count) if x is None else np.asarray(x, dtype=float)
         if b.shape != values.shape or b.shape != (space.coarse_count,):
             raise ValueError(f"f, x: expected {space.coarse_count} values, got shapes {b.shape} and {values.shape}")
         return solve_coarse(self.matrix(), b, values, space.fixed)[0]
+
+    if not TYPE_CHECKING:  # type checkers are to see what is missing
+
+        def __getattr__(self, name):
+            there = hasattr(System, name) and not name.startswith("_")
+            says = f"; it holds one block at a time, take lod.system(form, a=a).{name} where the fine mesh fits"
+            raise AttributeError(f"BlockSystem has no attribute {name!r}" + (says if there else ""))
 
     def _path(self, number: int) -> Path:
         return (self.folder or Path()) / f"block-{number:05d}.safetensors"
