@@ -58,8 +58,8 @@ is one coefficient in experiment 2. Null models: coarse finite elements with the
 and the affine part of the model, found by ridge regression, alone. At n = 32 there are the rivals of a surrogate:
 exact matrices of n = 8, which cost a tenth, and of n = 16, a quarter; the two extrapolated; and extrapolated interiors,
 a fifth (`interiors.md` has more of them), and super-elements, an eighth (`super_elements.md`). The paper's network
-(PatchMLP) was trained here for 1500 of the 80,000 steps of its schedule, in about ten minutes: its row says no more than that this is not enough, the published one what the
-whole gives."""
+(PatchMLP) was trained here for 1500 of the 80,000 steps of its schedule, in about ten minutes: its row says no more
+than that this is not enough, the published one what the whole gives."""
 VERDICT = """At n = 8 a surrogate hardly pays, for one field or for many: the exact engine takes a few times as long
 as the network, and so does CG with algebraic multigrid, for the fine solution itself. At n = 32 its rival is exact
 LOD of other meshes: n = 8 is good enough wherever the coefficient is smooth, and extrapolated interiors, at twice the
