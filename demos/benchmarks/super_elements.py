@@ -141,6 +141,12 @@ def energies(lod: LOD, a: ndarray, model: SuperElements) -> Row:
     }
 
 
+def relative_seconds() -> float:
+    """CPU seconds of all local matrices of a field in units of exact n = 8, the median of what was measured."""
+    rows = json.loads(OUTPUT.with_suffix(".json").read_text()).values()
+    return float(np.median([row["seconds"][LEARNED] / row["seconds"][EXACT] for row in rows if "seconds" in row]))
+
+
 def positive(count: int = 100_000, contrast: float = 1e6) -> Row:
     """The smallest eigenvalue of H^ beside its largest diagonal entry, over drawn elements."""
     model, smallest, broken = SuperElements.load("diffusion"), np.inf, 0
