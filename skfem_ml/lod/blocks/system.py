@@ -72,8 +72,7 @@ class BlockSystem:
         For rasters of another shape, and local maps that decide for a field as a whole; when computing, as `System`.
 
     >>> from skfem import MeshQuad
-    >>> from skfem_ml.lod import LOD
-    >>> from skfem_ml.lod.blocks import BlockSystem
+    >>> from skfem_ml.lod import LOD, BlockSystem
     >>> from skfem_ml.problems import diffusion, load
     >>> system = BlockSystem(LOD(MeshQuad().refined(3), refine=4), diffusion, rows=3, a=lambda x: 1 + x[0])
     >>> system

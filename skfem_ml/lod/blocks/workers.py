@@ -35,7 +35,8 @@ class Computed(NamedTuple):
     """How many blocks were found on disk, and how many were computed.
 
     >>> from skfem_ml.lod.blocks import Computed
-    >>> Computed(found=3, computed=1)
+    >>> counted = Computed(found=3, computed=1)
+    >>> counted
     Computed(found=3, computed=1)
     """
 
@@ -44,13 +45,7 @@ class Computed(NamedTuple):
 
 
 class BlocksFailedError(RuntimeError):
-    """Some blocks failed for good; ``elements`` are the numbers of their coarse elements, the others' files stay.
-
-    >>> import numpy as np
-    >>> from skfem_ml.lod.blocks import BlocksFailedError
-    >>> BlocksFailedError("1 of 4 blocks", np.array([4, 5])).elements
-    array([4, 5])
-    """
+    """Some blocks failed for good; ``elements`` are the numbers of their coarse elements, the others' files stay."""
 
     def __init__(self, message: str, elements: ndarray):
         super().__init__(message)
