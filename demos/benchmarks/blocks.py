@@ -1,9 +1,9 @@
 """Systems by blocks: memory, CPU seconds, what dask costs, and how far two workers get.
 
-Run ``python -m demos.benchmarks.blocks`` in the root of the source tree; it needs the extra ``distributed``. Every
-case runs in a process of its own and goes to ``blocks.json`` beside this file at once, so a run that is stopped goes on
-where it was; at the end ``blocks.md`` is written. Coefficients are iid U[1, 5] on 8 x 8 cells a coarse element, seed 0, read
-from a file; ell = 2. Memory is the largest resident size of a process (VmHWM), libraries included.
+Run ``python -m demos.benchmarks.blocks`` in the root of the source tree; it needs the extra ``distributed``. Every case
+runs in a process of its own and goes to ``blocks.json`` beside this file at once: a run that is stopped goes on there.
+At the end ``blocks.md`` is written. Coefficients are iid U[1, 5] on 8 x 8 cells a coarse element, seed 0, read from a
+file; ell = 2. Memory is the largest resident size of a process (VmHWM), libraries included.
 """
 
 from __future__ import annotations
