@@ -87,7 +87,10 @@ def solve(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=1, help="LOD: so many processes make the matrix, if dask is installed, else threads."
+            "--workers",
+            min=1,
+            help="LOD: so many processes make the matrix, if dask is installed (they take seconds to start), "
+            "else threads.",
         ),
     ] = 1,
     output: opt.Output = opt.OUTPUT,

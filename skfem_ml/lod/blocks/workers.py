@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -165,9 +166,15 @@ def local_client(workers: int = 2) -> Iterator[Client]:
         ) from error
     options = {"n_workers": checks.whole(workers, "workers", 1), "threads_per_worker": 1}
     quiet = {"distributed.worker.profile.enabled": False}  # it looks at the stack a hundred times a second
-    with (
-        dask.config.set(quiet),
-        LocalCluster(**options, host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0") as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    nannies = logging.getLogger("distributed.nanny")
+    level = nannies.level
+    try:
+        with (
+            dask.config.set(quiet),
+            LocalCluster(**options, host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0") as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+            nannies.setLevel(logging.ERROR)  # that processes with torch take seconds to end is of no interest
+    finally:
+        nannies.setLevel(level)
