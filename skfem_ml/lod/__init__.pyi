@@ -1,3 +1,4 @@
+from .blocks import BlockSystem as BlockSystem
 from .engine.elements import CondensedInteriors as CondensedInteriors
 from .engine.elements import ExtrapolatedInteriors as ExtrapolatedInteriors
 from .engine.protocol import Interiors as Interiors

@@ -1,0 +1,17 @@
+"""Systems by blocks, where the whole does not fit: whole rows of coarse elements, each with the rows its patches see.
+
+``system``    `BlockSystem`: one form with its coefficients, computed block by block
+``task``      one block as a pure function of what pickles small; its checksummed file
+``identity``  forms, local maps and networks as hashes that another process finds again
+``workers``   blocks on threads or on processes of dask: `local_client`, tries, what failed
+``repeats``   equal patches, of which one is solved
+``rasters``   coefficients that are read by windows
+``columns``   the sum of local matrices, in a fixed pattern
+"""
+
+from skfem_ml.lod.blocks.system import BlockSystem as BlockSystem
+from skfem_ml.lod.blocks.workers import BlocksFailedError as BlocksFailedError
+from skfem_ml.lod.blocks.workers import Computed as Computed
+from skfem_ml.lod.blocks.workers import local_client as local_client
+
+__all__ = ["BlockSystem", "BlocksFailedError", "Computed", "local_client"]
