@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 120.0  # seconds after which a process that should have ended is a failure
 # A script as a user writes one: nothing in it knows of ranks.
 SCRIPT = """
-import json, os, signal, sys, torch
+import json, os, signal, sys, numpy as np, torch
 from skfem_ml.learning import MLP, SOAP, MuonAdam, RankError, fit
 from skfem_ml.learning.loop import ranks
 
@@ -207,6 +207,19 @@ def test_half_a_batch_on_two_ranks_is_a_whole_batch_on_one(tmp_path, torchrun):
     fit(held, lambda held, number: (held[number % 2] - 3).square().sum(), lambda number: number,
         optimiser=torch.optim.SGD(p, lr=0.25), steps=1, validate=lambda net: 0.0)
     found["some"] = {"weights": weights(held), "none": [q.grad is None for q in p]}
+    from skfem import MeshQuad
+    from skfem_ml.lod import LOD, PatchMLP, fit_surrogate, train_surrogate
+    from skfem_ml.lod.surrogate import write_labels
+    lod = LOD(MeshQuad().refined(2), refine=4, ell=1)
+    field = lambda k: np.random.default_rng(k).uniform(1, 2, 256)
+    write_labels(sys.argv[1] + f"/labels{rank}", lod, field, 6, block=2)
+    net = PatchMLP(4, 1, (8,), generator=torch.Generator().manual_seed(rank))
+    model, _ = fit_surrogate(lod, sys.argv[1] + f"/labels{rank}", net, validation=field(9)[None], steps=4, every=2)
+    found["surrogate"] = {"weights": weights(net), "seen": model.card.facts["fields"]}
+    try:
+        train_surrogate(lod, field, "90s")
+    except ValueError as error:
+        found["refused"] = str(error)
     found["log"] = [record.getMessage() for record in told]
     open(sys.argv[1] + f"/{rank}.json", "w").write(json.dumps(found))
     """
@@ -230,6 +243,8 @@ def test_half_a_batch_on_two_ranks_is_a_whole_batch_on_one(tmp_path, torchrun):
     assert one["norm"] == other["norm"] and one["norm"]["mean"] != [0.0, 0.0, 0.0]
     assert one["some"]["weights"] == [[1.5, 1.5], [1.5, 1.5], [1.0, 1.0]]  # mean of two, of which each knows one
     assert one["some"]["none"] == [False, False, True]
+    assert one["surrogate"] == other["surrogate"] and one["surrogate"]["seen"] == 6  # of eight seen by the ranks
+    assert "expected one process, whose clock decides" in one["refused"] and "got 2 ranks" in one["refused"]
     assert one["log"][0] == "rank 0 of 2: gradients are averaged (gloo)"
 
 
