@@ -11,6 +11,7 @@ from numpy import ndarray
 from skfem import BilinearForm
 
 from skfem_ml import checks
+from skfem_ml.learning.loop.ranks import world
 from skfem_ml.learning.models import Card
 from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.mesh.interpolation import PROJECTION
@@ -63,9 +64,16 @@ def train_surrogate(
     in its place fixes the numbers. ``folder`` keeps labels, weights and decisions: the same call goes on where it was
     broken off. Ctrl-C ends the training, and the best so far is judged. ``card`` has entries of your own (name).
 
+    It trains in one process, whose clock decides: under torchrun, `fit_surrogate` shares its steps over ranks.
+
     Raises TypeError for coarse cells that are no equal squares, ValueError for too few fields, a budget that does not
-    do, and what `fields_of` raises; ModelMismatchError for a folder of another run.
+    do, several ranks, and what `fields_of` raises; ModelMismatchError for a folder of another run.
     """
+    if world() > 1:
+        raise ValueError(
+            "train_surrogate: expected one process, whose clock decides how much is labelled and trained, got "
+            f"{world()} ranks; run it without torchrun, or write_labels once and let fit_surrogate train on ranks"
+        )
     if budget is not None and recipe is not None:
         raise TypeError("budget, recipe: expected one of them, got both; a recipe has numbers of its own")
     limit = Budget(BUDGET if budget is None else budget) if recipe is None else None
