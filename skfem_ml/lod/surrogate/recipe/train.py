@@ -69,11 +69,7 @@ def train_surrogate(
     Raises TypeError for coarse cells that are no equal squares, ValueError for too few fields, a budget that does not
     do, several ranks, and what `fields_of` raises; ModelMismatchError for a folder of another run.
     """
-    if world() > 1:
-        raise ValueError(
-            "train_surrogate: expected one process, whose clock decides how much is labelled and trained, got "
-            f"{world()} ranks; run it without torchrun, or write_labels once and let fit_surrogate train on ranks"
-        )
+    _require_one_process()
     if budget is not None and recipe is not None:
         raise TypeError("budget, recipe: expected one of them, got both; a recipe has numbers of its own")
     limit = Budget(BUDGET if budget is None else budget) if recipe is None else None
@@ -86,6 +82,14 @@ def train_surrogate(
         run = Run(place, {**settings, "kind": kind})
         job = Job(lod, form, found, run, limit, recipe, seed, device, progress)
         return _elements(job, about) if kind == ELEMENTS else _patches(job, about, net)
+
+
+def _require_one_process() -> None:
+    if world() > 1:
+        raise ValueError(
+            "train_surrogate: expected one process, whose clock decides how much is labelled and trained, got "
+            f"{world()} ranks; run it without torchrun, or write_labels once and let fit_surrogate train on ranks"
+        )
 
 
 def elements_fit(lod: LOD, form: BilinearForm = diffusion) -> bool:
