@@ -62,9 +62,8 @@ def train_surrogate(
     "patches" (`train_patches`; any form, and where ``net`` or ``recipe`` are given). ``budget`` (wall seconds or "90s",
     "20min", "1h"; default "20min") and measured speeds decide how many fields are labelled and steps made; a ``recipe``
     in its place fixes the numbers. ``folder`` keeps labels, weights and decisions: the same call goes on where it was
-    broken off. Ctrl-C ends the training, and the best so far is judged. ``card`` has entries of your own (name).
-
-    It trains in one process, whose clock decides: under torchrun, `fit_surrogate` shares its steps over ranks.
+    broken off. Ctrl-C ends the training, and the best so far is judged. ``card`` has entries of your own (name). It is
+    for one process, whose clock decides: under torchrun, `fit_surrogate` shares its steps over ranks.
 
     Raises TypeError for coarse cells that are no equal squares, ValueError for too few fields, a budget that does not
     do, several ranks, and what `fields_of` raises; ModelMismatchError for a folder of another run.
