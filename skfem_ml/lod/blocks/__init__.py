@@ -5,13 +5,16 @@
 ``identity``  forms, local maps and networks as hashes that another process finds again
 ``workers``   blocks on threads or on processes of dask: `local_client`, tries, what failed
 ``repeats``   equal patches, of which one is solved
+``estimate``  what a run will cost: `Estimate`
 ``rasters``   coefficients that are read by windows
 ``columns``   the sum of local matrices, in a fixed pattern
 """
 
+from skfem_ml.lod.blocks.estimate import Estimate as Estimate
+from skfem_ml.lod.blocks.estimate import Sample as Sample
 from skfem_ml.lod.blocks.system import BlockSystem as BlockSystem
 from skfem_ml.lod.blocks.workers import BlocksFailedError as BlocksFailedError
 from skfem_ml.lod.blocks.workers import Computed as Computed
 from skfem_ml.lod.blocks.workers import local_client as local_client
 
-__all__ = ["BlockSystem", "BlocksFailedError", "Computed", "local_client"]
+__all__ = ["BlockSystem", "BlocksFailedError", "Computed", "Estimate", "Sample", "local_client"]

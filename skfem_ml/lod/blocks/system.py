@@ -17,6 +17,7 @@ from skfem import BilinearForm, LinearForm
 
 from skfem_ml import checks
 from skfem_ml.lod.blocks.columns import Columns
+from skfem_ml.lod.blocks.estimate import Estimate, estimated
 from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.rasters import Windowed, opened
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
@@ -110,8 +111,15 @@ class BlockSystem:
 
     def task(self, number: int) -> BlockTask:
         """What one block computes, as a value that pickles: ``task.run()``."""
-        rows = range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
+        return self.part(range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1])))
+
+    def part(self, rows: range) -> BlockTask:
+        """The task of some rows of coarse elements."""
         return BlockTask(self.lod, rows, self.form, self.coefficients, self._identity)
+
+    def estimate(self, workers: int = 1) -> Estimate:
+        """What `matrix` will cost on so many workers: an `Estimate`, from thirteen rows of elements that are run."""
+        return estimated(self, workers)
 
     @property
     def distinct(self) -> int:
