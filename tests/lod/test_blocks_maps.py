@@ -1,6 +1,7 @@
 """Local maps and interiors by blocks against the whole, and files that another process finds again."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -10,10 +11,11 @@ from skfem import BilinearForm, MeshQuad
 from skfem.helpers import dot, grad
 
 from skfem_ml import Hybrid, Surrogate
-from skfem_ml.lod import LOD, Extrapolated, ExtrapolatedInteriors, GeometricMean, Known
+from skfem_ml.lod import CLEMENT, LOD, NODAL, PROJECTION, Extrapolated, ExtrapolatedInteriors, GeometricMean, Known
 from skfem_ml.lod.blocks import BlockSystem
 from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.task import UNIT
+from skfem_ml.lod.mesh.interpolation import Interpolation
 from skfem_ml.problems import diffusion
 from tests.conftest import ROOT
 from tests.gallery import reaction_diffusion
@@ -63,6 +65,13 @@ def test_interiors_by_blocks(interiors):
     first, local = matrices(diffusion, lod, a, 3)
     assert local.tobytes() == lod.local(diffusion, a=on_cells(lod, a)).tobytes()
     assert matrices(diffusion, lod, a, 8)[0].data.tobytes() == first.data.tobytes()
+
+
+def test_interpolations_are_themselves_in_another_process():
+    """Networks ask whether it is the very one that they were made for."""
+    custom = Interpolation(PROJECTION.local, average="volume")
+    assert all(pickle.loads(pickle.dumps(one)) is one for one in (PROJECTION, CLEMENT, NODAL))
+    assert pickle.loads(pickle.dumps(custom)) == custom != PROJECTION
 
 
 def test_maps_that_are_refused():

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.rasters import Windowed, opened
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
 from skfem_ml.lod.blocks.workers import Computed, Distributed, executor_of, run_all, run_here
-from skfem_ml.lod.coarse import check_sum, solve_coarse
+from skfem_ml.lod.coarse import CoarseSystem, check_sum
 from skfem_ml.lod.correctors import Correctors, without_correctors
 from skfem_ml.lod.local import Known, LocalMap, check_form
 from skfem_ml.lod.mesh.forms import FineForm
@@ -31,6 +32,7 @@ from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.windows import Window
 from skfem_ml.lod.system import System
 from skfem_ml.progress import bar
+from skfem_ml.solvers import Solver
 
 if TYPE_CHECKING:
     from skfem_ml.lod.method import LOD
@@ -211,7 +213,15 @@ class BlockSystem:
         values = np.zeros(space.coarse_count) if x is None else np.asarray(x, dtype=float)
         if b.shape != values.shape or b.shape != (space.coarse_count,):
             raise ValueError(f"f, x: expected {space.coarse_count} values, got shapes {b.shape} and {values.shape}")
-        return solve_coarse(self.matrix(), b, values, space.fixed)[0]
+        return self.coarse().solve(b, values)[0]
+
+    def coarse(self, solver: Solver | None = None) -> CoarseSystem:
+        """S u = b ready for any number of loads, as `System.coarse`; made once where no ``solver`` is given."""
+        return self._coarse if solver is None else CoarseSystem(self.matrix(), self.lod.space.fixed, None, solver)
+
+    @cached_property
+    def _coarse(self) -> CoarseSystem:
+        return CoarseSystem(self.matrix(), self.lod.space.fixed)
 
     if not TYPE_CHECKING:  # type checkers are to see what is missing
 

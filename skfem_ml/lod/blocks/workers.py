@@ -85,49 +85,53 @@ def run_all(
     """Leave the files of all blocks, each tried up to three times.
 
     Raises ValueError at once where a block has bad coefficients, which are as bad on every worker, and
-    `BlocksFailedError` when all others are done.
+    `BlocksFailedError` when all others are done, or where no more can be handed out.
     """
     waiting, running, tries = deque(range(count)), dict[Future[Done], int](), [0] * count
     done, failed = dict[int, Done](), dict[int, Exception]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < AHEAD:
-                number = waiting.popleft()
+    while waiting or running:
+        while waiting and len(running) < AHEAD:
+            number = waiting.popleft()
+            try:
                 running[on.submit(make_file, task_of(number), path_of(number))] = number
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number = running.pop(future)
-                tries[number] += 1
-                try:
-                    done[number] = future.result()
-                    tell(len(done), count, "blocks")
-                except ValueError:
-                    raise
-                except Exception as error:
-                    if tries[number] < TRIES:
-                        waiting.append(number)
-                    else:
-                        failed[number] = error
-    finally:
-        for future in running:
-            future.cancel()
+            except Exception as error:
+                left = sorted({number, *waiting, *running.values(), *failed})
+                raise _failure(left, count, task_of, "cannot be handed out", error) from error
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            number = running.pop(future)
+            tries[number] += 1
+            try:
+                done[number] = future.result()
+                tell(len(done), count, "blocks")
+            except ValueError:
+                for other in running:
+                    other.cancel()
+                raise
+            except Exception as error:
+                if tries[number] < TRIES:
+                    waiting.append(number)
+                else:
+                    failed[number] = error
     for damaged in sorted(one.damaged for one in done.values() if one.damaged):
         checks.warn(damaged)
     if failed:
-        raise _failure(failed, count, task_of) from next(iter(failed.values()))
+        first = next(iter(failed.values()))
+        raise _failure(sorted(failed), count, task_of, f"failed {TRIES} times", first) from first
     found = sum(one.found for one in done.values())
     return Computed(found, count - found)
 
 
-def _failure(failed: dict[int, Exception], count: int, task_of: Callable[[int], BlockTask]) -> BlocksFailedError:
-    windows = [task_of(number).window for number in sorted(failed)]
+def _failure(
+    numbers: list[int], count: int, task_of: Callable[[int], BlockTask], what: str, error: Exception
+) -> BlocksFailedError:
+    windows = [task_of(number).window for number in numbers]
     elements = np.concatenate([window.elements[window.own] for window in windows])
     rows = ", ".join(f"{window.rows.start} to {window.rows.stop - 1}" for window in windows[:5])
     few = ", ".join(map(str, elements[:8].tolist())) + (", ..." if len(elements) > 8 else "")
-    error = next(iter(failed.values()))
     return BlocksFailedError(
-        f"{len(failed)} of {count} blocks failed {TRIES} times, those of coarse rows {rows}"
-        f"{', ...' if len(windows) > 5 else ''} ({len(elements)} elements: {few}), the first with "
-        f"{type(error).__name__}: {error}; the files of the others stay, run it again",
+        f"{len(numbers)} of {count} blocks {what}, those of coarse rows {rows}{', ...' if len(windows) > 5 else ''} "
+        f"({len(elements)} elements: {few}), the first with {type(error).__name__}: {error}; the files of the others "
+        "stay, run it again",
         elements,
     )
 
