@@ -17,8 +17,6 @@ from skfem import Basis, BilinearForm, LinearForm, Mesh
 from skfem.assembly.form.coo_data import COOData
 
 from skfem_ml.checks import whole
-from skfem_ml.lod.blocks import BlockSystem, Estimate
-from skfem_ml.lod.blocks.rasters import Windowed
 from skfem_ml.lod.coarse import warn_unseen
 from skfem_ml.lod.engine.protocol import EngineFactory, Interiors, find_engine, find_interiors
 from skfem_ml.lod.local import LocalMap, changed_elements, sum_local
@@ -198,10 +196,6 @@ class LOD(OnSpace):
     def system(self, form: Form, **coefficients: ArrayLike) -> System:
         """The `System` of one form, or local map, with these coefficients: what is computed is shared in it."""
         return System(self, form, coefficients, self.memory)
-
-    def estimate(self, form: Form, *, workers: int = 1, **coefficients: Windowed) -> Estimate:
-        """What S by blocks will cost on so many workers: ``BlockSystem(lod, form, a=a).estimate(workers)``."""
-        return BlockSystem(self, form, **coefficients).estimate(workers)
 
     # Shorthands, each a system made for one question, which holds no factors.
 

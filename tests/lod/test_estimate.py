@@ -7,7 +7,7 @@ import pytest
 from skfem import MeshQuad
 
 from skfem_ml.lod import LOD, BlockSystem
-from skfem_ml.lod.blocks import Estimate, Sample
+from skfem_ml.lod.blocks import BlockSample, Estimate
 from skfem_ml.problems import diffusion
 
 
@@ -16,7 +16,7 @@ def grid(n, **options):
 
 
 def test_a_line_is_found_and_workers_share_blocks():
-    samples = [Sample(r, 0.3 + 0.5 * r, 1e8 + 2e6 * r) for r in (1, 2, 4, 6)]
+    samples = [BlockSample(r, 0.3 + 0.5 * r, 1e8 + 2e6 * r) for r in (1, 2, 4, 6)]
     found = Estimate.of(samples, blocks=10, rows=16, workers=4, matrix_memory=1.0, file_memory=1.0)
     assert found.seconds == pytest.approx(3 * 8.3) and found.worker_memory == pytest.approx(1.32e8)
     assert found.uncertainty < 1e-12 and found.files == 10
@@ -24,12 +24,12 @@ def test_a_line_is_found_and_workers_share_blocks():
 
 
 def test_a_sample_that_the_fit_has_not_seen_tells_how_uncertain_it_is():
-    samples = [Sample(r, 1.0 * r, None) for r in (1, 2, 4)] + [Sample(6, 7.5, None)]
+    samples = [BlockSample(r, 1.0 * r, None) for r in (1, 2, 4)] + [BlockSample(6, 7.5, None)]
     found = Estimate.of(samples, blocks=4, rows=8, workers=1, matrix_memory=1.0, file_memory=1.0, kept=False)
     assert found.uncertainty == pytest.approx(0.25) and found.worker_memory is None
     assert found.range == (pytest.approx(32 / 1.25), pytest.approx(32 * 1.25))
     assert "memory unknown" in str(found) and "no files" in str(found)
-    falling = [Sample(r, t, None) for r, t in ((1, 1.0), (2, 0.9), (4, 4.0), (6, 6.0))]
+    falling = [BlockSample(r, t, None) for r, t in ((1, 1.0), (2, 0.9), (4, 4.0), (6, 6.0))]
     assert Estimate.of(falling, blocks=1, rows=9, workers=1, matrix_memory=1, file_memory=1).seconds > 0
 
 
@@ -52,6 +52,7 @@ def test_an_estimate_is_near_what_is_spent_and_counts_files(tmp_path):
 
 def test_small_grids_and_workers_that_are_none():
     lod = grid(3, refine=2, ell=1)
-    assert lod.estimate(diffusion, workers=2, a=2.0).workers == 2
+    system = BlockSystem(lod, diffusion, a=2.0)
+    assert system.estimate(2).workers == 2
     with pytest.raises(ValueError, match="workers"):
-        lod.estimate(diffusion, workers=0, a=1.0)
+        system.estimate(0)

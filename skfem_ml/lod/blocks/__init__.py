@@ -10,11 +10,11 @@
 ``columns``   the sum of local matrices, in a fixed pattern
 """
 
+from skfem_ml.lod.blocks.estimate import BlockSample as BlockSample
 from skfem_ml.lod.blocks.estimate import Estimate as Estimate
-from skfem_ml.lod.blocks.estimate import Sample as Sample
 from skfem_ml.lod.blocks.system import BlockSystem as BlockSystem
 from skfem_ml.lod.blocks.workers import BlocksFailedError as BlocksFailedError
 from skfem_ml.lod.blocks.workers import Computed as Computed
 from skfem_ml.lod.blocks.workers import local_client as local_client
 
-__all__ = ["BlockSystem", "BlocksFailedError", "Computed", "Estimate", "Sample", "local_client"]
+__all__ = ["BlockSample", "BlockSystem", "BlocksFailedError", "Computed", "Estimate", "local_client"]

@@ -25,14 +25,15 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 NUMBER = 8  # bytes
 
 
-class Sample(NamedTuple):
+class BlockSample(NamedTuple):
     """A block that was run: its rows of elements, CPU seconds, and the largest resident size of the process meanwhile.
 
     The size is in bytes; None: unknown.
 
-    >>> from skfem_ml.lod.blocks import Sample
-    >>> Sample(rows=2, seconds=0.5, memory=None).rows
-    2
+    >>> from skfem_ml.lod.blocks import BlockSample
+    >>> sample = BlockSample(rows=2, seconds=0.5, memory=None)
+    >>> sample.rows, sample.memory is None
+    (2, True)
     """
 
     rows: int
@@ -68,8 +69,8 @@ class Estimate:
     samples
         What was run.
 
-    >>> from skfem_ml.lod.blocks import Estimate, Sample
-    >>> samples = [Sample(rows, 0.1 + 0.5 * rows, None) for rows in (1, 2, 4, 6)]
+    >>> from skfem_ml.lod.blocks import Estimate, BlockSample
+    >>> samples = [BlockSample(rows, 0.1 + 0.5 * rows, None) for rows in (1, 2, 4, 6)]
     >>> print(Estimate.of(samples, blocks=64, rows=16, workers=2, matrix_memory=6e8, file_memory=8e8))
     4 min 19 s (4 min 19 s to 4 min 19 s) on 2 workers; memory unknown, 600 MB for S; 64 files, 800 MB
     """
@@ -81,11 +82,11 @@ class Estimate:
     files: int
     file_memory: float
     workers: int
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[BlockSample, ...] = ()
 
     @classmethod
     def of(
-        cls, samples: Sequence[Sample], *, blocks: int, rows: int, workers: int, matrix_memory: float,
+        cls, samples: Sequence[BlockSample], *, blocks: int, rows: int, workers: int, matrix_memory: float,
         file_memory: float, kept: bool = True,
     ) -> Estimate:  # fmt: skip
         """From samples, the last of which checks the line of the others; files where results are ``kept``."""
@@ -142,19 +143,19 @@ def estimated(system: BlockSystem, workers: int = 1) -> Estimate:
     )  # fmt: skip
 
 
-def _best(task: BlockTask) -> Sample:
+def _best(task: BlockTask) -> BlockSample:
     """The least seconds, and the most memory, of as many runs as take a fifth of a second, at most three."""
     runs = [_run(task)]
     while len(runs) < REPEATS and sum(run.seconds for run in runs) < LEAST:
         runs.append(_run(task))
     known = [run.memory for run in runs if run.memory is not None]
-    return Sample(runs[0].rows, min(run.seconds for run in runs), max(known) if len(known) == len(runs) else None)
+    return BlockSample(runs[0].rows, min(run.seconds for run in runs), max(known) if len(known) == len(runs) else None)
 
 
-def _run(task: BlockTask) -> Sample:
+def _run(task: BlockTask) -> BlockSample:
     known, start = _resident(reset=True), time.process_time()
     task.run()
-    return Sample(len(task.window.rows), time.process_time() - start, None if known is None else _resident())
+    return BlockSample(len(task.window.rows), time.process_time() - start, None if known is None else _resident())
 
 
 def _resident(*, reset: bool = False) -> float | None:
