@@ -1,6 +1,7 @@
 """Blocks on processes of dask: the serial bits, and after any fault nothing is computed again but what was lost."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from skfem_ml import Surrogate
 from skfem_ml.lod import Extrapolated
 from skfem_ml.lod.blocks import BlocksFailedError, Computed
 from skfem_ml.problems import diffusion
+from tests.cli.commands import skfem_ml
 from tests.conftest import ROOT
 from tests.distributed.case import BLOCKS, COARSE, field, files, system
 
@@ -164,3 +166,13 @@ def test_a_file_is_corrupt(client, serial, tmp_path):
 def test_coefficients_that_are_wrong_are_told_at_once(client, tmp_path):
     with pytest.raises(ValueError, match=r"a: .*in or around coarse rows"):
         system(tmp_path, client, a=lambda x: field(x) - 2).matrix()
+
+
+def test_whole_problems_by_workers_of_the_command_line(tmp_path):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    np.save(tmp_path / "field.npy", np.random.default_rng(2).uniform(1, 5, (64, 64)))
+    arguments = "solve", tmp_path / "field.npy", "--corrected", "--json", "--output", tmp_path
+    one, two = (json.loads(skfem_ml(*arguments, "--workers", workers).stdout) for workers in (1, 2))
+    for name in ("max", "norm_l2", "norm_energy"):
+        assert abs(two[name] - one[name]) < 1e-9 * abs(one[name])
+    assert two["processes"] == 2 and "processes" not in one and not two["warnings"]

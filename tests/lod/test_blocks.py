@@ -1,5 +1,6 @@
 """Systems by blocks: the bits of the whole for any block, read by windows, found again in files."""
 
+import json
 import pickle
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from skfem_ml.lod import LOD, GeometricMean
 from skfem_ml.lod.blocks import BlocksFailedError, BlockSystem, Computed
 from skfem_ml.lod.blocks.task import BlockTask
 from skfem_ml.problems import diffusion
+from tests.cli.commands import skfem_ml
 from tests.gallery import MESHES, reaction_diffusion, relative, sloped_load
 
 
@@ -84,7 +86,7 @@ def test_arrays_files_and_functions_are_read_alike(tmp_path):
     with pytest.raises(ValueError, match=r"expected the path of a \.npy file"):
         BlockSystem(lod, diffusion, a="a.csv")
     with pytest.raises(ValueError, match=r"expected a raster \(16, 16\)"):
-        BlockSystem(lod, diffusion, a=a.ravel())
+        BlockSystem(lod, diffusion, a=a.ravel()[1:])
     with pytest.raises(ValueError, match="around coarse rows 0 to 1"):
         BlockSystem(lod, diffusion, rows=2, a=np.where(np.arange(16)[:, None] == 15, -1, a)).matrix()
 
@@ -93,6 +95,8 @@ def test_solutions_are_those_of_the_system():
     lod = LOD(MESHES["L"](), refine=4, ell=1)
     a = random_raster(lod)
     u = BlockSystem(lod, diffusion, rows=2, a=a).solve(sloped_load)
+    again = BlockSystem(lod, diffusion, rows=2, a=on_cells(lod, a))
+    assert np.array_equal(again.solve(sloped_load), u) and again.coarse() is again.coarse()
     assert relative(u, lod.system(diffusion, a=on_cells(lod, a)).solve(sloped_load)) < 1e-11
 
 
@@ -226,3 +230,13 @@ def test_tasks_pickle_with_what_they_need_and_no_more(tmp_path):
     flipped = BlockSystem(lod, diffusion, rows=2, a=view).task(3)
     assert np.array_equal(pickle.loads(pickle.dumps(flipped)).run().columns, flipped.run().columns)
     assert not np.array_equal(flipped.run().columns, task.run().columns)
+
+
+def test_the_command_line_takes_threads_where_there_is_no_dask(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    np.save(tmp_path / "field.npy", np.random.default_rng(2).uniform(1, 5, (32, 32)))
+    arguments = "solve", tmp_path / "field.npy", "--workers", 2, "--json", "--output", tmp_path
+    done = skfem_ml(*arguments)
+    assert done.exit_code == 0 and "dask is not installed" in str(json.loads(done.stdout)["warnings"]), done.output
+    refused = skfem_ml(*arguments, "--method", "fem")
+    assert refused.exit_code != 0 and "--workers: expected 1 with --method fem" in refused.stderr

@@ -34,7 +34,7 @@ class Raster(Rows, Protocol):
 Values: TypeAlias = float | Raster | Callable[[ndarray], ndarray]
 """A number, a raster ``(ny, nx)`` of coefficient cells whose row 0 is the lowest, or a function of midpoints."""
 Windowed: TypeAlias = Values | str | Path
-"""`Values`, or the path of a raster in a ``.npy`` file."""
+"""`Values`, the path of a raster in a ``.npy`` file, or values in the order of the coefficient mesh ``(nelems,)``."""
 Carried: TypeAlias = float | Rows | Callable[[ndarray], ndarray]
 """What a task holds of `Values`: see `carried`."""
 
@@ -72,11 +72,22 @@ def opened(name: str, value: Windowed, space: Discretisation) -> Values:
     if callable(raster) or isinstance(raster, float | int):
         return raster
     wanted = tuple(space.m * count for count in space.grid.shape[::-1])
+    count = len(space.grid.corners) * space.m**space.grid.dim
+    if tuple(raster.shape) == (count,) and space.grid.dim > 1:
+        return _by_place(space, np.asarray(raster), wanted)
     if tuple(raster.shape) != wanted:
         raise ValueError(
-            f"{name}: expected a raster {wanted}, one value a coefficient cell, row 0 at the bottom (smallest y), got "
-            f"shape {tuple(raster.shape)}; values in the order of lod.coefficient_mesh are for lod.system"
+            f"{name}: expected a raster {wanted}, one value a coefficient cell, row 0 at the bottom (smallest y), or "
+            f"({count},) in the order of lod.coefficient_mesh, got shape {tuple(raster.shape)}"
         )
+    return raster
+
+
+def _by_place(space: Discretisation, values: ndarray, shape: tuple[int, ...]) -> ndarray:
+    """The raster of values in the order of the coefficient mesh."""
+    index = space.m * space.grid.cells[:, :, None] + lexicographic(space.m, space.grid.dim)[:, None]
+    raster = np.zeros(shape, dtype=values.dtype)
+    raster[tuple(index[::-1])] = values[space.coefficient_refinement.cells]
     return raster
 
 

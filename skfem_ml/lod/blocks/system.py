@@ -64,8 +64,8 @@ class BlockSystem:
         files of coefficients under the same paths, or an executor of threads. Default: this process.
     coefficients
         Numbers; rasters ``(ny, nx)`` of coefficient cells, row 0 at the bottom, of anything with a shape that is read
-        by slices (``numpy.load(path, mmap_mode="r")``, zarr), or the path of a ``.npy`` file of one; or functions of
-        the midpoints ``x`` ``(d, k)``.
+        by slices (``numpy.load(path, mmap_mode="r")``, zarr), or the path of a ``.npy`` file of one; functions of the
+        midpoints ``x`` ``(d, k)``; or values in the order of ``lod.coefficient_mesh`` ``(nelems,)``, but on lines.
 
     Raises
     ------

@@ -162,7 +162,9 @@ def local_client(workers: int = 2) -> Iterator[Client]:
         ) from error
     count = checks.whole(workers, "workers", 1)
     with (
-        LocalCluster(n_workers=count, threads_per_worker=1, host=LOOPBACK, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=count, threads_per_worker=1, host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
