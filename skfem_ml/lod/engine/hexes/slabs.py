@@ -96,7 +96,7 @@ class Slab:
         for (c, b), places in self.places.items():
             held = torch.from_numpy(np.flatnonzero(places >= 0)).to(matrix.device)
             rows = torch.from_numpy(places[places >= 0]).to(matrix.device)
-            source = beam.elements[int(self.block[c, b])].schur[held][:, held]
+            source = beam.elements.schur(int(self.block[c, b]))[held][:, held]
             scatter_add(matrix, (rows[:, None] * self.size + rows).ravel(), source[None])
         i = self.inner
         self.factor = cholesky_in_place(matrix[:, :i, :i].contiguous())
