@@ -84,15 +84,7 @@ def solve(
     scores: Annotated[bool, typer.Option("--scores", help="Surrogate, hybrid: write the map of scores too.")] = False,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="LOD: so many processes make the matrix, if dask is installed (they take seconds to start), "
-            "else threads.",
-        ),
-    ] = 1,
+    workers: opt.Workers = 1,
     output: opt.Output = opt.OUTPUT,
 ) -> None:
     """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD, exact or with a trained network.

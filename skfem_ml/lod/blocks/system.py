@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from skfem import BilinearForm, LinearForm
 
 from skfem_ml import checks
 from skfem_ml.lod.blocks.columns import Columns
+from skfem_ml.lod.blocks.estimate import Estimate, estimated
 from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.rasters import Values, Windowed, opened, saved
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
@@ -113,11 +114,15 @@ class BlockSystem:
 
     def task(self, number: int) -> BlockTask:
         """What one block computes, as a value that pickles: ``task.run()``."""
-        return self._task(self.coefficients, number)
+        return self.part(self._rows_of(number))
 
-    def _task(self, coefficients: dict[str, Values], number: int) -> BlockTask:
-        rows = range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
-        return BlockTask(self.lod, rows, self.form, coefficients, self._identity)
+    def part(self, rows: range, coefficients: dict[str, Values] | None = None) -> BlockTask:
+        """The task of some rows of coarse elements; ``coefficients``: the same ones read from elsewhere."""
+        return BlockTask(self.lod, rows, self.form, coefficients or self.coefficients, self._identity)
+
+    def estimate(self, workers: int = 1) -> Estimate:
+        """What `matrix` will cost on so many workers: an `Estimate`, from thirteen rows of elements that are run."""
+        return estimated(self, workers)
 
     @property
     def distinct(self) -> int:
@@ -140,7 +145,8 @@ class BlockSystem:
                 values = self.coefficients
                 if not isinstance(self.client, Executor):  # arrays do not travel: they are read from the folder
                     values = {name: saved(value, self.folder / f"{name}.npy") for name, value in values.items()}
-                counted = run_all(len(self), partial(self._task, values), self._path, executor_of(self.client), tell)
+                handed_out = lambda number: self.part(self._rows_of(number), values)
+                counted = run_all(len(self), handed_out, self._path, executor_of(self.client), tell)
         LOG.info("%s: %d of %d blocks found, the others computed", self.folder, counted.found, len(self))
         return counted
 
@@ -228,6 +234,9 @@ class BlockSystem:
             there = hasattr(System, name) and not name.startswith("_")
             says = f"; it holds one block at a time, take lod.system(form, a=a).{name} where the fine mesh fits"
             raise AttributeError(f"BlockSystem has no attribute {name!r}" + (says if there else ""))
+
+    def _rows_of(self, number: int) -> range:
+        return range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
 
     def _path(self, number: int) -> Path:
         return (self.folder or Path()) / f"block-{number:05d}.safetensors"
