@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +99,28 @@ def _file(name: str, path: Path) -> np.memmap:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def saved(value: Values, path: Path) -> Values:
+    """An array in memory as one in a file at ``path``, which is written whole or not at all; others as they are."""
+    if not isinstance(value, ndarray) or _mapped(value):
+        return value
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            np.save(file, value)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _mapped(value: ndarray) -> bool:
+    """Whether an array is a whole file, not a view of one: only then its offset is that of the file."""
+    return isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap) and value.flags.c_contiguous
+
+
 def carried(value: Values, rows: range) -> Carried:
     """What a task carries of a coefficient to read some rows of it: of a memory map its file, of an array the rows."""
-    if isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap) and value.flags.c_contiguous:
+    if isinstance(value, np.memmap) and _mapped(value):
         return FileRows(str(Path(str(value.filename)).resolve()), value.dtype.str, value.offset, value.shape)
     return SomeRows(rows.start, value[rows.start : rows.stop]) if isinstance(value, ndarray) else value
 
