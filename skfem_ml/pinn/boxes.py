@@ -8,7 +8,7 @@ and Hall 1973), and ``B = g - prod_i (1 - P_i) g`` has the values of g on every 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def product_jet(factors: Sequence[tuple[Array, Array, Array]], pairs: Pairs) -> 
     return np.stack([term(), *(term(i) for i in range(D)), *(term(i, j) for i, j in pairs)])
 
 
-def transfinite(data: dict[tuple[int, int], Function], low: Array, high: Array) -> Function:
+def transfinite(data: Mapping[tuple[int, int], Function], low: Array, high: Array) -> Function:
     """Return B of data by side ``(axis, end)``: on each side it has the value of that side's data.
 
     Sides that lack data get what the opposite side has. Data of sides that meet must agree there.
@@ -65,16 +65,17 @@ def transfinite(data: dict[tuple[int, int], Function], low: Array, high: Array) 
         s = (z[axis] - low[axis]) / (high[axis] - low[axis])
         return (1 - s) * values(0) + s * values(1)
 
-    def product(chosen: tuple[int, ...], function: Callable[[int], Function], z: Array) -> Array:
+    def product(chosen: tuple[int, ...], z: Array) -> Array:
         """(P_i P_j ...) g with the data of the first axis."""
-        if len(chosen) == 1:
-            return between(chosen[0], z, lambda end: at_side(function(end), chosen[0], end)(z))
-        *rest, last = chosen
+        first, *rest = chosen
+        if not rest:
+            return between(first, z, lambda end: at_side(data[first, end], first, end)(z))
+        last = rest.pop()
 
         def moved(end: int) -> Array:
             y = z.copy()
             y[last] = (low, high)[end][last]
-            return product(tuple(rest), function, y)
+            return product((first, *rest), y)
 
         return between(last, z, moved)
 
@@ -82,8 +83,7 @@ def transfinite(data: dict[tuple[int, int], Function], low: Array, high: Array) 
         total = np.zeros(z.shape[1:])
         for count in range(1, len(axes) + 1):
             for chosen in itertools.combinations(axes, count):
-                first = chosen[0]
-                total += (-1) ** (count + 1) * product(chosen, lambda end, first=first: data[first, end], z)
+                total += (-1) ** (count + 1) * product(chosen, z)
         return total
 
     return B

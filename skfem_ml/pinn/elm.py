@@ -56,10 +56,9 @@ class RandomFeatures:
     def network(self, weights: Array) -> MLP:
         """Return ``sum_k v_k s_k`` for output weights v ``(C, m)`` as a network of one hidden layer."""
         net = MLP((self.w.shape[1], *weights.shape[::-1]), generator=torch.Generator().manual_seed(0))
-        hidden, out = net.layers
         values = [self.w, -(self.w * self.c).sum(axis=1), weights, np.zeros(len(weights))]
         with torch.no_grad():
-            for parameter, value in zip((hidden.weight, hidden.bias, out.weight, out.bias), values, strict=True):
+            for parameter, value in zip(net.parameters(), values, strict=True):
                 parameter.copy_(torch.as_tensor(value))
         return net
 

@@ -31,7 +31,7 @@ class Jet(DiscreteField):
         if obj is not None and "ddt" in getattr(obj, "__dict__", {}):
             self.ddt: Jet = obj.__dict__["ddt"]
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> NDArray:
         if name == "ddt":
             raise AttributeError("u.ddt: the problem has no time, or no such derivative; give time=(0, 1)")
         raise AttributeError(f"u.{name}: a field has grad, hess and ddt")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -101,7 +103,7 @@ def taped_jet(net: MLP, s: Tensor, pairs: Pairs, tape: list[tuple[Tensor, Tensor
     rows, columns = [1 + i for i, _ in pairs], [1 + j for _, j in pairs]
     inputs = torch.cat([s[None], torch.eye(d, dtype=s.dtype)[:, None].expand(d, n, d), s.new_zeros(len(pairs), n, d)])
     out = s.new_zeros(0)
-    for k, layer in enumerate(net.layers):
+    for k, layer in enumerate(cast(list[nn.Linear], net.layers)):
         if k:
             value, first, second = act(out[0])
             bent = second * out[rows] * out[columns] + first * out[1 + d :]
@@ -120,21 +122,21 @@ class NetworkResidual:
     def __init__(self, residual: Residual):
         self.blocks = [NetworkBlock(block) for block in residual.blocks]
 
-    def __call__(self, learner: Learner) -> Tensor:
+    def __call__(self, net: Learner) -> Tensor:
         """Return the residual vector."""
         parts = []
         for block in self.blocks:
-            value, first, second = learner.net.jet(block.s, block.pairs)
+            value, first, second = net.net.jet(block.s, block.pairs)
             N = torch.cat([value[None], first, second]).permute(2, 0, 1)
-            parts.append(block.rows(block.values(N, learner.values())))
+            parts.append(block.rows(block.values(N, net.values())))
         return torch.cat(parts)
 
-    def jacobian(self, learner: Learner) -> tuple[Tensor, Tensor]:
+    def jacobian(self, net: Learner) -> tuple[Tensor, Tensor]:
         """Return the residual and its derivative in all parameters, ``(rows, parameters)``."""
-        J = torch.cat([block.jacobian(learner) for block in self.blocks])
+        J = torch.cat([block.jacobian(net) for block in self.blocks])
         with torch.no_grad():
-            return self(learner), J
+            return self(net), J
 
-    def loss(self, learner: Learner, _: object = None) -> Tensor:
+    def loss(self, net: Learner, _: object = None) -> Tensor:
         """Return the sum of squares, the loss that `training.fit` takes."""
-        return self(learner).square().sum()
+        return self(net).square().sum()

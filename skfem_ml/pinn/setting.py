@@ -20,7 +20,7 @@ from skfem_ml.pinn.statements import Function, initial_of, sides_of, statement
 from skfem_ml.pinn.trial import Trial
 from skfem_ml.pinn.weak import weak_block
 from skfem_ml.problems import PDE, Diffusion, Heat
-from skfem_ml.problems.pde import arity
+from skfem_ml.problems.pde import arity, with_sides
 
 Array = NDArray[np.float64]
 Problem: TypeAlias = PDE | Heat | Diffusion
@@ -167,7 +167,8 @@ def _called(condition: Callable[..., object]) -> Call:
 
 def _misfit(functions: list[Function | None]) -> Call:
     def call(fields: list[Jet], w: FormExtraParams) -> list[object]:
-        z = w.x[:, 0] if "t" not in w else np.concatenate([w.x[:, 0], w.t])
+        x: Array = np.asarray(w["x"])[:, 0]
+        z = x if "t" not in w else np.concatenate([x, w["t"]])
         flat = [row for u in fields for row in np.asarray(u).reshape(-1, *u.shape[-2:])]
         return [u - f(z) for u, f in zip(flat, functions, strict=True) if f is not None]
 
@@ -176,7 +177,7 @@ def _misfit(functions: list[Function | None]) -> Call:
 
 def _measured(values: Array) -> Call:
     def call(fields: list[Jet], w: FormExtraParams) -> list[object]:
-        rows = np.asarray(fields[0]).reshape(-1, *fields[0].shape[-2:])
+        rows: Array = np.asarray(fields[0]).reshape(-1, *fields[0].shape[-2:])
         return [u - row for u, row in zip(rows, values, strict=False)]
 
     return call
@@ -185,7 +186,7 @@ def _measured(values: Array) -> Call:
 def _side(
     pde: PDE, trial: Trial, points: Points, times: int, layout: Layout, penalty: float, side: str | None, call: Call
 ) -> Block:
-    mesh = pde.domain if isinstance(pde.domain, Mesh) else one_cell(*pde.bounds, points=1).mesh.with_defaults()
+    mesh = pde.domain if isinstance(pde.domain, Mesh) else with_sides(one_cell(*pde.bounds, points=1).mesh)
     order = 2 * points - 1 if isinstance(points, int) and mesh is not pde.domain else 6
     basis = FacetBasis(mesh, mesh.elem(), facets=side, intorder=order)
     x = np.asarray(basis.global_coordinates()).reshape(pde.dim, -1)

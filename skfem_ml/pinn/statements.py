@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from skfem import BilinearForm, LinearForm
 from skfem.helpers import dot, grad
 
@@ -51,7 +51,7 @@ class Function:
     @property
     def zero(self) -> bool:
         """Whether it is the number 0."""
-        return not callable(self.given) and not np.any(self.given)
+        return not callable(self.given) and not np.any(np.asarray(self.given, dtype=float))
 
 
 def moving(function: Function) -> bool:
@@ -96,7 +96,7 @@ def _(problem: PDE, form: str = "strong") -> PDE:
 def _(problem: Heat, form: str = "strong") -> PDE:
     a, f = problem.a, problem.f
 
-    def source(w: dict[str, NDArray]) -> ArrayLike:
+    def source(w: dict[str, NDArray]) -> Array | float:
         # f(x, t) takes one time at a call; the points of one time are together.
         x, t = np.asarray(w["x"]), np.asarray(w["t"])
         if not callable(f):

@@ -97,7 +97,7 @@ def _hard(pde: PDE, distance: Smooth | None) -> tuple[list[JetFunction], list[Je
     lifts, zetas = [], []
     known: dict[tuple[object, ...], JetFunction] = {}
     for c in range(sum(pde.fields)):
-        mine = {side: functions[c] for side, functions in sides.items() if functions[c] is not None}
+        mine = {side: g for side, functions in sides.items() if (g := functions[c]) is not None}
         start = starts[c] if starts else None
         lift, zeta = make(pde, mine, start, distance)
         key = (tuple(mine), start is not None)
@@ -142,7 +142,7 @@ def in_space(pde: PDE, function: Function, label: str) -> JetFunction:
     """Return a function of x on a box with its derivatives: its own where it has them, else an interpolant's."""
     given = getattr(function, "given", None)
     if pde.dim == 1 and hasattr(given, "grad") and getattr(given, "laplacian", None) is not None:
-        return InSpace(given, label, pde.dim)
+        return InSpace(require_gradient(given, label), label, pde.dim)
     return OfValues(interpolant(function, *pde.bounds, label))
 
 

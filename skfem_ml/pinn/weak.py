@@ -75,15 +75,14 @@ def test_slots(basis: CellBasis, shape: tuple[int, int]) -> list[DiscreteField]:
 
 
 def _tested(pde: PDE, slots: list[DiscreteField]) -> Callable[[list[Jet], FormExtraParams], object]:
-    form, load = pde.residual.form, None if pde.load is None else pde.load.form
+    form, load = pde.function, None if pde.load is None else pde.load.form
 
     def call(fields: list[Jet], w: FormExtraParams) -> list[object]:
-        rows = []
+        rows: list[object] = []
         for v in slots:
-            row = form(*fields, v, w)
-            shape = v.shape[-2:]
-            rows.append(np.broadcast_to(row if load is None else row - load(v, w), np.broadcast_shapes(
-                np.shape(row), shape)))  # fmt: skip
+            row = np.asarray(form(*fields, v, w))
+            whole = row if load is None else row - np.asarray(load(v, w))
+            rows.append(np.broadcast_to(whole, np.broadcast_shapes(whole.shape, v.shape[-2:])))
         return rows
 
     return call

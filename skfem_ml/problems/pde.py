@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,7 +104,7 @@ class PDE:
             raise ValueError(f"time: expected (start, end) with start < end, got {self.time!r}")
 
     def _check_arity(self) -> None:
-        function = self.residual.form if self.weak else self.residual
+        function = self.function
         if not callable(function):
             raise TypeError(f"residual: expected a function (u, w) or a BilinearForm, got {self.residual!r}")
         wanted = 3 if self.weak else len(self.fields) + 1
@@ -119,6 +120,12 @@ class PDE:
     def weak(self) -> bool:
         """Whether the equation is a form, not a strong residual."""
         return isinstance(self.residual, BilinearForm)
+
+    @property
+    def function(self) -> Residual:
+        """The residual ``(u, w)``, or the integrand ``(u, v, w)`` of the form."""
+        inner = self.residual.form if isinstance(self.residual, BilinearForm) else self.residual
+        return cast(Residual, inner)
 
     @property
     def fields(self) -> tuple[int, ...]:
@@ -160,8 +167,8 @@ class PDE:
         cells = (128, 24, 8)[self.dim - 1]
         lines = [np.linspace(a, b, cells + 1) for a, b in zip(low, high, strict=True)]
         if self.dim == 1:
-            return MeshLine(lines[0]).with_defaults()
-        return (MeshQuad if self.dim == 2 else MeshHex).init_tensor(*lines).with_defaults()
+            return with_sides(MeshLine(lines[0]))
+        return with_sides((MeshQuad if self.dim == 2 else MeshHex).init_tensor(*lines))
 
     def sides(self) -> dict[str | None, Data]:
         """Return the Dirichlet data by side; the key None is the whole boundary. Sides of `conditions` have none.
@@ -174,7 +181,7 @@ class PDE:
         if wrong:
             raise ValueError(f"boundary, conditions: expected sides among {', '.join(known) or 'none'}, got {wrong}")
         if isinstance(self.boundary, Mapping):
-            return dict(self.boundary)
+            return {name: self.boundary[name] for name in self.boundary}
         if self.boundary is None:
             return {}
         if not self.conditions or self.dim not in SIDES:
@@ -197,13 +204,23 @@ class PDE:
         return z, values.reshape(-1, n)
 
     def __repr__(self) -> str:
-        function = self.residual.form if self.weak else self.residual
+        function = self.function
         name = self.name or getattr(function, "__name__", type(function).__name__)
         where = f"{self.domain.t.shape[1]} cells" if isinstance(self.domain, Mesh) else " x ".join(
             f"({a:g}, {b:g})" for a, b in zip(*self.bounds, strict=True))  # fmt: skip
         when = "" if self.time is None else f", t from {self.t_start:g} to {self.t_end:g}"
         more = f", unknown {', '.join(self.unknown)}" if self.unknown else ""
         return f"PDE({name} of u(x{', t' if self.time else ''}) on {where}{when}{more})"
+
+
+def with_sides(mesh: Mesh) -> Mesh:
+    """Return the mesh of a box with the names of its sides, as `Mesh.with_defaults` gives them, lines too."""
+    low, high = np.asarray(bounding_box(mesh))
+    names = {name: (k // 2, (low, high)[k % 2][k // 2]) for k, name in enumerate(SIDES[mesh.dim()])}
+    return mesh.with_boundaries(
+        {name: lambda x, axis=axis, at=at: np.isclose(x[axis], at, atol=1e-9 * (high - low).max())
+         for name, (axis, at) in names.items()}
+    )  # fmt: skip
 
 
 def arity(function: Callable[..., object]) -> int | None:
