@@ -10,8 +10,9 @@ with the functions of any scikit-fem basis. A form may be nonlinear in u there; 
 steps in the place of one least-squares solve.
 
 Learners minimise the residual in the norm dual to H1 on the test space: that space limits them as it limits elements.
-The reference is of degree 6. Seen: 250 random features on test functions of 12 x 12 Q2 cells have 6e-6 to 7e-6 in half a
-second, where Q2 on 64 x 64 has 4e-5; elements of degree 4 have 4e-6 in a third of the time. Smooth waves like high order.
+The reference is of degree 6. Seen: 250 random features on test functions of 12 x 12 Q2 cells have 6e-6 to 7e-6 in half
+a second, where Q2 on 64 x 64 has 4e-5; elements of degree 4 have 4e-6 in a third of the time: smooth waves like high
+order. The network has 2e-4 after 19 seconds.
 
 Run: python -m demos.own_weak_form
 """
