@@ -8,8 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skfem_ml.pinn.boxes import axis_factors, product_jet
-from skfem_ml.pinn.chebyshev import Interpolant
+from skfem_ml.pinn.boxes import Interpolant, axis_factors, product_jet
 from skfem_ml.pinn.distances import Smooth, require_laplacian
 from skfem_ml.pinn.jets import Pairs
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from skfem import Mesh
 
 from skfem_ml.meshes.cells import bounding_box
-from skfem_ml.pinn.boxes import SIDE_OF, transfinite
-from skfem_ml.pinn.chebyshev import interpolant
+from skfem_ml.pinn.boxes import SIDE_OF, Transfinite, interpolant
 from skfem_ml.pinn.distances import Smooth, fe_distance, fe_extension, is_box, require_gradient
 from skfem_ml.pinn.functions import BoxDistance, Constant, InSpace, JetFunction, OfValues, factor_matrix
 from skfem_ml.pinn.jets import Pairs
@@ -126,7 +125,7 @@ def _on_box(
             return in_space(pde, start, "initial"), zeta
     if start is None and all(function.zero for function in of.values()):
         return Constant(0.0), zeta
-    B = transfinite(of, low, high)
+    B = Transfinite(of, low, high)
     if start is None and still:
         return OfValues(interpolant(B, low, high, "boundary")), zeta
     corners = np.append(low, pde.t_start), np.append(high, pde.t_end)
