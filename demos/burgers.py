@@ -15,7 +15,7 @@ The reference is the formula of Cole and Hopf,
 f(y) = e^(-cos(pi y) / (2 pi nu)), by Gauss-Hermite quadrature in y / sqrt(4 nu t); what 80 and 120 nodes differ by is
 printed. The rival is P2 elements on a mesh that is graded as the points are, and Radau's method of order 5 in time.
 
-SEEN
+Seen: the table that this prints.
 
 Run: python -m demos.burgers
 """
@@ -38,9 +38,27 @@ from skfem_ml.compare import Table, compare
 from skfem_ml.problems import mass
 from skfem_ml.solutions import probes
 
-NU = (0.05, 0.01 / np.pi)
-STEPS = {0.05: 90, 0.01 / np.pi: 90}
-WIDTHS = (24, 24, 24)
+
+@dataclass(frozen=True)
+class Setting:
+    """Cells to the right of the front, with eight Gauss points each, points in time, network, steps and seeds."""
+
+    cells: tuple[float, ...]
+    times: int
+    widths: tuple[int, ...]
+    steps: int
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def points(self) -> Basis:
+        half = np.array(self.cells)
+        return Basis(MeshLine(np.unique(np.concatenate([-half, half]))), ElementLineP2(), intorder=15)
+
+
+THIN = 0.01 / np.pi
+SETTINGS = {
+    0.05: Setting((0.12, 0.4, 1.0), 18, (28, 28, 28), 45),
+    THIN: Setting((0.01, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0), 24, (20, 20, 20), 150, (0,)),
+}
 
 
 @dataclass
@@ -125,16 +143,16 @@ def solver_radau(mesh: MeshLine, nu: float, rtol: float) -> Callable[[PDE], Flow
     return solve
 
 
-def compute(nu: tuple[float, ...] = NU, steps: int | None = None, cells: tuple[int, ...] = (10, 40)) -> Result:
-    problems = {one: problem_of(one) for one in nu}
+def compute(settings: dict[float, Setting] = SETTINGS, cells: tuple[int, ...] = (10, 40)) -> Result:
+    problems = {nu: problem_of(nu) for nu in settings}
     tables = {}
-    for one, problem in problems.items():
-        points = Basis(graded(one), ElementLineP2(), intorder=15)
-        solvers = {f"P2, graded, {2 * n} cells an octave": solver_radau(graded(one, n), one, 1e-9) for n in cells}
-        for seed in (0, 1, 2):
-            options = {"widths": WIDTHS, "steps": steps or STEPS[one], "seed": seed, "points": points, "times": 20}
-            solvers[f"PINN, seed {seed}"] = solver_pinn("lm", **options)
-        tables[one] = compare(problem, solvers, basis=Basis(graded(one, 6), ElementLineP2(), intorder=8))
+    for nu, one in settings.items():
+        solvers = {f"P2, graded, {2 * n} cells an octave": solver_radau(graded(nu, n), nu, 1e-9) for n in cells}
+        for seed in one.seeds:
+            solvers[f"PINN, seed {seed}"] = solver_pinn(
+                widths=one.widths, steps=one.steps, seed=seed, points=one.points(), times=one.times
+            )
+        tables[nu] = compare(problems[nu], solvers, basis=Basis(graded(nu, 6), ElementLineP2(), intorder=8))
     return Result(problems, tables)
 
 

@@ -12,7 +12,7 @@ features with random kinks, one least-squares solve, the boundary data hold exac
 features: points are the quadrature points of a mesh that is graded to the layers. Rivals: Q2 elements on a uniform mesh
 and on the same graded mesh (Shishkin 1988), which a user would take.
 
-Seen: see the table that this prints; graded elements are the better choice for the thinner layer.
+Seen: the table that this prints.
 
 Run: python -m demos.convection_diffusion
 """

@@ -12,7 +12,7 @@ The rival is what one would do with elements: theta in Q1 on a coarse mesh, u in
 one solve a coefficient, and alpha |grad theta|^2, alpha chosen by the discrepancy principle (Morozov 1966): the largest
 whose misfit is the noise. `demos.recover_coefficient` and `demos.inverse` recover coefficients through coarse models.
 
-SEEN
+Seen: the table that this prints.
 
 Run: python -m demos.inverse_conductivity
 """
@@ -44,6 +44,7 @@ def conduction(u, w):
 class Found:
     theta: ndarray
     error: float
+    inside: float
     seconds: float
     unknowns: int
 
@@ -124,7 +125,10 @@ def by_elements(points: ndarray, values: ndarray, noise: float, alphas: tuple[fl
     return model, theta
 
 
-def compute(steps: int = 60, count: int = MEASURED, alphas: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4)) -> Result:
+def compute(
+    steps: int = 60, count: int = MEASURED, alphas: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4),
+    seeds: tuple[int, ...] = (0, 1, 2),
+) -> Result:  # fmt: skip
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 1, (2, count))
     values = measured(points, NOISE, rng)
@@ -132,14 +136,16 @@ def compute(steps: int = 60, count: int = MEASURED, alphas: tuple[float, ...] = 
     truth, found = sought(mesh.p), {}
     problem = PDE(conduction, [(0, 1), (0, 1)], boundary=0.0, unknown={"theta": lambda x: 0 * x[0]},
                   data=(points, values))  # fmt: skip
-    for seed in (0, 1, 2):
+    for seed in seeds:
         solver = solver_pinn(widths=(16, 16, 16), steps=steps, seed=seed, gain=1.0, points=20, penalty=1e4)
         u, spent = best_of(lambda solver=solver: solver(problem), 1)
-        found[f"network, seed {seed}"] = Found(u.unknown["theta"](mesh.p), 0.0, spent.cpu, u.unknowns)
+        found[f"network, seed {seed}"] = Found(u.unknown["theta"](mesh.p), 0.0, 0.0, spent.cpu, u.unknowns)
     (model, theta), spent = best_of(lambda: by_elements(points, values, NOISE * abs(values).max(), alphas), 1)
-    found["elements"] = Found(probes(model.coarse, mesh.p) @ theta, 0.0, spent.cpu, len(theta))
+    found["elements"] = Found(probes(model.coarse, mesh.p) @ theta, 0.0, 0.0, spent.cpu, len(theta))
     for one in found.values():
-        one.error = float(np.linalg.norm(one.theta - truth) / np.linalg.norm(truth))
+        inner = (abs(mesh.p - 0.5) < 0.46).all(axis=0)
+        one.error, one.inside = (float(np.linalg.norm((one.theta - truth)[k]) / np.linalg.norm(truth[k]))
+                                 for k in (slice(None), inner))  # fmt: skip
     return Result(mesh, truth, found)
 
 
@@ -155,7 +161,7 @@ def visualize(result: Result | None = None):
         theta = result.truth if one is None else one.theta
         drawn = panel.tripcolor(*result.mesh.p, result.mesh.to_meshtri().t.T, np.exp(theta), shading="gouraud",
                                 vmin=np.exp(result.truth.min()), vmax=np.exp(result.truth.max()))  # fmt: skip
-        title = name if one is None else f"{name}: error of log a {one.error:.1%}, {one.seconds:.1f} CPU s"
+        title = name if one is None else f"{name}: {one.error:.1%} off, {one.seconds:.1f} CPU s"
         panel.set(title=title, xlabel="x", ylabel="y", aspect="equal")
     figure.colorbar(drawn, ax=panels.tolist(), label="conductivity a", shrink=0.8)
     return figure
@@ -164,5 +170,5 @@ def visualize(result: Result | None = None):
 if __name__ == "__main__":
     result = compute()
     for name, one in result.found.items():
-        print(f"{name:16s} error of log a {one.error:.1%}, {one.seconds:.1f} CPU s, {one.unknowns} unknowns")
+        print(f"{name:16s} error of log a {one.error:.1%}, {one.inside:.1%} off the edge, {one.seconds:.1f} CPU s")
     visualize(result).savefig("inverse_conductivity.png", dpi=120)
