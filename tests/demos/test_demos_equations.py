@@ -37,7 +37,7 @@ def test_convection_diffusion():
 
 def test_inverse_conductivity():
     result = inverse_conductivity.compute(steps=6, count=60, alphas=(3e-3,), seeds=(0,))
-    assert result.found["elements"].error < 0.5 and result.found["network, seed 0"].error < 1
+    assert result.found["elements"].error < 0.7 and result.found["network, seed 0"].error < 1
     check_figure(inverse_conductivity.visualize(result))
 
 
