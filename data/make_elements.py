@@ -6,8 +6,8 @@ doubt is calibrated, and tested, on fields of 64 elements from streams of their 
 of 16 x 16 coarse elements with exact matrices at n = 32. Everything is kept in the folder, and a run that is stopped
 goes on where it was.
 
-Run in the root of the source tree: python -m data.make_elements FOLDER [MODEL] (one thread: six minutes of labels, 40
-of training, ten of certificate; with MODEL, a file of super-elements, the certificate alone is made again)
+Run in the root of the source tree: python -m data.make_elements FOLDER [MODEL] (one thread: six minutes of labels, 60
+of training, five of certificate; with MODEL, a file of super-elements, the certificate alone is made again)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from skfem_ml.problems import diffusion
 
 N, LEVEL, SEED = 8, 5, 0
 BLOCKS, PART, HELD = 360, 20, 10**6  # blocks of labels to train on, in a file, and the first one that chooses weights
-STEPS = 20_000
+STEPS = 34_000
 CALIBRATED, TESTED = 2_000_000, 3_000_000  # first numbers of fields of elements
 FIELDS, FRESH = 440, 440
 SOLVED, COUNT, JUDGED = 4_000_000, 44, 22  # fields with exact matrices: first number, to calibrate, to test

@@ -134,11 +134,11 @@ def splitting_flow(setting: Setting, pod: POD, blocks: int = BLOCKS) -> FlowMap:
     return FlowMap(net, DT)
 
 
-def dense_flow(pairs: tuple[np.ndarray, np.ndarray], width: int = 256) -> FlowMap:
+def dense_flow(pairs: tuple[np.ndarray, np.ndarray], width: int = 256, seed: int = 0) -> FlowMap:
     """A tanh network; one scale for all coefficients, so that the loss is the error in L2."""
     x, y = pairs
     r = x.shape[1]
-    net = MLP((r, width, width, r), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    net = MLP((r, width, width, r), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
     return FlowMap(net, DT, scale=0.3 * x.std(axis=0).max(), increment=np.sqrt(((y - x) ** 2).mean()))
 
 
@@ -156,6 +156,7 @@ def train(
     rate: float,
     progress: Callable | None = None,
     checkpoint: Path | None = None,
+    seed: int = 0,
 ) -> History:
     """Least squares of the increments; the state of the smallest validation error is kept."""
     size = float((data[1] - data[0]).square().sum(dim=1).mean())
@@ -171,7 +172,7 @@ def train(
     return fit(
         flow, loss, data, optimiser=SOAP(flow.parameters(), rate, frequency=10), steps=steps, batch=512, every=100,
         validate=validate, schedule=lambda k: rate * min(1.0, 2 * (1 - k / steps)) + 1e-6, progress=progress,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint, seed=seed,
     )  # fmt: skip
 
 
@@ -246,8 +247,9 @@ def train_networks(
     steps: dict[str, int] | None = None,
     progress: Callable[[str], Callable] | None = None,
     checkpoints: Path | None = None,
+    seed: int = 0,
 ) -> Networks:
-    """Train the three networks, on images of the training trajectories."""
+    """Train the three networks, on images of the training trajectories; ``seed`` draws weights and batches."""
     steps = {"POD network": 1200, "remainder": 1200, "splitting network": 3000} if steps is None else steps
     pod = setting.pod(modes)
     linear = ThetaMethod(setting.semi.M, setting.semi.K, DT, theta=1.0)
@@ -257,15 +259,15 @@ def train_networks(
         plain.append((pod.encode(before), pod.encode(after)))
         rest.append(remainder_pairs(linear, before, after, pod))
     jobs = {
-        "POD network": (dense_flow(plain[0]), plain, 3e-3),
-        "remainder": (dense_flow(rest[0]), rest, 3e-3),
+        "POD network": (dense_flow(plain[0], seed=seed), plain, 3e-3),
+        "remainder": (dense_flow(rest[0], seed=seed), rest, 3e-3),
         "splitting network": (splitting_flow(setting, pod), plain, 1e-4),
     }
     seconds = {}
     for name, (flow, pairs, rate) in jobs.items():
         bar = None if progress is None else progress(name)
         file = None if checkpoints is None else checkpoints / f"{name.replace(' ', '_')}.pt"
-        history = train(flow, with_images(setting, pod, pairs[0]), pairs[1], steps[name], rate, bar, file)
+        history = train(flow, with_images(setting, pod, pairs[0]), pairs[1], steps[name], rate, bar, file, seed)
         seconds[name] = history.seconds[-1]  # of all runs, where it went on from a checkpoint
     flows = [flow for flow, _, _ in jobs.values()]
     return Networks(pod, flows[0], Remainder(linear, flows[1], pod), flows[2], seconds)

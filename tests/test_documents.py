@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "demos/README.md")
+PAGES = ("README.md", "demos/README.md", "docs/beyond_one_machine.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Blocks of Python run as they are, but for these: trainings of minutes, cut to seconds.
 SHORTER = {"steps=5000": "steps=50", "20_000": "300", "1_333": "40", "6_667": "40", "320,": "80,"}
@@ -36,7 +36,7 @@ INSTEAD = {
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)
         for name in (
             *("allen_cahn", "flows", "fmm", "fmm_tables", "interiors", "multigrid", "pinn", "rte", "sequences", "slod"),
-            *("surrogate", "work_precision", "super_elements", "own_family", "coverage"),
+            *("surrogate", "work_precision", "super_elements", "own_family", "coverage", "blocks", "scaling"),
         )
     },
     **{

@@ -32,6 +32,8 @@ from skfem_ml.coefficients.families import NAMES, WIDE, paper_field, wide_field
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, Extrapolated, Surrogate
 from skfem_ml.lod.surrogate.conformal import CoarseSolutions, Scored, relative_errors
+from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
+from skfem_ml.lod.surrogate.elements.samples import field_of, on_elements
 from skfem_ml.lod.surrogate.hybrid import promise_of
 from skfem_ml.problems import diffusion
 
@@ -75,6 +77,15 @@ def wide(first: int, count: int) -> Iterator[Field]:
     return drawn(wide_field, WIDE, first, count)
 
 
+def cellwise(first: int, count: int) -> Iterator[Field]:
+    """Fields of 16 x 16 elements of the families of super-elements, contrast up to 1000, as their certificate's."""
+    space = lod_of(32, 4).space
+    for number in range(first, first + count):
+        family, rng = CELLWISE[number % len(CELLWISE)], np.random.default_rng([0, number])
+        image = cellwise_field(family, 128, 1e3 ** rng.uniform(), rng)
+        yield f"{family} {number}", lambda mesh, image=image: field_of(space, on_elements(image, 8))
+
+
 SOURCES = {
     "diffusion-q1-ell2-n8": Source(lambda: Surrogate.load("diffusion-q1-ell2-n8"), 8, lambda: paper(FRESH, 3)),
     "diffusion-q1-ell2-n8, 16 x 16": Source(
@@ -85,6 +96,9 @@ SOURCES = {
         lambda: Surrogate.load("diffusion-wide-q1-ell2-n32"), 32, lambda: wide(TESTED, 1), tol=0.01
     ),
     "super-elements": Source(lambda: Surrogate.load("diffusion"), 32, lambda: wide(TESTED, 1), tol=3e-3),
+    "super-elements, 16 x 16, families of training": Source(
+        lambda: Surrogate.load("diffusion"), 32, lambda: cellwise(FRESH, 33), tol=3e-3, level=4, unseen=False
+    ),
     "extrapolated, 8 and 16": Source(lambda: Extrapolated(diffusion), 32, lambda: wide(TESTED, 1), tol=3e-3),
 }
 

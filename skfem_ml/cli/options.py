@@ -63,6 +63,10 @@ Engine = Annotated[str, typer.Option("--engine", help="Engine of LOD: auto, cond
 Corrected = Annotated[
     bool, typer.Option("--corrected", help="Resolve the load's fine scales too (corrected right-hand side).")
 ]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=1, help="LOD: how many processes make the matrix, or threads without dask."),
+]
 Ell = Annotated[
     int | None, typer.Option("--ell", help="Localisation parameter of LOD. Default: 2, or that of the surrogate.")
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,7 @@ LEARNED = ("surrogate", "hybrid")
 VARIANT = "petrov-galerkin"
 TOLD = (
     "ell", "variant", "corrected", "model", "tol", "element tol", "promised", "recomputed", "largest score",
+    "processes",
 )  # fmt: skip
 
 
@@ -42,6 +44,7 @@ class Choices:
     surrogate: str | None
     tol: float
     scores: bool
+    workers: int = 1
 
     def __post_init__(self) -> None:
         from skfem_ml.checks import choice
@@ -57,6 +60,11 @@ class Choices:
             raise ValueError(
                 f"variant, corrected: expected their defaults with --method {self.method}, which has no correctors; "
                 "leave them out"
+            )
+        if self.workers > 1 and (self.method != "lod" or self.variant != VARIANT):
+            raise ValueError(
+                f"workers: expected 1 with --method {self.method} --variant {self.variant}, got {self.workers}; "
+                "workers make the matrix of petrov-galerkin LOD"
             )
 
 
@@ -76,6 +84,7 @@ def solve(
     scores: Annotated[bool, typer.Option("--scores", help="Surrogate, hybrid: write the map of scores too.")] = False,
     engine: opt.Engine = "auto",
     corrected: opt.Corrected = False,
+    workers: opt.Workers = 1,
     output: opt.Output = opt.OUTPUT,
 ) -> None:
     """Solve -div(a grad u) = f on the field's fine mesh by finite elements or by LOD, exact or with a trained network.
@@ -85,7 +94,7 @@ def solve(
     """
     from skfem_ml.cli.outputs import Outputs
 
-    choices = Choices(method, ell, variant, corrected, engine, surrogate, tol, scores)
+    choices = Choices(method, ell, variant, corrected, engine, surrogate, tol, scores, workers)
     case, solver = _chosen(read, choices)
     outputs = Outputs(output, [f"solve_{method}.png", f"solve_{method}.vtu"])
     with screen.progress() as report:
@@ -122,10 +131,28 @@ def _chosen(read: Read, choices: Choices) -> tuple[Case, Callable[[Progress], Ca
         from skfem_ml.lod import solver_lod
 
         warm_up(case.problem.mesh.dim(), choices.engine)
-        ell = 2 if choices.ell is None else choices.ell
-        return solver_lod(case.coarse, ell, choices.variant, choices.corrected, engine=choices.engine, progress=report)
+        ell, corrected = 2 if choices.ell is None else choices.ell, choices.corrected
+        engine, workers = choices.engine, choices.workers
+        if workers > 1 and _has_dask():
+            from skfem_ml.lod.blocks import solver_blocks
+
+            return solver_blocks(case.coarse, ell, corrected, workers=workers, engine=engine, progress=report)
+        lod = partial(solver_lod, case.coarse, ell, choices.variant, corrected)
+        return lod(engine=engine, workers=workers, progress=report)
 
     return case, solver
+
+
+def _has_dask() -> bool:
+    """Whether dask is installed; that threads take its place is said."""
+    from importlib.util import find_spec
+
+    from skfem_ml.checks import warn
+
+    if found := find_spec("distributed") is not None:
+        return found
+    warn('workers: dask is not installed (pip install "skfem-ml[distributed]"), so they are threads, not processes')
+    return False
 
 
 def _on_fine(u: FEFunction, case: Case) -> FEFunction:

@@ -6,7 +6,6 @@ from .control import solve_adaptive as solve_adaptive
 from .control import solve_ensemble as solve_ensemble
 from .fitting import fit_map as fit_map
 from .flow_map import FlowMap as FlowMap
-from .generation import SkipNet as SkipNet
 from .generation import solver_chosen as solver_chosen
 from .generation import solver_hits as solver_hits
 from .generation import solver_trained as solver_trained
@@ -19,5 +18,6 @@ from .recipe import train_hits as train_hits
 from .reduced import ReducedMap as ReducedMap
 from .reduced import Remainder as Remainder
 from .reduced import remainder_pairs as remainder_pairs
+from .skip_net import SkipNet as SkipNet
 from .splitting import SplittingNet as SplittingNet
 from .splitting import allen_cahn_reaction as allen_cahn_reaction

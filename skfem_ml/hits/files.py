@@ -1,4 +1,4 @@
-"""Trained hierarchies on disk: weights, normalisation and a card; models of the package by name."""
+"""Trained flow maps on disk, in hierarchies or alone: weights, normalisation and a card; models by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import torch
 
 from skfem_ml.hits.box import Box
 from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.hits.skip_net import SkipNet
+from skfem_ml.hits.splitting import SplittingNet
 from skfem_ml.learning.models import find_model
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
+from skfem_ml.learning.stored import StoredNetwork, require_sizes
 from skfem_ml.stepping.stepper import Stepper
 
 KIND = "hits"
+NETWORKS: dict[str, type[StoredNetwork]] = {kind.__name__: kind for kind in (MLP, SkipNet, SplittingNet)}
+BUFFERS = "center", "scale", "drift", "increment"
 OWN = ("kind", "maps", "selected", "box")  # entries that this file writes itself
 Card = dict[str, Any]  # what JSON holds
 
@@ -41,8 +46,8 @@ def save_maps(
 ) -> None:
     """Write maps and a card.
 
-    Raises TypeError for maps other than a `FlowMap` of an `MLP`, ValueError for a card with entries of the file's own,
-    else see `storage.save_model`.
+    Raises TypeError for maps other than a `FlowMap` of a network that files can hold (`NETWORKS`), ValueError for a
+    card with entries of the file's own, else see `storage.save_model`.
     """
     taken = [key for key in OWN if key in card]
     if taken:
@@ -50,11 +55,9 @@ def save_maps(
     tensors: dict[str, torch.Tensor] = {}
     described = []
     for k, flow_map in enumerate(maps):
-        if not (isinstance(flow_map, FlowMap) and isinstance(flow_map.net, MLP)):
-            raise TypeError(f"maps: expected FlowMaps of an nn.MLP to save, got {flow_map}")
-        net = flow_map.net
-        described.append({"dt": flow_map.dt, "widths": list(net.widths), "activation": net.activation})
-        tensors |= {f"{k}.{name}": tensor for name, tensor in flow_map.state_dict().items()}
+        entry, of_map = described_map(flow_map)
+        described.append(entry)
+        tensors |= {f"{k}.{name}": tensor for name, tensor in of_map.items()}
     own: dict[str, object] = {"kind": KIND, "maps": described, "selected": list(selected)}
     if box is not None:
         own["box"] = {"low": box.low.tolist(), "high": box.high.tolist(), "t": [box.start, box.end]}
@@ -73,7 +76,7 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:
         described = card.pop("maps")
         if card.pop("kind") != KIND:
             raise ValueError("another kind of model")
-        maps = [_built(k, entry, tensors) for k, entry in enumerate(described)]
+        maps = [built_map(entry, _part(k, tensors)) for k, entry in enumerate(described)]
         if sum(len(m.state_dict()) for m in maps) != len(tensors):
             raise ValueError("more tensors than the card describes")
         steps = [m.dt for m in maps]
@@ -99,15 +102,32 @@ def _box(entry: Mapping[str, Sequence[float]] | None) -> Box | None:
     return Box(low, high, start, end)
 
 
-def _built(k: int, entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> FlowMap:
-    mine = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.split(".", 1)[0] == str(k)}
+def _part(k: int, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.split(".", 1)[0] == str(k)}
+
+
+def described_map(flow_map: Stepper) -> tuple[Card, dict[str, torch.Tensor]]:
+    """What the card says of a map, and its tensors; TypeError unless it is a `FlowMap` of one of `NETWORKS`."""
+    net = flow_map.net if isinstance(flow_map, FlowMap) else None
+    if not isinstance(flow_map, FlowMap) or not isinstance(net, StoredNetwork) or type(net).__name__ not in NETWORKS:
+        raise TypeError(f"maps: expected FlowMaps of {', '.join(NETWORKS)} to save, got {flow_map}")
+    kind = {} if isinstance(net, MLP) else {"kind": type(net).__name__}  # as in files of 0.1
+    return {"dt": flow_map.dt, **kind, **net.sizes()}, dict(flow_map.state_dict())
+
+
+def built_map(entry: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> FlowMap:
+    """The map that `described_map` told of; ValueError, TypeError, KeyError or RuntimeError where it cannot be."""
+    sizes = dict(entry)
+    dt, kind = sizes.pop("dt"), NETWORKS[sizes.pop("kind", "MLP")]
+    require_sizes(sizes, kind.LIMITS)
     # Built without memory, so that sizes are compared with the tensors before anything is allocated.
     with torch.device("meta"):
-        net = MLP(entry["widths"], entry["activation"], generator=None)  # type: ignore[arg-type]
-    flow_map = FlowMap(net, entry["dt"])
-    for name in ("center", "scale", "drift", "increment"):
-        if mine[name].shape not in ((), (net.widths[-1],)):
-            raise ValueError(f"{name}: expected one number or {net.widths[-1]}, got shape {tuple(mine[name].shape)}")
-        setattr(flow_map, name, mine[name])
-    flow_map.load_state_dict(mine, assign=True)
+        net = MLP(**sizes, generator=None) if kind is MLP else kind.made(sizes, {})  # type: ignore[arg-type]
+    flow_map = FlowMap(net, dt)
+    width = tensors["net.linear.0"].shape[0] if kind is SplittingNet else list(net.state_dict().values())[-1].shape[0]
+    for name in BUFFERS:
+        if tensors[name].shape not in ((), (width,)):
+            raise ValueError(f"{name}: expected one number or {width}, got shape {tuple(tensors[name].shape)}")
+        setattr(flow_map, name, tensors[name])
+    flow_map.load_state_dict(tensors, assign=True)
     return flow_map

@@ -113,7 +113,8 @@ class HiTS(Hierarchy):
     def save(self, path: str | Path, **card: object) -> None:
         """Write all maps, the selection, the box, what is in ``.card`` and further entries; see `storage.save_model`.
 
-        Raises TypeError for maps that are no `FlowMap` of an `nn.MLP`, ValueError for entries of the file's own.
+        Raises TypeError for maps that are no `FlowMap` of an `MLP`, `SkipNet` or `SplittingNet`, ValueError for entries
+        of the file's own.
         """
         save_maps(path, self.all_maps, {**self.card, **card}, (self.maps[-1].dt, self.dt), self.box)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skfem_ml.hits.flow_map import FlowMap
+from skfem_ml.hits.reduced_files import load_reduced, save_reduced
+from skfem_ml.stepping.linear import Matrix
 from skfem_ml.stepping.pod import POD
 from skfem_ml.stepping.semidiscrete import check_rows
 from skfem_ml.stepping.stepper import Stepper
@@ -36,6 +40,24 @@ class ReducedMap:
     def step(self, u: ArrayLike) -> Array:
         """Return the state or states one step later."""
         return self.pod.decode(self.flow.step(self.pod.encode(u)))
+
+    def save(self, path: str | Path, **card: object) -> None:
+        """Write map, modes and a card of JSON values to one file.
+
+        Raises TypeError where ``flow`` is no `FlowMap` of a network that files can hold, else as `storage.save_model`.
+        """
+        save_reduced(path, "reduced map", self.flow, self.pod, card)
+
+    @classmethod
+    def load(cls, path: str | Path, M: Matrix) -> ReducedMap:
+        """Read a map; ``M`` ``(n, n)`` is the matrix of the POD, the mass matrix of the basis.
+
+        Raises FileNotFoundError, CorruptModelError for what `save` did not write, and ModelMismatchError for another
+        kind of model or a matrix in which the modes are not orthonormal.
+        """
+        flow, pod = load_reduced(path, "reduced map", M)
+        assert pod is not None
+        return cls(pod, flow)
 
 
 class Remainder:
@@ -75,6 +97,19 @@ class Remainder:
             return self.linear.step(u) + self.flow.step(u) - u
         c = self.pod.encode(u)
         return self.linear.step(u) + (self.flow.step(c) - c) @ self.pod.modes.T
+
+    def save(self, path: str | Path, **card: object) -> None:
+        """Write the network, the modes and a card of JSON values; the linear stepper is given again at `load`."""
+        save_reduced(path, "remainder", self.flow, self.pod, card)
+
+    @classmethod
+    def load(cls, path: str | Path, linear: Stepper, M: Matrix | None = None) -> Remainder:
+        """Read the network for the stepper ``linear``, and for the matrix ``M`` where there are modes.
+
+        Raises as `ReducedMap.load`, and what the constructor raises.
+        """
+        flow, pod = load_reduced(path, "remainder", M)
+        return cls(linear, flow, pod)
 
 
 def remainder_pairs(

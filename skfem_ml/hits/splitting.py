@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from skfem_ml.learning.stored import Card, StoredNetwork
+
 ReactionFlow = Callable[[Tensor, float], Tensor]
 
 
-class SplittingNet(nn.Module):
+class SplittingNet(StoredNetwork):
     """The increment of ``blocks`` substeps ``c -> L c + O (phi_h(I c + b) - I c - b)`` of coefficients ``(rows, r)``.
 
     ``phi_h(u)`` is the flow of the reaction ``u' = f(u)`` over ``h = dt / blocks``, taken at sample points: the
@@ -22,7 +25,8 @@ class SplittingNet(nn.Module):
     of all blocks are then free, so training repairs splitting, quadrature and closure at once.
 
     ``values`` ``(points, r)`` are the modes at the points, ``weights`` ``(points,)`` a quadrature there, ``K``
-    ``(r, r)`` the symmetric projected stiffness, without lifted data. Raises ValueError for other shapes, dt, blocks.
+    ``(r, r)`` the symmetric projected stiffness, without lifted data. In files the flow is a word, one of ``FLOWS``, to
+    which a flow of one's own is added before saving and before loading. Raises ValueError for other shapes, dt, blocks.
 
     >>> net = SplittingNet([[1.0]], [1.0], [[0.0]], 0.5, 2, allen_cahn_reaction)
     >>> exact = allen_cahn_reaction(torch.tensor([[0.3]]), 0.5) - 0.3
@@ -30,6 +34,8 @@ class SplittingNet(nn.Module):
     (SplittingNet(1 coefficients, 1 points, 2 blocks of 0.25), True)
     """
 
+    LIMITS: ClassVar = {"r": 100_000, "points": 10_000_000, "blocks": 1000}
+    FLOWS: ClassVar[dict[str, ReactionFlow]] = {}
     linear: nn.ParameterList
     inner: nn.ParameterList
     outer: nn.ParameterList
@@ -67,6 +73,30 @@ class SplittingNet(nn.Module):
         points, r = self.inner[0].shape
         return f"SplittingNet({r} coefficients, {points} points, {len(self.inner)} blocks of {self.h:g})"
 
+    def sizes(self) -> Card:
+        """Return coefficients, points, substeps, the step of one and the word of the flow; ValueError for none."""
+        word = next((name for name, flow in self.FLOWS.items() if flow is self.flow), None)
+        if word is None:
+            raise ValueError(
+                f"flow: expected one of SplittingNet.FLOWS ({', '.join(self.FLOWS)}), which a file can name, got "
+                f'{self.flow}; put it there before: SplittingNet.FLOWS["mine"] = flow'
+            )
+        points, r = self.inner[0].shape
+        return {"r": r, "points": points, "blocks": len(self.inner), "h": self.h, "flow": word}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> SplittingNet:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        net = cls.__new__(cls)
+        nn.Module.__init__(net)
+        r, points, blocks = (int(str(sizes[name])) for name in cls.LIMITS)
+        if str(sizes["flow"]) not in cls.FLOWS:
+            raise ValueError(f"flow: expected one of {', '.join(cls.FLOWS)}, got {sizes['flow']!r}")
+        net.flow, net.h = cls.FLOWS[str(sizes["flow"])], float(str(sizes["h"]))
+        for name, shape in {"linear": (r, r), "inner": (points, r), "outer": (r, points), "bias": (points,)}.items():
+            setattr(net, name, nn.ParameterList(nn.Parameter(torch.empty(shape)) for _ in range(blocks)))
+        return net
+
     def forward(self, c: Tensor) -> Tensor:
         """Return the increment ``(rows, r)`` of a `FlowMap`."""
         new = c
@@ -79,3 +109,6 @@ class SplittingNet(nn.Module):
 def allen_cahn_reaction(u: Tensor, h: float) -> Tensor:
     """Return the exact flow of ``u' = u - u^3`` over a time h, ``u e^h / (1 + u^2 (e^{2h} - 1))^{1/2}``."""
     return u * (np.exp(h) * torch.rsqrt(1 + np.expm1(2 * h) * u * u))
+
+
+SplittingNet.FLOWS["allen-cahn"] = allen_cahn_reaction

@@ -2,6 +2,7 @@ from .checkpoints import CheckpointInUseError as CheckpointInUseError
 from .checkpoints import load_checkpoint as load_checkpoint
 from .checkpoints import save_checkpoint as save_checkpoint
 from .history import History as History
+from .loop.ranks import RankError as RankError
 from .models import Card as Card
 from .models import Model as Model
 from .models import find_model as find_model

@@ -46,7 +46,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Tensors come on the CPU. Raises FileNotFoundError, and CorruptModelError for a file that is truncated, changed or of
     another kind, a folder or a pipe.
     """
-    data = regular(Path(path)).read_bytes()
+    return state_in(regular(Path(path)).read_bytes(), path)
+
+
+def state_in(data: bytes, path: str | Path) -> dict[str, Any]:
+    """`load_checkpoint` of the bytes of a file, which stood at ``path``."""
     digest, state = data[len(HEAD) : len(HEAD) + 32], data[len(HEAD) + 32 :]
     if not data.startswith(HEAD) or hashlib.sha256(state).digest() != digest:
         raise CorruptModelError(

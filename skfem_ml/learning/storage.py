@@ -15,12 +15,12 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -74,9 +74,35 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises FileNotFoundError, and CorruptModelError for everything that `save_model` did not write.
     """
     data = _read(Path(path))
+    return _checked(path, data, lambda: parse(data))
+
+
+def map_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`load_model` of which the tensors stay in the file, read where they are used, by many processes at once.
+
+    Every byte is checked once, and what is read lies in the system's memory of files, which all processes share. Do not
+    write to the tensors. Errors as `load_model`.
+    """
+    with open(regular(Path(path)), "rb") as file:
+        _sized(Path(path), file)
+        file.seek(0)
+        start = file.read(8)
+        head = start + file.read(int.from_bytes(start, "little"))
+    return _checked(path, head, lambda: _mapped(Path(path)))
+
+
+def _mapped(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+
+
+def _checked(
+    path: str | Path, data: bytes, tensors_of: Callable[[], dict[str, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card, after both are checked; ``data`` begins with the header."""
     try:
         card_text, digest = _own_entries(data)
-        tensors = parse(data)
+        tensors = tensors_of()
     except (SafetensorError, *MISFITS) as error:
         raise CorruptModelError(
             f"{path}: expected a file of save_model, got one that cannot be read ({type(error).__name__}: "
@@ -149,28 +175,34 @@ def regular(path: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    """The file, if its first 8 bytes and its header agree with its size: a hole of a gigabyte is not read."""
-    size = os.stat(regular(path)).st_size
-    if size > MAX_FILE:
-        raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got {size}; this is no model of ours")
-    with open(path, "rb") as file:
-        start = file.read(16)
-        # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
-        if (start[:1] == b"\x80" and start[8:9] != b"{") or start[:4] == b"PK\x03\x04":
-            raise CorruptModelError(
-                f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
-                "opened, write the weights with save_model"
-            )
-        header = int.from_bytes(start[:8], "little")
-        file.seek(8)
-        end = 8 + header + (_last_byte(file.read(header)) if header <= MAX_HEADER else size)
-        if len(start) < 8 or start[8:9] != b"{" or end != size:
-            raise CorruptModelError(
-                f"{path}: expected a header of JSON (at most {MAX_HEADER} bytes) and the tensors that it names, got "
-                f"{header} declared in {size} bytes; the file is truncated or changed, fetch or train it again"
-            )
+    """The file, if `_sized` finds nothing wrong."""
+    with open(regular(path), "rb") as file:
+        size = _sized(path, file)
         file.seek(0)
         return file.read(size)  # no more than there was: it may grow meanwhile
+
+
+def _sized(path: Path, file: IO[bytes]) -> int:
+    """Its size, if its first 8 bytes and its header agree with it: a hole of a gigabyte is not read."""
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_FILE:
+        raise CorruptModelError(f"{path}: expected at most {MAX_FILE} bytes, got {size}; this is no model of ours")
+    start = file.read(16)
+    # A header of 128 + 256 k bytes begins with the byte of a pickle, but its JSON begins with a brace.
+    if (start[:1] == b"\x80" and start[8:9] != b"{") or start[:4] == b"PK\x03\x04":
+        raise CorruptModelError(
+            f"{path}: expected safetensors, got a pickle (or torch.save archive); these can run code and are never "
+            "opened, write the weights with save_model"
+        )
+    header = int.from_bytes(start[:8], "little")
+    file.seek(8)
+    end = 8 + header + (_last_byte(file.read(header)) if header <= MAX_HEADER else size)
+    if len(start) < 8 or start[8:9] != b"{" or end != size:
+        raise CorruptModelError(
+            f"{path}: expected a header of JSON (at most {MAX_HEADER} bytes) and the tensors that it names, got "
+            f"{header} declared in {size} bytes; the file is truncated or changed, fetch or train it again"
+        )
+    return size
 
 
 def _last_byte(header: bytes) -> int:

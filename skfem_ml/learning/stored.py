@@ -78,7 +78,7 @@ def load_network(path: str | Path, kinds: tuple[type[N], ...]) -> tuple[N, Card]
     own = {name.removeprefix(OWN): tensors.pop(name) for name in list(tensors) if name.startswith(OWN)}
     try:
         sizes = dict(card["sizes"])
-        _require_sizes(sizes, found.LIMITS)
+        require_sizes(sizes, found.LIMITS)
         net = found.made(sizes, own)
         dtypes = {tensor.dtype for tensor in tensors.values()}
         net = net.double() if torch.float64 in dtypes else net.float()  # complex parameters stay what they are
@@ -88,7 +88,8 @@ def load_network(path: str | Path, kinds: tuple[type[N], ...]) -> tuple[N, Card]
     return net, card
 
 
-def _require_sizes(sizes: Card, limits: Mapping[str, int]) -> None:
+def require_sizes(sizes: Card, limits: Mapping[str, int]) -> None:
+    """Raise ValueError unless sizes of a file are whole numbers, or lists of them, within the limits."""
     for name, most in limits.items():
         value = sizes[name]
         numbers = value if isinstance(value, list) else [value]

@@ -18,10 +18,14 @@ start.
 **Ends.** The run ends early where the record falls to ``tol``, after ``patience`` records in a row that are no best,
 or where the optimiser says that it is ``stalled``. Where the loss is not finite the run stops, ``net`` gets the best
 parameters, and the history tells the step and the last good checkpoint.
+
+**Ranks.** Under ``torchrun --nproc-per-node W script.py`` the W processes share every step, each with its own batch of
+``batch`` rows, or ``data(step * W + rank)``; ``loss`` is to be a mean over its batch: see `learning.loop.ranks`.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,12 +34,14 @@ import torch
 from torch import Tensor, nn
 
 from skfem_ml.learning.checkpoints import locked
-from skfem_ml.learning.determined import checked_extend, settings_of
 from skfem_ml.learning.history import History
-from skfem_ml.learning.run import Run
+from skfem_ml.learning.loop.determined import checked_extend, settings_of
+from skfem_ml.learning.loop.ranks import Ranks, joined
+from skfem_ml.learning.loop.run import Run
 from skfem_ml.progress import Progress
 
 __all__ = ["Data", "History", "Loss", "fit"]
+LOG = logging.getLogger("skfem_ml")
 Loss = Callable[..., Tensor]
 Data = Sequence[Tensor] | Callable[[int], object] | None
 
@@ -58,22 +64,21 @@ def fit(
     """
     _check(data, steps, every, batch, patience, average, validate)
     measure = validate if validate is not None else lambda net: _whole(loss, net, data)
-    settings = {}
-    if checkpoint is not None:
-        settings = settings_of(loss, data, optimiser, schedule, validate, batch, seed, average)
-    more = (schedule, settings, checked_extend(extend))
-    run = Run(net, optimiser, measure, steps, every, average, patience, tol, checkpoint, progress, *more)
-    with locked(checkpoint):
-        for step, rows in _batches(data, batch, seed, run.start(), steps):
+    names, extra = checked_extend(extend), (loss, data, optimiser, schedule, validate, batch, seed, average)
+    with joined(net) as ranks, locked(checkpoint if ranks.first else None):
+        ranks.align(net, optimiser)
+        settings = {} if checkpoint is None or not ranks.first else settings_of(*extra, ranks.world)
+        more = (schedule, settings, names, ranks)
+        run = Run(net, optimiser, measure, steps, every, average, patience, tol, checkpoint, progress, *more)
+        for step, rows in _batches(data, batch, seed, run.start(), steps, ranks):
             if schedule is not None:
-                for group in optimiser.param_groups:
-                    group["lr"] = schedule(step)
+                _set_rate(optimiser, schedule(step))
 
             def closure(rows: object = rows) -> Tensor:
                 optimiser.zero_grad()
                 value = loss(net, rows)
                 value.backward()
-                return value
+                return ranks.mean(value, net, optimiser)
 
             value = optimiser.step(closure)  # type: ignore[arg-type]
             if run.after(step + 1, float(torch.as_tensor(value).detach())):
@@ -81,20 +86,33 @@ def fit(
     return run.end()
 
 
-def _batches(data: Data, batch: int | None, seed: int, first: int, steps: int) -> Iterator[tuple[int, object]]:
-    """Yield (step, rows); the order depends on seed and pass alone, so a resumed run sees the same rows."""
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _batches(
+    data: Data, batch: int | None, seed: int, first: int, steps: int, ranks: Ranks
+) -> Iterator[tuple[int, object]]:
+    """Yield (step, rows); the order depends on seed and pass alone, so a resumed run sees the same rows.
+
+    Rank r of W sees in step k what one process sees in step k W + r.
+    """
+    own = ((step, step * ranks.world + ranks.rank) for step in range(first, steps))
     if callable(data):
-        yield from ((step, data(step)) for step in range(first, steps))
+        yield from ((step, data(number)) for step, number in own)
         return
     if data is None or batch is None or batch >= len(data[0]):
-        yield from ((step, data) for step in range(first, steps))
+        if ranks.world > 1:
+            LOG.info("rank %d of %d: all see all data in every step; take batch= to share it", ranks.rank, ranks.world)
+        yield from ((step, data) for step, _ in own)
         return
     count, current, order = len(data[0]) // batch, -1, torch.empty(0)
-    for step in range(first, steps):
-        if step // count != current:
-            current = step // count
+    for step, number in own:
+        if number // count != current:
+            current = number // count
             order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(seed + 1_000_003 * current))
-        rows = order[step % count * batch : (step % count + 1) * batch]
+        rows = order[number % count * batch : (number % count + 1) * batch]
         yield step, tuple(tensor[rows] for tensor in data)
 
 

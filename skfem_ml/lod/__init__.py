@@ -11,6 +11,7 @@ A coarse basis whose forms are assembled so that the fine scales of a coefficien
 ``gradient``     derivatives of exact matrices and of coarse solutions
 ``judging``      errors of local maps on given fields
 ``mesh``         grids, patches, boundary, interpolation, forms and loads on the fine mesh
+``blocks``       `BlockSystem`: a system by blocks of coarse rows, where the whole does not fit
 ``engine``       who solves for the correctors
 ``slod``         `SLOD`: super-localised functions, one an element, for hundreds of loads
 ``surrogate``    networks in the place of correctors

@@ -1,3 +1,10 @@
+from .blocks import BlockSample as BlockSample
+from .blocks import BlocksFailedError as BlocksFailedError
+from .blocks import BlockSystem as BlockSystem
+from .blocks import Computed as Computed
+from .blocks import Estimate as Estimate
+from .blocks import local_client as local_client
+from .blocks import solver_blocks as solver_blocks
 from .engine.elements import CondensedInteriors as CondensedInteriors
 from .engine.elements import ExtrapolatedInteriors as ExtrapolatedInteriors
 from .engine.protocol import Interiors as Interiors

@@ -24,6 +24,7 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import check_coefficients
 from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.mesh.patches import Patches
 from skfem_ml.lod.mesh.views import OnSpace
 from skfem_ml.lod.system import System
 from skfem_ml.meshes.boundary import Dirichlet
@@ -135,7 +136,7 @@ class LOD(OnSpace):
             coarse, refine, cells, ell, fine=fine, dirichlet=dirichlet, interpolation=interpolation, device=device,
             workers=workers,
         )  # fmt: skip
-        self.coarse, self.ell, self.patches = self.space.coarse, self.space.ell, self.space.patches
+        self.ell = self.space.ell
         self.engine, self.progress, self._choice = find_engine(engine, self.space), progress, engine
         self.space.interiors = find_interiors(interiors, self.space, engine)
         self.memory = whole(memory, "memory", 0)
@@ -143,7 +144,7 @@ class LOD(OnSpace):
     def __repr__(self) -> str:
         space = self.space
         engine = getattr(self.engine, "__name__", type(self.engine).__name__)
-        told = [f"{len(self.patches.corners)} {KINDS[space.grid.dim]}", f"refine={space.n}", f"ell={self.ell}"]
+        told = [f"{len(space.grid.corners)} {KINDS[space.grid.dim]}", f"refine={space.n}", f"ell={self.ell}"]
         told += [f"cells={space.m}"] if space.m != space.n else []
         told += [name] if (name := name_of(space.interpolation)) != "projection" else []
         interiors = "" if space.interiors is None else f", {space.interiors!r}"
@@ -172,6 +173,11 @@ class LOD(OnSpace):
         other.space = copy.copy(self.space)
         other.space.interiors = find_interiors(interiors, other.space, self._choice)
         return other
+
+    @property
+    def patches(self) -> Patches:
+        """The patches of all elements and their local-to-global maps."""
+        return self.space.patches
 
     @property
     def quasi_interpolation(self) -> csr_matrix:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from numpy import ndarray
 from skfem import Mesh
-from skfem.assembly import Basis
+from skfem.assembly import Basis, Dofs
 from skfem.assembly.dofs import DofsView
 
 from skfem_ml.meshes.grid import BoxGrid, lexicographic
@@ -44,7 +45,7 @@ class DirichletPart:
         no facet.
     """
 
-    def __init__(self, grid: BoxGrid, basis: Basis, choice: Dirichlet = None):
+    def __init__(self, grid: BoxGrid, basis: Basis | Dofs, choice: Dirichlet = None):
         if isinstance(choice, DirichletPart):
             facets = choice.facets
         elif choice is None:
@@ -60,6 +61,14 @@ class DirichletPart:
         self.sides[grid.facet_sides(facets)] = True
         self.nodes = np.zeros(grid.mesh.p.shape[1], dtype=bool)
         self.nodes[grid.mesh.facets[:, facets]] = True
+
+    def part(self, grid: BoxGrid, cells: ndarray, nodes: ndarray) -> DirichletPart:
+        """Gamma_D on the grid of some cells and their nodes, by their numbers; where it is cut is no boundary."""
+        other = copy.copy(self)
+        other.sides, other.nodes = self.sides[cells], self.nodes[nodes]
+        outer = grid.mesh.boundary_facets()
+        other.facets = outer[other.sides[grid.facet_sides(outer)]]
+        return other
 
     def fine_nodes(self, n: int) -> ndarray:
         """Which of the ``(n + 1)**dim`` fine nodes of every coarse cell lie on its Gamma_D sides, ``(nelems, ...)``."""
@@ -102,7 +111,7 @@ def _named_facets(mesh: Mesh, names: list[str], outer: ndarray) -> ndarray:
     return facets
 
 
-def _filled_facets(mesh: Mesh, basis: Basis, choice: object, outer: ndarray) -> ndarray:
+def _filled_facets(mesh: Mesh, basis: Basis | Dofs, choice: object, outer: ndarray) -> ndarray:
     dofs = _flat_dofs(choice)
     if dofs.size and (dofs.min() < 0 or dofs.max() >= basis.N):
         raise ValueError(

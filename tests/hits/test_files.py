@@ -115,7 +115,7 @@ def test_saved_maps_load_the_same(tmp_path):
 def test_files_that_are_no_hierarchy_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the name of a model of the package"):
         HiTS.load("no-such-model")
-    with pytest.raises(TypeError, match=r"expected FlowMaps of an nn\.MLP to save"):
+    with pytest.raises(TypeError, match=r"expected FlowMaps of MLP, SkipNet, SplittingNet to save"):
         HiTS([FlowMap(torch.nn.Identity(), 0.1)]).save(tmp_path / "a.safetensors")
     weights = {"0.net.layers.0.weight": torch.zeros(2, 2)}
     entry = {"dt": 0.1, "widths": [2, 10**9, 2], "activation": "tanh"}

@@ -6,7 +6,8 @@ import torch
 
 from skfem_ml.compare import compare
 from skfem_ml.hits import solver_chosen, solver_hits, solver_trained
-from skfem_ml.hits.generation import SkipNet, fit_stride, parameter_count, solve_outputs, strides_for
+from skfem_ml.hits.generation import fit_stride, parameter_count, strides_for
+from skfem_ml.hits.skip_net import SkipNet, solve_outputs
 from skfem_ml.problems import Sequence, clip, cylinder
 from tests.gallery import orbit
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from skfem_ml.learning import MLP, SOAP, CorruptModelError, ModelMismatchError, cosine, fit, load_checkpoint, load_model
-from skfem_ml.learning.determined import fingerprint, name_of
+from skfem_ml.learning.loop.determined import fingerprint, name_of
 from skfem_ml.learning.nn import flat_parameters
 from skfem_ml.learning.storage import save_model
 
@@ -109,11 +109,11 @@ def test_data_that_is_drawn_is_known_by_its_first_batch(tmp_path):
 def test_another_version_and_a_file_that_says_nothing(tmp_path, monkeypatch):
     run(tmp_path / "run.pt")
     with monkeypatch.context() as patch:
-        patch.setattr("skfem_ml.learning.determined.__version__", "99")
+        patch.setattr("skfem_ml.learning.loop.determined.__version__", "99")
         with pytest.raises(ModelMismatchError, match="code: wanted 'skfem-ml 99, torch"):
             run(tmp_path / "run.pt")
         run(tmp_path / "run.pt", extend="code")
-        patch.setattr("skfem_ml.learning.run.load_checkpoint", lambda path: {**load_checkpoint(path), "settings": {}})
+        patch.setattr("skfem_ml.learning.loop.run.state_in", lambda _, path: {**load_checkpoint(path), "settings": {}})
         with pytest.raises(ModelMismatchError, match="seed: wanted 3, got 'not recorded'"):
             run(tmp_path / "run.pt")
     with pytest.raises(ValueError, match=r"extend: expected some of data, .*, steps, got weights"):

@@ -1,8 +1,9 @@
 r"""Engines: who solves the corrector problems. What every engine offers is `protocol.Engine`; there are two.
 
 `reference` solves a patch at a time: sparse, any mesh, clear. The fast one, `condensation`, is for quads, and this is
-its page. All patches have the same shape, a block of (2 ell + 1)^2 coarse elements, and neighbours share nearly all of
-it; so what they share is eliminated once. For ell = 2, with T the middle element:
+its page; on hexes it is `hexes`, which has its own. All patches have the same shape, a block of (2 ell + 1)^2 coarse
+elements, and neighbours share nearly all of it; so what they share is eliminated once. For ell = 2, with T the middle
+element:
 
 ::
 

@@ -114,9 +114,13 @@ def reference(space: Discretisation, fine_form: FineForm, memory: int = 0) -> En
 
 
 def condensation(space: Discretisation, fine_form: FineForm, memory: int = 0) -> Engine:
-    """The fast engine on quads; see `CondensationEngine`. Raises ValueError where it does not apply."""
-    _require_quads(space)
-    from skfem_ml.lod.engine.condensation import CondensationEngine  # here, since it loads torch
+    """The fast engine on quads and hexes: `CondensationEngine`, `HexEngine`. ValueError where it does not apply."""
+    _require_condensing(space)
+    if space.grid.dim == 3:
+        from skfem_ml.lod.engine.hexes.engine import HexEngine  # here, since it loads torch
+
+        return HexEngine(space, fine_form, memory)
+    from skfem_ml.lod.engine.condensation import CondensationEngine
 
     return CondensationEngine(space, fine_form, memory)
 
@@ -136,7 +140,7 @@ def find_engine(choice: str | EngineFactory, space: Discretisation) -> EngineFac
     if choice not in ENGINES:
         raise ValueError(f"engine: expected auto, {', '.join(ENGINES)} or a factory of engines, got {choice!r}")
     if choice == "condensation":
-        _require_quads(space)
+        _require_condensing(space)
     return ENGINES[choice]
 
 
@@ -164,14 +168,14 @@ def find_interiors(
 
 
 def _condenses(space: Discretisation) -> bool:
-    return space.grid.dim == 2 and space.n > 1
+    return space.grid.dim > 1 and space.n > 1
 
 
-def _require_quads(space: Discretisation) -> None:
+def _require_condensing(space: Discretisation) -> None:
     if not _condenses(space):
         raise ValueError(
-            f"engine: expected quads with refine > 1 for the condensation engine, got dimension {space.grid.dim} "
-            f'and refine = {space.n}; use engine="auto" or "reference"'
+            "engine: expected quads or hexes with refine > 1 for the condensation engine, got dimension "
+            f'{space.grid.dim} and refine = {space.n}; use engine="auto" or "reference"'
         )
 
 

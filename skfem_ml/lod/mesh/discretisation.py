@@ -15,6 +15,7 @@ from skfem.assembly import Dofs
 
 from skfem_ml import checks
 from skfem_ml.lod.mesh.interpolation import Interpolation, find_interpolation, hat_values, tensor
+from skfem_ml.lod.mesh.parameters import check_cells, checked_basis, clipped
 from skfem_ml.lod.mesh.patches import Patches
 from skfem_ml.lod.mesh.refinement import Refinement, grid_in, refined_grid
 from skfem_ml.meshes.boundary import Dirichlet, DirichletPart
@@ -25,7 +26,8 @@ from skfem_ml.meshes.grid import ELEMENTS, BoxGrid, corner_nodes
 if TYPE_CHECKING:
     from skfem_ml.lod.engine.protocol import Interiors
 
-ON_COARSE = ("grid", "coarse", "m", "ell", "dirichlet", "interpolation", "patches", "device", "workers")
+ON_COARSE = ("grid", "_basis", "m", "ell", "dirichlet", "interpolation", "device", "workers")
+MADE = ("coarse", "patches", "cell_size", "all_dirichlet")  # when they are first needed; they depend on the same
 
 
 class Discretisation:
@@ -47,7 +49,7 @@ class Discretisation:
         workers: int,
     ):
         self.grid = BoxGrid(coarse if isinstance(coarse, Mesh) else coarse.mesh, "coarse mesh")
-        self.coarse = _q1_basis(coarse, self.grid.dim)
+        self._basis = None if isinstance(coarse, Mesh) else checked_basis(coarse, self.grid.dim)
         if (refine is None) == (fine is None):
             raise ValueError(
                 "refine, fine: expected one of them (refine=n to have the fine mesh built, or fine=mesh), got "
@@ -59,11 +61,10 @@ class Discretisation:
         else:
             self.n = checks.whole(refine, "refine", 1)
         self.m = self.n if cells is None else checks.whole(cells, "cells", 1)
-        _check_cells(self.n, self.m)
-        self.ell = _clipped(checks.whole(ell, "ell", 1), self.grid)
-        self.dirichlet = DirichletPart(self.grid, self.coarse, dirichlet)
+        check_cells(self.n, self.m)
+        self.ell = clipped(checks.whole(ell, "ell", 1), self.grid)
+        self.dirichlet = DirichletPart(self.grid, self._basis or self._dofs, dirichlet)
         self.interpolation = find_interpolation(interpolation)
-        self.patches = Patches(self.grid, self.ell)
         checks.device(device)
         self.device, self.workers = device, checks.whole(workers, "workers", 1)
 
@@ -73,9 +74,9 @@ class Discretisation:
         Raises ValueError where n is no multiple of the coefficient cells along a coarse edge.
         """
         n = checks.whole(n, "refine", 1)
-        _check_cells(n, self.m)
+        check_cells(n, self.m)
         other = copy.copy(self)
-        other.__dict__ = {name: self.__dict__[name] for name in ON_COARSE}
+        other.__dict__ = {name: self.__dict__[name] for name in ON_COARSE + MADE if name in self.__dict__}
         shared = {"coefficient_grid": self.coefficient_grid, "coefficient_refinement": self.coefficient_refinement}
         if n == self.m:
             shared = {"fine_grid": self.coefficient_grid, "refinement": self.coefficient_refinement}
@@ -85,6 +86,39 @@ class Discretisation:
     def fine_basis(self, cells: ndarray) -> Basis:
         """The Q1 basis of the fine mesh on some of its cells."""
         return cell_basis(self.fine_grid.mesh, cells, self.fine_dofs)
+
+    def fine_order(self, cells: ndarray) -> ndarray:
+        """The local vertex numbers which bring the vertices of fine cells into lexicographic order, ``(k, 2**d)``."""
+        return self.fine_grid.order[cells]
+
+    @cached_property
+    def coarse(self) -> Basis:
+        """The coarse Q1 basis: the one given, or one that is made when it is first needed."""
+        return self._basis or Basis(self.grid.mesh, ELEMENTS[self.grid.dim]())
+
+    @property
+    def _dofs(self) -> Dofs:
+        return Dofs(self.grid.mesh, ELEMENTS[self.grid.dim]())
+
+    @cached_property
+    def patches(self) -> Patches:
+        return Patches(self.grid, self.ell)
+
+    @cached_property
+    def cell_size(self) -> ndarray | None:
+        """The extents of a coarse cell ``(d,)``, where all cells are congruent; else None."""
+        size = widths(self.grid.mesh)
+        return None if np.ptp(size, axis=1).max() > 1e-10 * size.min() else size[:, 0]
+
+    @cached_property
+    def all_dirichlet(self) -> bool:
+        """Whether Gamma_D is the whole boundary."""
+        return bool(self.dirichlet.sides.sum() == len(self.grid.mesh.boundary_facets()))
+
+    @cached_property
+    def coarse_count(self) -> int:
+        """How many degrees of freedom the coarse basis has, ``coarse.N``: one a vertex."""
+        return int(self.grid.mesh.t.max()) + 1
 
     @cached_property
     def fine_grid(self) -> BoxGrid:
@@ -146,9 +180,7 @@ class Discretisation:
     @cached_property
     def fixed(self) -> ndarray:
         """Which coarse degrees of freedom lie on Gamma_D, ``(coarse.N,)``."""
-        out = np.zeros(self.coarse.N, dtype=bool)
-        out[self.coarse.nodal_dofs[0][self.dirichlet.nodes]] = True
-        return out
+        return self.dirichlet.nodes[: self.coarse_count].copy()  # vertices are numbered alike
 
     @cached_property
     def floating(self) -> ndarray:
@@ -251,34 +283,3 @@ class Discretisation:
         """Which nodes of each patch lie on Gamma_D, ``(nelems, (2 ell + 2)**d)``."""
         nodes = self.patches.nodes
         return (nodes >= 0) & self.dirichlet.nodes[nodes]
-
-
-def _check_cells(n: int, m: int) -> None:
-    if n % m:
-        raise ValueError(f"cells: expected a divisor of refine = {n}, got {m}")
-
-
-def _clipped(ell: int, grid: BoxGrid) -> int:
-    most = max(max(grid.shape) - 1, 1)
-    if ell > most:
-        checks.warn(
-            f"ell: {ell} layers are more than fit into the domain of {' x '.join(map(str, grid.shape))} coarse cells; "
-            f"ell = {most} is used, which is the same"
-        )
-    return min(ell, most)
-
-
-def _q1_basis(coarse: Basis | Mesh, dim: int) -> Basis:
-    element = ELEMENTS[dim]
-    if isinstance(coarse, Mesh):
-        return Basis(coarse, element())
-    if type(coarse.elem) is not element:
-        raise TypeError(
-            f"coarse: expected a basis of {element.__name__}, got one of {type(coarse.elem).__name__}; LOD treats "
-            "scalar Q1 spaces (no vector or higher-order elements)"
-        )
-    if coarse.tind is not None:
-        raise TypeError(
-            "coarse: expected a basis on all cells of its mesh, got one on a subset; restrict the mesh instead"
-        )
-    return coarse

@@ -75,15 +75,15 @@ def _not_positive(value: ndarray) -> ndarray:
 
 def _parts(form: FineForm, cells: ndarray, **changed: float | ndarray) -> tuple[ndarray, ndarray]:
     """Element matrices on some cells, of the form and of its principal part."""
-    grid, basis = form.space.fine_grid, form.space.fine_basis(cells)
+    order, basis = form.space.fine_order(cells), form.space.fine_basis(cells)
     arguments = {**form.arguments(cells), **changed}
 
     def leading(u: DiscreteField, v: DiscreteField, w: FormExtraParams) -> ndarray:
         return form.form.form(_gradient_alone(u), _gradient_alone(v), w)
 
     return (
-        element_matrices(form.form, basis, arguments, grid.order[cells]),
-        element_matrices(BilinearForm(leading), basis, arguments, grid.order[cells]),
+        element_matrices(form.form, basis, arguments, order),
+        element_matrices(BilinearForm(leading), basis, arguments, order),
     )
 
 

@@ -14,7 +14,6 @@ from skfem import BilinearForm
 from skfem_ml import checks
 from skfem_ml.coefficients import validate
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.meshes.cells import widths
 from skfem_ml.meshes.forms import check_symmetric, element_matrices, real_values, refuse_complex, unit_matrix
 
 CHUNK = 2**15  # fine cells evaluated at a time: bounds the memory of basis functions at quadrature points
@@ -139,7 +138,7 @@ class FineForm:
         return matrix if interiors is None else matrix + interiors.stiffness(self)
 
     def _matrices(self, cells: ndarray) -> ndarray:
-        order = self.space.fine_grid.order[cells]
+        order = self.space.fine_order(cells)
         return element_matrices(self.form, self.space.fine_basis(cells), self.arguments(cells), order)
 
     def arguments(self, cells: ndarray) -> dict[str, float | ndarray]:
@@ -153,7 +152,5 @@ class FineForm:
     @cached_property
     def unit_matrix(self) -> ndarray | None:
         """The matrix K with K_T = a_T K on every fine cell T, where there is one (`meshes.forms`); else None."""
-        size = widths(self.space.grid.mesh) / self.space.n
-        if np.ptp(size, axis=1).max() > 1e-10 * size.min():  # cells are not congruent
-            return None
-        return unit_matrix(self.form, self.coefficients, size[:, 0])
+        size = self.space.cell_size
+        return None if size is None else unit_matrix(self.form, self.coefficients, size / self.space.n)

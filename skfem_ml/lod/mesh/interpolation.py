@@ -32,6 +32,11 @@ class Interpolation:
     local: Callable[[int, int], ndarray]
     average: str = "count"
 
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        """One of those below is pickled by its name, so that another process has that very one."""
+        name = name_of(self)
+        return (find_interpolation, (name,)) if name in NAMED else (Interpolation, (self.local, self.average))
+
 
 def tensor(matrix: ndarray, dim: int) -> ndarray:
     """The dim-fold Kronecker product of a matrix of one axis."""

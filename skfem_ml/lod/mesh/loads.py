@@ -128,13 +128,13 @@ def _vector(space: Discretisation, vector: ndarray) -> ndarray:
 
 def _field(space: Discretisation, name: str, value: ArrayLike) -> float | ndarray:
     """A field of the load over fine cells ``(fine nelems, 1)``, at fine nodes ``(fine.N,)``, or a number."""
-    cells, nodes = space.coefficient_refinement.cells.size, space.fine_mesh.p.shape[1]
+    cells = space.coefficient_refinement.cells.size
     values = real_values(name, value, cells, MESH)
     if isinstance(values, float):
         return values
     if values.shape == (cells,):
         return values[space.coefficient_cell][:, None]
-    if values.shape != (nodes,):
+    if values.shape != (nodes := space.fine_mesh.p.shape[1],):
         raise ValueError(
             f"{name}: expected one value per cell of lod.coefficient_mesh ({cells},), or nodal values on lod.fine "
             f"({nodes},), got shape {values.shape}; interpolate it there, or write a function of w.x in the form"
@@ -143,18 +143,18 @@ def _field(space: Discretisation, name: str, value: ArrayLike) -> float | ndarra
 
 
 def _split(space: Discretisation, form: LinearForm, fields: dict[str, float | ndarray]) -> ndarray:
-    grid, n = space.fine_grid, space.n
+    dim, n = space.grid.dim, space.n
     cells = space.refinement.cells.ravel()
-    local = np.empty((len(cells), 2**grid.dim))
+    local = np.empty((len(cells), 2**dim))
     for start in range(0, len(cells), CHUNK):
         part = cells[start : start + CHUNK]
         basis = space.fine_basis(part)
         arguments = {k: v[part] if np.ndim(v) == 2 else v for k, v in fields.items()}  # type: ignore[index]
-        data = form.elemental(basis, **arguments).data.reshape(2**grid.dim, -1).T
-        local[start : start + CHUNK] = np.take_along_axis(data, grid.order[part], axis=1)
-    local = local.reshape(len(space.refinement.cells), -1, 2**grid.dim)
-    out = np.zeros((len(local), (n + 1) ** grid.dim))
-    for corner, nodes in enumerate(corner_nodes(n, grid.dim).T):
+        data = form.elemental(basis, **arguments).data.reshape(2**dim, -1).T
+        local[start : start + CHUNK] = np.take_along_axis(data, space.fine_order(part), axis=1)
+    local = local.reshape(len(space.refinement.cells), -1, 2**dim)
+    out = np.zeros((len(local), (n + 1) ** dim))
+    for corner, nodes in enumerate(corner_nodes(n, dim).T):
         out[:, nodes] += local[:, :, corner]
     return out
 

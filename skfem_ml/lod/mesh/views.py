@@ -34,6 +34,11 @@ class OnSpace:
         return Basis(self.space.fine_mesh, ELEMENTS[self.space.grid.dim]())
 
     @property
+    def coarse(self) -> Basis:
+        """The coarse Q1 basis."""
+        return self.space.coarse
+
+    @property
     def coefficient_mesh(self) -> Mesh:
         """The mesh with m^d cells a coarse cell on which coefficients live, one value a cell, in its own order."""
         return self.space.coefficient_mesh

@@ -109,7 +109,7 @@ class SLOD(OnSpace):
         )  # fmt: skip
         _require_quads(self.space)
         self.space.interiors = find_interiors(interiors, self.space, "condensation")
-        self.coarse, self.ell = self.space.coarse, self.space.ell
+        self.ell = self.space.ell
         self.progress, self.memory = progress, checks.whole(memory, "memory", 0)
         self.adaptive = epsilon is None
         self.epsilon = _damping(

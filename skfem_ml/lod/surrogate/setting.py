@@ -69,7 +69,6 @@ class Setting:
                 f"are others; take lod.with_fine({space.n})"
             )
         names = [name for name, known in NAMED.items() if known is space.interpolation]
-        everywhere = space.dirichlet.sides.sum() == len(space.grid.mesh.boundary_facets())
         corners = space.grid.mesh.p[:, space.grid.corners]
         size = corners[:, :, -1] - corners[:, :, 0]
         return cls(
@@ -78,7 +77,7 @@ class Setting:
             cells=space.m,
             ell=space.ell,
             interpolation=names[0] if names else "custom",
-            boundary="dirichlet" if everywhere else "mixed",
+            boundary="dirichlet" if space.all_dirichlet else "mixed",
             cell="square" if np.ptp(size) <= 1e-8 * size.max() else "unequal",
             form=form,
         )

@@ -15,7 +15,7 @@ from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
-from skfem_ml.lod.surrogate.elements.judging import LAYERS, distances
+from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements, unit_energies
 from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of, on_elements
 from skfem_ml.lod.surrogate.elements.symmetries import COUNT, turned
@@ -313,7 +313,10 @@ def test_layers_are_exact_and_every_pattern_is_solved_once(model, axis, monkeypa
     unit_energies(8)
     monkeypatch.setattr(Elements, "exact", lambda self, some: (solved.extend(some), plain(self, some))[1])
     judged = SuperElements(model.net, model.card, checked=0).judge(lod, a=a, tol=np.inf)
-    assert (judged.energies - exact).abs().max() < 1e-12 * exact.abs().max() and (judged.doubt == LAYERS).all()
+    assert (judged.energies - exact).abs().max() < 1e-12 * exact.abs().max()
+    assert (judged.doubt == FLOOR).all() and judged.known.all()
     assert len(solved) == 4
+    again = SuperElements(model.net, model.card, checked=0, tol=0.0).judge(lod, a=a)
+    assert not again.exact.any() and len(solved) == 8  # known as exactly as that: nothing is replaced
     rough = model.without_exact().judge(lod, a=a, tol=np.inf)
     assert 1e-9 < distances(rough.energies, exact).max() < 0.2

@@ -1,8 +1,10 @@
 """Labels: the paper's families and split, files of blocks that a broken run goes on with, fresh ones without end."""
 
 import json
+import sys
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from skfem_ml.coefficients.families import NAMES, paper_field, paper_split
 from skfem_ml.learning import CorruptModelError, ModelMismatchError, load_model, save_model
 from skfem_ml.lod import LOD, Hybrid, PatchMLP, fit_surrogate
 from skfem_ml.lod.surrogate import Setting, fingerprint, fresh_labels, read_labels, write_labels
+from skfem_ml.lod.surrogate.recipe.labelling.labels import Stored
 from skfem_ml.problems import diffusion
 from tests.gallery import graded
 
@@ -125,6 +128,24 @@ def test_blocks_hold_exact_matrices_and_a_broken_run_goes_on(lod, tmp_path):
     write_labels(tmp_path, lod, draw(lod), 5, block=2)
     assert [f.stat().st_mtime_ns == t for f, t in zip(files, before, strict=True)] == [True, False, True]
     assert files[1].read_bytes() == content
+
+
+def test_labels_stay_in_their_files(lod, tmp_path):
+    """Many processes share what they read; what is taken of it is a copy."""
+    write_labels(tmp_path, lod, draw(lod), 5, block=2)
+    found = Stored(lod, tmp_path)
+    assert repr(found).startswith("Stored(5 fields in 3 files of ") and len(found) == len(list(found)) == 5
+    rows, some = np.array([0, 3, 4]), np.array([5, 2])
+    fields, exact = found.rows(rows, some)
+    for k, row in enumerate(rows):
+        assert np.array_equal(fields[k], draw(lod)(row))
+        S = lod.local(diffusion, some, a=fields[k])
+        assert abs(exact[k] - S).max() < 1e-6 * abs(S).max()
+    if sys.platform == "linux":
+        maps = Path("/proc/self/maps").read_text()
+        assert all(str(path) in maps for path in tmp_path.glob("*.safetensors"))
+    fields += 1
+    assert np.array_equal(found.rows(rows, some)[0] + 1, fields)
 
 
 def test_blocks_of_others_and_damaged_ones_are_refused(lod, tmp_path):

@@ -184,9 +184,11 @@ def _ratios(said: ndarray, errors: ndarray) -> ndarray:
 
 
 def scaled(said: ArrayLike, factor: float) -> ndarray:
-    """factor times what is said, infinite where that is not finite."""
+    """factor times what is said, infinite where one of them is not finite."""
     values = np.asarray(said, dtype=float)
-    return np.multiply(values, factor, out=np.full(values.shape, np.inf), where=np.isfinite(values))
+    return np.multiply(
+        values, factor, out=np.full(values.shape, np.inf), where=np.isfinite(values) & np.isfinite(factor)
+    )
 
 
 def finite_or_none(value: float) -> float | None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from skfem import BilinearForm
 
 from skfem_ml.lod.local import LocalMap
-from skfem_ml.lod.surrogate.conformal.calibration import Calibration, new_names, number
+from skfem_ml.lod.surrogate.conformal.calibration import Calibration, new_names, number, scaled
 from skfem_ml.lod.surrogate.conformal.novelty import Novelty
 from skfem_ml.lod.surrogate.conformal.quantiles import check_level, unknown_as_infinite
 from skfem_ml.lod.surrogate.conformal.solution import POWER, CoarseSolutions, Promise, path
@@ -166,7 +166,7 @@ def certify(
     new_names(fields, used)
     found = measured(model, lod, fields, form, exact=exact, power=power, progress=progress)
     elements = Calibration.of(found.said, found.errors, fields, level=level, used=used, family=family)
-    sums = [values * elements.factor for values in found.sums]
+    sums = [scaled(values, elements.factor) for values in found.sums]
     solution = Promise.of(sums, found.true, fields, level=level, used=used, power=power, family=family)
     return Certificate(elements, solution, novelty)
 

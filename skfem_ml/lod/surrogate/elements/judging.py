@@ -15,22 +15,23 @@ from skfem_ml.lod.surrogate.elements.symmetries import moved
 
 CHUNK = 64  # elements a pass: their matrices stay in the cache
 FLOOR = 1e-4  # added to what the images say: labels are no closer to the truth
-LAYERS = 5e-3  # of elements with known energies: S_T is off by up to 1.5e-2, as of layers of contrast 1000
 IMAGES = (3, 5)  # the symmetries whose answers are compared: half a turn, and a quarter
 
 
 class ElementJudgement(NamedTuple):
-    """Energies ``(k, 4 n + 4, 4 n + 4)``, the doubt ``(k,)`` and which elements were computed exactly.
+    """Energies ``(k, 4 n + 4, 4 n + 4)``, the doubt ``(k,)``, and which elements were computed exactly and which are
+    known (of one value, or of layers along an axis): as exactly, without a computation of their own.
 
     >>> import numpy as np, torch
     >>> from skfem_ml.lod.surrogate import ElementJudgement
-    >>> ElementJudgement(torch.zeros(2, 36, 36), np.array([0.01, 0.5]), np.array([False, True])).fraction
+    >>> ElementJudgement(torch.zeros(2, 36, 36), np.array([0.01, 0.5]), *np.eye(2, dtype=bool)).fraction
     0.5
     """
 
     energies: Tensor
     doubt: ndarray
     exact: ndarray
+    known: ndarray
 
     @property
     def fraction(self) -> float:
@@ -46,33 +47,34 @@ def judged(
     """Energies of elements, those with a doubt above ``tol`` or not finite exactly; no doubt where ``factor`` is None.
 
     ``answer`` gives bordered matrices for values of cells. With ``layers`` it is not asked for elements of one value or
-    of layers along an axis, which `Elements.of_layers` has as exactly as labels are: their doubt is `LAYERS`.
+    of layers along an axis, which `Elements.of_layers` has as exactly as labels are: their doubt is `FLOOR`.
     """
     starts = range(0, max(1, len(elements)), CHUNK)
     parts = [_part(answer, truth, elements[start : start + CHUNK], factor, layers) for start in starts]
-    energies, doubt = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).numpy()
+    energies = torch.cat([part[0] for part in parts])
+    doubt, known = (torch.cat([part[k] for part in parts]).numpy() for k in (1, 2))
     again = ~energies.isfinite().all(dim=2).all(dim=1).numpy()
     if tol is not None:
-        again |= ~(doubt <= tol)
+        again |= ~(known | (doubt <= tol))
     if again.any():
         energies[torch.from_numpy(again)] = truth.exact(elements[again])
-    return ElementJudgement(energies, doubt, again)
+    return ElementJudgement(energies, doubt, again, known)
 
 
 def _part(
     answer: Callable[[Tensor], Tensor], truth: Elements, elements: ndarray, factor: float | None, layers: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     values = truth.values(elements)
     plain = layered(values) if layers else torch.zeros(len(values), dtype=torch.bool)
     if not bool(plain.any()):
-        return _guessed(answer, values, factor)
+        return *_guessed(answer, values, factor), plain
     size = 4 * truth.space.n + 4
     energies = values.new_empty(len(values), size, size)
-    doubt = values.new_full((len(values),), 0.0 if factor is None else LAYERS)
+    doubt = values.new_full((len(values),), 0.0 if factor is None else FLOOR)
     energies[plain] = truth.of_layers(elements[plain.numpy()], values[plain])
     if not bool(plain.all()):
         energies[~plain], doubt[~plain] = _guessed(answer, values[~plain], factor)
-    return energies, doubt
+    return energies, doubt, plain
 
 
 def _guessed(answer: Callable[[Tensor], Tensor], values: Tensor, factor: float | None) -> tuple[Tensor, Tensor]:

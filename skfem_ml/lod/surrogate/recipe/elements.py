@@ -17,6 +17,7 @@ from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.training import History
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.surrogate.conformal import certify
+from skfem_ml.lod.surrogate.conformal.quantiles import conformal_quantile
 from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies
 from skfem_ml.lod.surrogate.elements.judging import distances
@@ -138,9 +139,7 @@ def _calibrated(job: Job, model: SuperElements, space: Discretisation) -> SuperE
     ratios = np.concatenate(
         [_ratios(job, model, space, int(row)) for row in (*numbers["doubt"], *numbers["calibration"])]
     )
-    # The conformal quantile of all elements: the ceil(0.9 (n + 1))-th smallest ratio of n.
-    place = min(len(ratios), int(np.ceil(LEVEL * (len(ratios) + 1)))) - 1
-    factor = float(np.sort(ratios)[place]) if len(ratios) else np.inf
+    factor = conformal_quantile(ratios, LEVEL)
     if not np.isfinite(factor):
         LOG.info("doubt: not calibrated, for it is asked for no element, or answers agree where they are wrong")
         return model

@@ -5,6 +5,7 @@ What it gives knows its range of inputs, not its error: see `training.train_surr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from numpy import ndarray
 from skfem import BilinearForm
 from torch import Tensor
 
+from skfem_ml.learning.loop.ranks import world
 from skfem_ml.learning.models import Card
 from skfem_ml.learning.optim import SOAP
 from skfem_ml.learning.schedules import cosine
@@ -29,7 +31,7 @@ from skfem_ml.lod.surrogate.networks.local_network import LocalNetwork
 from skfem_ml.lod.surrogate.networks.place import Inputs
 from skfem_ml.lod.surrogate.networks.symmetries import COUNT, move, move_matrices
 from skfem_ml.lod.surrogate.recipe.labelling.labelled import scaled_error, squared_error
-from skfem_ml.lod.surrogate.recipe.labelling.labels import Source, read_labels, stored
+from skfem_ml.lod.surrogate.recipe.labelling.labels import Source, Stored, read_labels
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
 
@@ -167,8 +169,8 @@ class Batches:
         self.surrogate, self.lod, self.fields, self.turns, self.seed = surrogate, lod, fields, turns, seed
         self.form = form
         self.draw = (lambda index: source[index % len(source)]) if isinstance(source, ndarray) else source
-        self.stored = stored(lod, self.draw, form) if isinstance(self.draw, (str, Path)) else None
-        most, patches = math.inf if self.stored is None else len(self.stored[0]), len(lod.space.grid.corners)
+        self.stored = Stored(lod, self.draw, form) if isinstance(self.draw, (str, Path)) else None
+        most, patches = math.inf if self.stored is None else len(self.stored), len(lod.space.grid.corners)
         self.elements = patches if elements is None else elements
         if not (1 <= fields <= most and 1 <= self.elements <= patches):
             raise ValueError(
@@ -185,10 +187,11 @@ class Batches:
         if self.stored is None:
             first = step * self.fields
             return self.labelled(self._drawn(range(first, first + self.fields)), chosen, turn=turn)
-        per_pass = len(self.stored[0]) // self.fields
-        order = np.random.default_rng([self.seed, step // per_pass, 1]).permutation(len(self.stored[0]))
+        per_pass = len(self.stored) // self.fields
+        order = np.random.default_rng([self.seed, step // per_pass, 1]).permutation(len(self.stored))
         rows = np.sort(order[step % per_pass * self.fields :][: self.fields])
-        return self.labelled(self.stored[0][rows], chosen, self.stored[1][rows][:, chosen], turn)
+        fields, exact = self.stored.rows(rows, chosen)
+        return self.labelled(fields, chosen, exact, turn)
 
     def _drawn(self, indices: range) -> ndarray:
         assert callable(self.draw)
@@ -204,13 +207,14 @@ class Batches:
         return move(turn, *inputs), move_matrices(turn, matrices), scale
 
     def seen(self, steps: int) -> int:
-        """How many different fields a run of so many steps sees."""
-        return steps * self.fields if self.stored is None else min(len(self.stored[0]), steps * self.fields)
+        """How many different fields a run of so many steps sees, on all its ranks."""
+        drawn = steps * self.fields * world()
+        return drawn if self.stored is None else min(len(self.stored), drawn)
 
     def extent(self, net: LocalNetwork, steps: int, more: ndarray) -> tuple[float, float]:
         """Smallest and largest input over the fields of a run (at most 256 of them where they are drawn) and others."""
         few = range(min(self.seen(steps), EXTENT_FIELDS))
-        fields = [*(self.stored[0] if self.stored is not None else self._drawn(few)), *more]
+        fields = itertools.chain(self._drawn(few) if self.stored is None else self.stored, more)
         cpu = net.to("cpu")
         both = np.array([extent_of(cpu, self.lod, field[None]) for field in fields])
         return float(both[:, 0].min()), float(both[:, 1].max())

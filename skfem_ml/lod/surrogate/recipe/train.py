@@ -11,6 +11,7 @@ from numpy import ndarray
 from skfem import BilinearForm
 
 from skfem_ml import checks
+from skfem_ml.learning.loop.ranks import world
 from skfem_ml.learning.models import Card
 from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.mesh.interpolation import PROJECTION
@@ -61,11 +62,13 @@ def train_surrogate(
     "patches" (`train_patches`; any form, and where ``net`` or ``recipe`` are given). ``budget`` (wall seconds or "90s",
     "20min", "1h"; default "20min") and measured speeds decide how many fields are labelled and steps made; a ``recipe``
     in its place fixes the numbers. ``folder`` keeps labels, weights and decisions: the same call goes on where it was
-    broken off. Ctrl-C ends the training, and the best so far is judged. ``card`` has entries of your own (name).
+    broken off. Ctrl-C ends the training, and the best so far is judged. ``card`` has entries of your own (name). It is
+    for one process, whose clock decides: under torchrun, `fit_surrogate` shares its steps over ranks.
 
     Raises TypeError for coarse cells that are no equal squares, ValueError for too few fields, a budget that does not
-    do, and what `fields_of` raises; ModelMismatchError for a folder of another run.
+    do, several ranks, and what `fields_of` raises; ModelMismatchError for a folder of another run.
     """
+    _require_one_process()
     if budget is not None and recipe is not None:
         raise TypeError("budget, recipe: expected one of them, got both; a recipe has numbers of its own")
     limit = Budget(BUDGET if budget is None else budget) if recipe is None else None
@@ -78,6 +81,14 @@ def train_surrogate(
         run = Run(place, {**settings, "kind": kind})
         job = Job(lod, form, found, run, limit, recipe, seed, device, progress)
         return _elements(job, about) if kind == ELEMENTS else _patches(job, about, net)
+
+
+def _require_one_process() -> None:
+    if world() > 1:
+        raise ValueError(
+            "train_surrogate: expected one process, whose clock decides how much is labelled and trained, got "
+            f"{world()} ranks; run it without torchrun, or write_labels once and let fit_surrogate train on ranks"
+        )
 
 
 def elements_fit(lod: LOD, form: BilinearForm = diffusion) -> bool:

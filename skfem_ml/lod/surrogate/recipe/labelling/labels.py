@@ -10,7 +10,7 @@ import torch
 from numpy import ndarray
 from skfem import BilinearForm
 
-from skfem_ml.learning.storage import ModelMismatchError, load_model, save_model
+from skfem_ml.learning.storage import ModelMismatchError, load_model, map_model, save_model
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.recipe.labelling.ways import Way
 from skfem_ml.lod.surrogate.setting import Setting
@@ -82,13 +82,15 @@ def write_labels(
 def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, Mapping[str, object]]]:
     """Fields ``(k, nelems)``, local matrices ``(k, nelems, rows, 2**d)`` and card of every block in a folder, in order.
 
+    The arrays lie in the files (`map_model`): to be read, not to be written to.
+
     Raises FileNotFoundError for a folder without blocks and CorruptModelError for damaged ones.
     """
     paths = sorted(Path(folder).glob("labels-*.safetensors"))
     if not paths:
         raise FileNotFoundError(f"{folder}: expected files labels-*.safetensors, got none; write_labels makes them")
     for path in paths:
-        tensors, card = load_model(path)
+        tensors, card = map_model(path)
         yield tensors["fields"].numpy(), tensors["matrices"].numpy(), card
 
 
@@ -108,17 +110,44 @@ def _check_block(path: Path, fields: ndarray, card: Mapping[str, object]) -> Non
         )
 
 
-def stored(lod: LOD, folder: str | Path, form: BilinearForm = diffusion) -> tuple[ndarray, ndarray]:
-    """All fields ``(k, nelems)`` and matrices of a folder, in memory.
+class Stored:
+    """The labels of a folder, read from its files where they are used: they may be larger than memory.
+
+    Files stay mapped into memory, read only, so that processes on one machine that train together share what they read.
+
+    Parameters
+    ----------
+    lod, form
+        What they are to be labels of.
+    folder
+        A folder of `write_labels`.
 
     Raises ModelMismatchError for labels of another setting or form, and what `read_labels` raises.
     """
-    fields, matrices, wanted = [], [], {"kind": "labels", **Setting.of(lod, form).to_json()}
-    for a, local, card in read_labels(folder):
-        wrong = [key for key in wanted if card.get(key) != wanted[key]]
-        if wrong:
-            remedy = "wanted is the LOD and form at hand, got the labels; use another folder or LOD"
-            raise ModelMismatchError(str(folder), {key: wanted[key] for key in wrong}, card, remedy)
-        fields.append(a)
-        matrices.append(local)
-    return np.concatenate(fields), np.concatenate(matrices)
+
+    def __init__(self, lod: LOD, folder: str | Path, form: BilinearForm = diffusion):
+        wanted = {"kind": "labels", **Setting.of(lod, form).to_json()}
+        self.folder, self._blocks = folder, list[tuple[ndarray, ndarray]]()
+        for a, local, card in read_labels(folder):
+            wrong = [key for key in wanted if card.get(key) != wanted[key]]
+            if wrong:
+                remedy = "wanted is the LOD and form at hand, got the labels; use another folder or LOD"
+                raise ModelMismatchError(str(folder), {key: wanted[key] for key in wrong}, card, remedy)
+            self._blocks.append((a, local))
+        self._ends = np.cumsum([len(a) for a, _ in self._blocks])
+
+    def __repr__(self) -> str:
+        return f"Stored({len(self)} fields in {len(self._blocks)} files of {str(self.folder)!r})"
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __iter__(self) -> Iterator[ndarray]:
+        """The fields, one by one."""
+        return (field for a, _ in self._blocks for field in a)
+
+    def rows(self, rows: ndarray, elements: ndarray) -> tuple[ndarray, ndarray]:
+        """Some of the fields ``(k, nelems)``, and their matrices of some elements ``(k, elements, rows, 2**d)``."""
+        blocks = np.searchsorted(self._ends, rows, side="right")
+        places = [(self._blocks[block], row - self._ends[block]) for block, row in zip(blocks, rows, strict=True)]
+        return np.stack([a[at] for (a, _), at in places]), np.stack([local[at][elements] for (_, local), at in places])

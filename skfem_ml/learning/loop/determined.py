@@ -20,7 +20,7 @@ from skfem_ml.learning.storage import ModelMismatchError
 
 Settings = dict[str, object]
 Schedule = Callable[[int], float]
-NAMES = ("data", "loss", "validate", "batch", "seed", "average", "optimiser", "schedule", "code")
+NAMES = ("data", "loss", "validate", "batch", "seed", "average", "optimiser", "schedule", "code", "ranks")
 WITH_STEPS = ("steps", "schedule")  # what another number of steps changes
 RATES = 50  # of a schedule that a checkpoint keeps
 REMEDY = "take the settings of the checkpoint, remove it to start anew, or name in extend= what may change"
@@ -28,7 +28,7 @@ REMEDY = "take the settings of the checkpoint, remove it to start anew, or name 
 
 def settings_of(
     loss: Callable[..., object], data: object, optimiser: torch.optim.Optimizer, schedule: Schedule | None,
-    validate: Callable[..., object] | None, batch: int | None, seed: int, average: float | None,
+    validate: Callable[..., object] | None, batch: int | None, seed: int, average: float | None, ranks: int = 1,
 ) -> Settings:  # fmt: skip
     """All settings but the schedule, each a number or a text; ``data(0)`` is looked at where data is a callable."""
     return {
@@ -40,6 +40,7 @@ def settings_of(
         "average": average,
         "optimiser": _described(optimiser, schedule is not None),
         "code": f"skfem-ml {__version__}, torch {torch.__version__}",
+        "ranks": ranks,
     }
 
 
@@ -54,6 +55,7 @@ def require_same(
     path: object, wanted: Settings, recorded: Mapping[str, object], schedule: Schedule | None, extend: Sequence[str]
 ) -> None:
     """Raise `ModelMismatchError` where the settings of a checkpoint differ in what ``extend`` does not name."""
+    recorded = {"ranks": 1, **recorded}  # older versions knew one process alone
     then = recorded.get("rates")
     rates = then if isinstance(then, list) else None
     now = None if schedule is None else [(step, float(schedule(step))) for step, _ in rates or []]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from skfem_ml.learning.checkpoints import load_checkpoint, save_checkpoint
-from skfem_ml.learning.determined import Schedule, Settings, rates_of, require_same
+from skfem_ml.learning.checkpoints import save_checkpoint, state_in
 from skfem_ml.learning.history import History
+from skfem_ml.learning.loop.determined import Schedule, Settings, rates_of, require_same
+from skfem_ml.learning.loop.ranks import Ranks
 from skfem_ml.learning.states import copied, tensors_of
+from skfem_ml.learning.storage import regular
 from skfem_ml.progress import Progress
 
 Measure = Callable[[nn.Module], float]
@@ -24,14 +27,17 @@ class Run:
     """The state of `training.fit`: `start` takes it from the checkpoint, `after` a step keeps it, `end` gives it back.
 
     ``measure(net)`` is what is recorded, ``settings`` what determines the weights (`determined`), which the checkpoint
-    keeps and a resumed run must have, but for what ``extend`` names. The other arguments are those of `training.fit`.
+    keeps and a resumed run must have, but for what ``extend`` names. Of ``ranks`` the first saves and tells, and its
+    records count. The other arguments are those of `training.fit`.
     """
 
     def __init__(
         self, net: nn.Module, optimiser: torch.optim.Optimizer, measure: Measure, steps: int, every: int,
         average: float | None, patience: int | None, tol: float, checkpoint: str | Path | None,
         progress: Progress | None, schedule: Schedule | None, settings: Settings, extend: Sequence[str] = (),
+        ranks: Ranks | None = None,
     ):  # fmt: skip
+        self.ranks = Ranks() if ranks is None else ranks
         self.schedule, self.settings, self.extend = schedule, settings, extend
         self.net, self.optimiser, self.measure, self.steps, self.every = net, optimiser, measure, steps, every
         self.patience, self.tol, self.progress = patience, tol, progress
@@ -43,8 +49,8 @@ class Run:
     def start(self) -> int:
         """Go on from the checkpoint if there is one; return the first step, ``steps`` where the run had ended."""
         first, history = 0, self.history
-        if self.checkpoint is not None and self.checkpoint.exists():
-            first, history = self._resume(self.checkpoint)
+        if self.checkpoint is not None and (found := self.ranks.bytes(partial(_content, self.checkpoint))):
+            first, history = self._resume(self.checkpoint, found)
             if history.status != 2:  # one that found no decrease would find none now
                 history.status, history.message = 0, ""
                 self._finished(stalled=False)
@@ -59,20 +65,21 @@ class Run:
         if math.isfinite(value) and done % self.every and done < self.steps and not stalled:
             return False
         record = self.measure(self.shown) if math.isfinite(value) else value
+        record, seconds = self.ranks.numbers(record, time.perf_counter() - self.began)
         history = self.history
         if not math.isfinite(record):
             history.status, history.message = -1, self._diverged(record, done)
             return True
         history.steps.append(done)
         history.losses.append(record)
-        history.seconds.append(time.perf_counter() - self.began)
+        history.seconds.append(seconds)
         if record < history.best:
             history.best, history.best_step, self.best = record, done, copied(self.shown)
         finished = self._finished(stalled)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.ranks.first:
             settings = {**self.settings, "rates": rates_of(self.schedule, done)}
             save_checkpoint(self.checkpoint, {**self._states(), "settings": settings, "best": self.best, "step": done})
-        if self.progress is not None:
+        if self.progress is not None and self.ranks.first:
             self.progress(done, self.steps, f"loss {record:.3e}")
         return finished
 
@@ -89,8 +96,8 @@ class Run:
         states = {"net": tensors_of(self.net), "optimiser": self.optimiser.state_dict(), **mean}
         return {**states, "history": vars(self.history)}
 
-    def _resume(self, path: Path) -> tuple[int, History]:
-        state = load_checkpoint(path)
+    def _resume(self, path: Path, content: bytes) -> tuple[int, History]:
+        state = state_in(content, path)
         require_same(path, self.settings, state.get("settings", {}), self.schedule, self.extend)
         try:
             if ("mean" in state) != (self.mean is not None):
@@ -131,6 +138,10 @@ class Run:
         if self.checkpoint is None or not history.steps:
             return message
         return f"{message}; the last good checkpoint is {self.checkpoint}, step {history.steps[-1]}"
+
+
+def _content(path: Path) -> bytes:
+    return regular(path).read_bytes() if path.exists() else b""
 
 
 def _averaging(average: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
