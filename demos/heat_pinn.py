@@ -13,9 +13,9 @@ again, two slips show:
   well, and the heat equation badly.
 
 Both are here as ``as published``. Beside them: the same methods done right, finite elements with a Gauss method in
-time, and learners: networks trained by several methods, of which Levenberg-Marquardt goes furthest, one in the weak form, random features with least
-squares. On this problem a learner is pointless: high-order elements win by orders of magnitude in time.
-`demos.high_dimension` shows where one is not.
+time, and learners: networks trained by several methods, of which Levenberg-Marquardt goes furthest, one in the weak
+form, random features with least squares. On this problem a learner is pointless: high-order elements win by orders of
+magnitude in time. `demos.high_dimension` shows where one is not.
 """
 
 from dataclasses import dataclass
