@@ -66,8 +66,8 @@ class LOD(OnSpace):
     interpolation
         ``"projection"`` (default), ``"clement"``, ``"nodal"`` or an ``Interpolation``.
     engine
-        ``"condensation"`` (fast; quads), ``"reference"`` (everything), ``"auto"``: the fast one where it applies; or a
-        factory of engines of your own, `engine.protocol.EngineFactory`.
+        ``"condensation"`` (fast; quads, hexes), ``"reference"`` (everything), ``"iterative"`` (patches that are too
+        large for these), ``"auto"``: the fast one where it applies; or your own `engine.protocol.EngineFactory`.
     interiors
         What takes the place of the interiors of elements (quads, fast engine): N, a multiple of four times ``refine``,
         for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`; or `Interiors` of

@@ -14,8 +14,10 @@ import numpy as np
 from numpy import ndarray
 
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.windows import Window
+from skfem_ml.lod.mesh.windows import ByElement, Window
 from skfem_ml.meshes.grid import lexicographic
+
+CHUNK = 2**17  # cells at whose midpoints a function is evaluated at a time
 
 
 class Rows(Protocol):
@@ -125,12 +127,21 @@ def carried(value: Values, rows: range) -> Carried:
     return SomeRows(rows.start, value[rows.start : rows.stop]) if isinstance(value, ndarray) else value
 
 
+def _at_midpoints(refinement: ByElement, function: Callable[[ndarray], ndarray]) -> ndarray:
+    """Values in all cells, of some of them at a time."""
+    cells = refinement.cells.ravel()
+    out = np.empty(len(cells))
+    for start in range(0, len(cells), CHUNK):
+        part = cells[start : start + CHUNK]
+        out[start : start + CHUNK] = function(refinement.corners_at(part).mean(axis=2))
+    return out
+
+
 def values_in(window: Window, value: Carried) -> float | ndarray:
     """The values on the coefficient cells of a window, in its order ``(cells,)``; a number as it is."""
     m, dim, grid = window.m, window.grid.dim, window.grid
     if callable(value):
-        cells = window.coefficient_refinement
-        return np.asarray(value(cells.corners_at(cells.cells.ravel()).mean(axis=2)), dtype=float)
+        return _at_midpoints(window.coefficient_refinement, value)
     if isinstance(value, float | int):
         return float(value)
     first, count = window.first * m, grid.shape[-1] * m

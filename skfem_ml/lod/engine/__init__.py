@@ -58,6 +58,10 @@ the merges. A sum of correctors is summed on the boundaries of elements; each in
 its 4 n boundary nodes and four moments. `Interiors` may give others, condensed on finer meshes, extrapolated or learned
 (elements/interiors.py); everything is then as for a form with an addition on each element.                     (10)
 
+**Device**. All this is batched algebra of torch in double precision, and runs where ``LOD(device=...)`` says. It has
+not been run on CUDA, for no such machine was at hand. Tests run it on a simulated accelerator, which refuses what CUDA
+does: to mix tensors that were moved there with others, and to show them to numpy (tests/lod/engine/test_device.py).
+
 Sources: Engwer, Henning, Malqvist, Peterseim, CMAME 350 (2019), section 3, for the problem and its multipliers; static
 condensation and block-tridiagonal elimination are textbook matter (Golub, Van Loan, sections 4.2 and 4.5).
 """

@@ -125,7 +125,14 @@ def condensation(space: Discretisation, fine_form: FineForm, memory: int = 0) ->
     return CondensationEngine(space, fine_form, memory)
 
 
-ENGINES: dict[str, EngineFactory] = {"condensation": condensation, "reference": reference}
+def iterative(space: Discretisation, fine_form: FineForm, memory: int = 0) -> Engine:
+    """The engine of conjugate gradients preconditioned by AMG, for large patches; see `ProjectedEngine`."""
+    from skfem_ml.lod.engine.hexes.projected import ProjectedEngine  # here, since few need it
+
+    return ProjectedEngine(space, fine_form, memory)
+
+
+ENGINES: dict[str, EngineFactory] = {"condensation": condensation, "reference": reference, "iterative": iterative}
 
 
 def find_engine(choice: str | EngineFactory, space: Discretisation) -> EngineFactory:

@@ -97,10 +97,13 @@ class ReferenceEngine:
         for block, index_of, matrices in self._blocks(elements[~here]):
             for T in block.tolist():
                 own = self._own_load(T, matrices[index_of[self.space.refinement.cells[T]]])
-                problem = PatchProblem(self._patch(T, index_of, matrices), own)
+                problem = self._problem(self._patch(T, index_of, matrices), own)
                 if self._bytes + problem.bytes <= self.memory:
                     self._bytes, self._held[T] = self._bytes + problem.bytes, problem
                 yield T, problem
+
+    def _problem(self, patch: Patch, own: ndarray) -> PatchProblem:
+        return PatchProblem(patch, own)
 
     @property
     def patches(self) -> int:
@@ -134,7 +137,10 @@ class ReferenceEngine:
             cells = self.space.refinement.cells[coarse[coarse >= 0]].ravel()
             index_of = np.full(self.space.refinement.cells.size, -1)
             index_of[cells] = np.arange(len(cells))
-            yield block, index_of, self.fine_form.matrices(cells)
+            yield block, index_of, self._matrices(cells)
+
+    def _matrices(self, cells: ndarray) -> ndarray:
+        return self.fine_form.matrices(cells)
 
     def _own_load(self, T: int, matrices: ndarray) -> ndarray:
         """a_T(lambda_j, .) for the corners j of T: ``((n + 1)**d, 2**d)``."""
@@ -184,23 +190,15 @@ class PatchProblem:
                 self._factorise()
 
     def _factorise(self) -> None:
-        patch = self.patch
-        C = patch.constraints[:, patch.free].toarray()
-        size = np.abs(C).max(axis=1)
-        self.constraints = C = C[
-            size > ROUNDING * size.max(initial=0.0)
-        ]  # rows with no free node say nothing, or only rounding
-        K = patch.stiffness[patch.free][:, patch.free]
-        if len(patch.free) == len(patch.nodes):  # K may not see constants: add one
-            row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # constraint's square, which W does not see
-            K = K + K.diagonal().max() * (row.T @ row)
+        self.constraints = C = independent(self.patch)
+        K = regularised(self.patch, C)
         try:
             self.factor = factorised(K)
         except RuntimeError as error:
             raise not_elliptic() from error
         self.responses = self.factor.solve(C.T.copy())
         self.gram = C @ self.responses
-        stored = self.factor.nnz + patch.stiffness.nnz + 2 * patch.constraints.nnz + 2 * C.size
+        stored = self.factor.nnz + self.patch.stiffness.nnz + 2 * self.patch.constraints.nnz + 2 * C.size
         self.bytes = 16 * stored
 
     def on_patch(self, g: ndarray) -> ndarray:
@@ -217,6 +215,22 @@ class PatchProblem:
                 plain = self.factor.solve(right[free])
                 w[free] = plain - self.responses @ _multipliers(self.gram, self.constraints @ plain)
         return w
+
+
+def independent(patch: Patch) -> ndarray:
+    """The constraints on the free nodes, without those that say nothing, or only rounding."""
+    C = patch.constraints[:, patch.free].toarray()
+    size = np.abs(C).max(axis=1)
+    return C[size > ROUNDING * size.max(initial=0.0)]
+
+
+def regularised(patch: Patch, C: ndarray) -> csr_matrix:
+    """The stiffness on the free nodes; where it may not see constants, with the square of a constraint in addition."""
+    K = patch.stiffness[patch.free][:, patch.free]
+    if len(patch.free) < len(patch.nodes):
+        return K
+    row = csr_matrix(C[:1] / np.linalg.norm(C[0]))  # W does not see it
+    return K + K.diagonal().max() * (row.T @ row)
 
 
 def _multipliers(gram: ndarray, right: ndarray) -> ndarray:

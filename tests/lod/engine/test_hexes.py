@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from skfem import BilinearForm, MeshHex
+from skfem import BilinearForm, MeshHex, MeshQuad
 from skfem.helpers import dot, grad
 
-from skfem_ml.lod import LOD
+from skfem_ml.lod import LOD, Extrapolated
 from skfem_ml.lod.engine.hexes import elements as hex_elements
+from skfem_ml.lod.engine.hexes import projected
 from skfem_ml.lod.engine.hexes.engine import HexEngine
 from skfem_ml.problems import diffusion, load
 
@@ -104,3 +105,39 @@ def test_constants_scales_and_a_whole_domain():
     A = system.fine_matrix()[inner][:, inner].toarray()
     Ih = lod.quasi_interpolation[free][:, inner].toarray()
     near(system.matrix()[free][:, free].toarray(), np.linalg.inv(Ih @ np.linalg.solve(A, Ih.T)), 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["box", "natural", "floating", "quads", "contrast"])
+def test_the_iterative_engine(kind):
+    """Conjugate gradients on W: to ten digits, boundary and contrast notwithstanding."""
+    mesh = MeshQuad().refined(2) if kind == "quads" else box(3, 2, 3)
+    options = {"natural": CHANNEL, "floating": {"dirichlet": np.array([], dtype=int)}}.get(kind, {})
+    lods = [LOD(mesh, 3, ell=1, engine=engine, **options) for engine in ("iterative", "reference")]
+    contrast = np.log(1e6 if kind == "contrast" else 30)
+    a = np.exp(np.random.default_rng(5).uniform(0, contrast, lods[0].coefficient_mesh.t.shape[1]))
+    fast, slow = (lod.system(diffusion, a=a) for lod in lods)
+    near(fast.local(), slow.local(), 1e-9)
+    u = np.random.default_rng(0).normal(size=(fast.lod.coarse.N, 2))
+    near(fast.prolong(u), slow.prolong(u), 1e-9)
+    near(fast.correctors(), slow.correctors(), 1e-9)
+
+
+def test_a_patch_where_iterations_do_not_do_is_factorised(monkeypatch, caplog):
+    monkeypatch.setattr(projected, "STEPS", 2)
+    a = np.random.default_rng(5).uniform(1, 30, 12 * 27)
+    fast, slow = (LOD(box(3, 2, 2), 3, ell=1, engine=engine) for engine in ("iterative", "reference"))
+    with caplog.at_level("INFO", "skfem_ml"):
+        near(fast.local(diffusion, a=a), slow.local(diffusion, a=a), 1e-12)
+    assert caplog.messages.count("a patch of 200 unknowns: 2 steps do not do, it is factorised") == 4
+    assert repr(fast) == "LOD(12 hexes, refine=3, ell=1, iterative on cpu)"
+
+
+def test_extrapolated_matrices_of_hexes_are_better_than_the_finest_they_are_made_of():
+    """Rough coefficients on 2^3 cells an element: n = 2 and 4, extrapolated, against n = 8."""
+    lod = LOD(box(3, 2, 2), 8, cells=2, ell=1)
+    a = np.exp(np.random.default_rng(7).uniform(0, np.log(50), 12 * 8))
+    wanted = lod.local(diffusion, a=a)
+    error = [np.linalg.norm(S - wanted) for S in (
+        Extrapolated(diffusion, (2, 4)).local(lod, lod.space.all_elements, a=a), lod.with_fine(4).local(diffusion, a=a)
+    )]  # fmt: skip
+    assert error[0] < 0.6 * error[1], error

@@ -15,7 +15,7 @@ from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 
-HELD_BYTES = 2**30  # of H, and as many of all that is condensed
+HELD_BYTES = 2**30  # of H, and half as many of all that is condensed
 
 
 class Condensed(NamedTuple):
@@ -24,6 +24,16 @@ class Condensed(NamedTuple):
     schur: Tensor
     factor: Tensor  # lower Cholesky factor L of K_II, (1, i, i)
     coupling: Tensor  # [K_BI; P_I] L^-T, (1, b + 8, i)
+
+
+def cell_matrices(fine_form: FineForm, cells: ndarray) -> ndarray:
+    """Element matrices of fine cells ``(k, 2**d, 2**d)``; where they are one times the cell's value, by that."""
+    unit = fine_form.unit_matrix
+    if unit is None:
+        return fine_form.matrices(cells)
+    a = fine_form.coefficients.get("a", 1.0)
+    values = a[fine_form.space.coefficient_cell[cells]] if isinstance(a, ndarray) else np.full(len(cells), a)
+    return values[:, None, None] * unit
 
 
 class HexElements:
@@ -46,7 +56,7 @@ class HexElements:
         self.hats = self.on_device(tensor(hat_values(n), 3).T)  # ((n + 1)**3, 8)
         self.hats_around = self.hats[self.boundary]
         self.moments = self.on_device(self.projector) @ self.hats  # P of the hats, not averaged
-        self._held, self._schurs = Recent[Condensed](HELD_BYTES), Recent[tuple[Tensor]](HELD_BYTES)
+        self._held, self._schurs = Recent[Condensed](HELD_BYTES // 2), Recent[tuple[Tensor]](HELD_BYTES)
 
     def on_device(self, array: ndarray) -> Tensor:
         """The array as a tensor where the engine computes."""
@@ -56,8 +66,8 @@ class HexElements:
         return self._held.get(T, lambda: self._condensed(T))
 
     def schur(self, T: int) -> Tensor:
-        """H of T: of these, more are held."""
-        return self._schurs.get(T, lambda: (self[T].schur,))[0]
+        """H of T: of these, which are all that local matrices need, more are held."""
+        return self._schurs.get(T, lambda: (self._condensed(T).schur,))[0]
 
     def averages(self, T: int) -> Tensor:
         """What multiplies the constraints at the corners of T, ``(8, 1)``."""
@@ -76,13 +86,8 @@ class HexElements:
 
     def _stiffness(self, T: int) -> ndarray:
         """K of an element, inside before boundary, ``((n + 1)**3, (n + 1)**3)``."""
-        size, cells, unit = (self.space.n + 1) ** 3, self.space.refinement.cells[T], self.fine_form.unit_matrix
-        if unit is None:
-            matrices = self.fine_form.matrices(cells)
-        else:
-            a = self.fine_form.coefficients.get("a", 1.0)
-            values = a[self.space.coefficient_cell[cells]] if isinstance(a, ndarray) else np.full(len(cells), a)
-            matrices = values[:, None, None] * unit
+        size = (self.space.n + 1) ** 3
+        matrices = cell_matrices(self.fine_form, self.space.refinement.cells[T])
         return np.bincount(self._places, matrices.ravel(), size**2).reshape(size, size)
 
     def load(self, T: int, weights: Tensor | None, loads: Tensor | None) -> Tensor:
