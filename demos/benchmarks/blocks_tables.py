@@ -86,7 +86,7 @@ def _ratio(results: Results) -> list[str]:
         f"{found['plain 2']:.0f} s on the",
         f"wall), two workers of dask {dask:.2f} times as fast as one of them ({found['dask 1']:.0f} and "
         f"{found['dask 2']:.0f} s, files included), in the same",
-        "minutes. Below one: other work had the second core.",
+        "minutes." + (" Below one: other work had the second core." if plain < 1 else ""),
         "",
     ]
 
