@@ -14,7 +14,7 @@ Results = Mapping[str, Mapping[str, Any]]
 def report(results: Results, machine: str) -> str:
     """``blocks.md``."""
     return "\n".join([HEAD.format(machine=machine, load=_loads(results)), *_sizes(results), *_costs(results),
-                      *_ratio(results), *_heights(results), ""])  # fmt: skip
+                      *_ratio(results), *_heights(results), *_notes(results), ""])  # fmt: skip
 
 
 HEAD = """# Systems by blocks
@@ -28,6 +28,10 @@ The machine was busy with other work (two cores, load averages {load} at the end
 little, and CPU seconds are stretched as well, since processes share caches; what is compared was run in turn, and the
 least of three runs is shown where there are three.
 """
+
+
+def _notes(results: Results) -> list[str]:
+    return [f"\n{name}: {one['note']}." for name, one in results.items() if "note" in one]
 
 
 def _loads(results: Results) -> str:
