@@ -124,4 +124,3 @@ def test_many_vectors_at_once_are_those_one_by_one(memory):
         one_by_one = np.stack([system.prolong(u, **options) for u in U.T], axis=1)
         assert together.shape == (lod.fine.N, 5)
         assert abs(together - one_by_one).max() < 1e-12 * abs(one_by_one).max()
-    assert system.prolong(U[:, :0]).shape == (lod.fine.N, 0)
