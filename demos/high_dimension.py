@@ -14,12 +14,10 @@ walks, 1e-3 after about a million; the network gives the whole function.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from skfem_ml.learning import MLP
 from skfem_ml.metrics import observed_rates
-from skfem_ml.pinn.residuals import LinearResidual
-from skfem_ml.pinn.solver import network_jet, train
+from skfem_ml.pinn import laplace, solver_pinn
+from skfem_ml.problems import PDE
 
 DIM, WIDTH, STEPS = 10, 24, 40
 POINTS = (250, 500, 1000)
@@ -55,15 +53,21 @@ def source(x: np.ndarray) -> np.ndarray:
     return v * (2 * DIM - 8 * (x * y).sum(0) - zeta * (4 * (y**2).sum(0) - 2 * DIM))
 
 
-def residual(x: np.ndarray) -> LinearResidual:
-    """-laplace(zeta N) - f at random points: 2 d N + 4 x . grad N - zeta laplace(N) - f, mean square."""
-    n = x.shape[1]
-    zeta, scale = 1 - (x**2).sum(0), 1 / np.sqrt(n)
-    gamma = np.tile(-scale * zeta, (DIM, 1))
-    pairs = tuple((i, i) for i in range(DIM))
-    return LinearResidual(
-        x, np.full((1, n), 2 * DIM * scale), (4 * scale * x)[None], gamma[None], pairs, scale * source(x)
-    )
+class Zeta:
+    """The distance 1 - |x|^2 with its derivatives."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return 1 - (x**2).sum(0)
+
+    def grad(self, x: np.ndarray) -> np.ndarray:
+        return -2 * x
+
+    def hess(self, x: np.ndarray) -> np.ndarray:
+        return -2 * np.eye(DIM)[:, :, None] * np.ones(x.shape[1])
+
+
+def poisson(u, w):
+    return -laplace(u) - source(w.x[:, 0])
 
 
 def compute(points: tuple[int, ...] = POINTS, steps: int = STEPS, width: int = WIDTH, seed: int = 0) -> Result:
@@ -71,12 +75,12 @@ def compute(points: tuple[int, ...] = POINTS, steps: int = STEPS, width: int = W
     truth = exact(test)
     errors, losses = [], []
     for n in points:
-        net = MLP((DIM, width, width, 1), generator=torch.Generator().manual_seed(seed))
-        rows = residual(in_ball(n, np.random.default_rng(seed))).tensors()
-        history = train(net, rows, "lm", steps, warmup=200)
-        learned = (1 - (test**2).sum(0)) * network_jet(net)(test)[0]
+        x = in_ball(n, np.random.default_rng(seed))
+        solver = solver_pinn("lm", (width, width), steps, 200, seed=seed, points=x, distance=Zeta())
+        u = solver(PDE(poisson, [(-1, 1)] * DIM, boundary=0.0))
+        learned = u(test)
         errors.append(np.linalg.norm(learned - truth) / np.linalg.norm(truth))
-        losses.append([value for stage in history for value in stage.losses])
+        losses.append([value for stage in u.record.history for value in stage.losses])
     return Result(points, np.array(errors), losses, truth, learned)
 
 

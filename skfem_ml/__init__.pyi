@@ -53,6 +53,7 @@ from .meshes import pixel_mesh as pixel_mesh
 from .pinn import solver_elm as solver_elm
 from .pinn import solver_pinn as solver_pinn
 from .pinn import solver_vpinn as solver_vpinn
+from .problems import PDE as PDE
 from .problems import Diffusion as Diffusion
 from .problems import Eigenproblem as Eigenproblem
 from .problems import Heat as Heat

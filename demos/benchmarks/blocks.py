@@ -182,6 +182,8 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(json.dumps(CASES[sys.argv[1]]()))
     else:
-        from demos.benchmarks.blocks_tables import report
+        from demos.benchmarks.blocks_tables import draw, report
 
-        write_whole(OUTPUT.with_suffix(".md"), report(run(), machine()).encode())
+        measured = run()
+        write_whole(OUTPUT.with_suffix(".md"), report(measured, machine()).encode())
+        draw(measured, OUTPUT.with_suffix(".png"))

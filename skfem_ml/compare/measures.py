@@ -26,7 +26,7 @@ from skfem_ml.metrics import (
     space_time_values,
     values,
 )
-from skfem_ml.problems import Eigenproblem, Heat, InitialValueProblem, OperatorSamples, Sequence
+from skfem_ml.problems import PDE, Eigenproblem, Heat, InitialValueProblem, OperatorSamples, Sequence
 from skfem_ml.solutions import Eigenpairs, Generated
 from skfem_ml.stepping.evolution import OdeResult
 
@@ -59,6 +59,8 @@ def measure_of(problem: object) -> type[Measure]:
         OperatorSamples: SamplesMeasure,
         Eigenproblem: PairsMeasure,
     }
+    if isinstance(problem, PDE) and problem.time is not None:
+        return SpaceTimeMeasure
     return next((measure for kind, measure in kinds.items() if isinstance(problem, kind)), SpaceMeasure)
 
 
@@ -108,10 +110,11 @@ class SpaceTimeMeasure:
     accepts: ClassVar[type] = Callable  # type: ignore[assignment]
     wanted: ClassVar[str] = "a solution, a callable u(x, t)"
 
-    def __init__(self, reference: Solution, label: str, problem: Heat, basis: CellBasis | None):
+    def __init__(self, reference: Solution, label: str, problem: Heat | PDE, basis: CellBasis | None):
         self.basis = Basis(problem.mesh, problem.mesh.elem(), intorder=4) if basis is None else basis
-        times, self.weights = gauss_times(problem.t_end)
-        self.times = np.append(times, problem.t_end)
+        start = problem.t_start if isinstance(problem, PDE) else 0.0
+        times, self.weights = gauss_times(problem.t_end - start)
+        self.times = np.append(start + times, problem.t_end)
         self.values = self._values(reference)
         whole, last = self._norms(self.values)
         self.note = f"errors: relative to {label}, in L2 over space and time (norm {whole:.4g})"

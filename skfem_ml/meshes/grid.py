@@ -128,6 +128,10 @@ class BoxGrid:
         used = np.flatnonzero(self.nodes[0] >= 0)
         return self._table(self.nodes[:, used], tuple(n + 1 for n in self.shape), used, "vertices")
 
+    def require_single(self) -> None:
+        """Raise ValueError where several cells, or several vertices, lie at one place."""
+        _ = self.cell_at, self.node_at
+
     def _table(self, index: ndarray, shape: tuple[int, ...], numbers: ndarray, what: str) -> ndarray:
         table = np.full(shape[::-1], -1)
         table[tuple(index[::-1])] = numbers

@@ -1,11 +1,13 @@
 from .distances import box_distance as box_distance
 from .distances import fe_distance as fe_distance
 from .distances import fe_lift as fe_lift
-from .eigen_networks import eig_neural as eig_neural
+from .eigen.networks import eig_neural as eig_neural
+from .eigen.subspace import eig_subspace as eig_subspace
 from .elm import RandomFeatures as RandomFeatures
 from .elm import solver_elm as solver_elm
+from .jets import ddt as ddt
+from .jets import laplace as laplace
+from .solution import LearnedSolution as LearnedSolution
 from .solver import solver_pinn as solver_pinn
 from .solver import solver_vpinn as solver_vpinn
-from .subspace import eig_subspace as eig_subspace
-from .trial import LearnedSolution as LearnedSolution
 from .trial import Trial as Trial

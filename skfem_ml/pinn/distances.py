@@ -6,7 +6,7 @@ A distance vanishes on the boundary and is positive inside. Lifts and distances 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, cast
 
 import numpy as np
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from skfem import Basis, CellBasis, ElementLineP2, ElementQuad2, ElementTetP2, ElementTriP2, Mesh, condense, solve
 
 from skfem_ml.meshes.cells import bounding_box
-from skfem_ml.problems import Diffusion, Heat, diffusion, load
+from skfem_ml.problems import Diffusion, diffusion, evaluate, load
 from skfem_ml.solutions import Analytic, FEFunction
 
 Array = NDArray[np.float64]
 QUADRATIC = {"MeshLine1": ElementLineP2, "MeshTri1": ElementTriP2, "MeshQuad1": ElementQuad2, "MeshTet1": ElementTetP2}
-ZERO = Analytic(lambda x: 0 * x[0], lambda x: 0 * x, lambda x: 0 * x[0])
 
 
 class Smooth(Protocol):
@@ -71,10 +70,20 @@ def fe_distance(mesh: Mesh, dirichlet: str | Iterable[str] | None = None) -> FEF
 
 def fe_lift(problem: Diffusion) -> FEFunction:
     """Return the quadratic finite element harmonic extension of a problem's boundary data."""
-    basis = quadratic_basis(problem.mesh)
-    A = diffusion.assemble(basis, a=np.ones((problem.mesh.t.shape[1], 1)))
-    y = solve(*condense(A, x=problem.dirichlet_values(basis), D=problem.dirichlet_dofs(basis)))
-    return FEFunction(basis, y)
+    names = (None,) if problem.dirichlet is None else tuple(problem.dirichlet)
+    return fe_extension(problem.mesh, {name: lambda x: evaluate(problem.g, x) for name in names})
+
+
+def fe_extension(mesh: Mesh, sides: Mapping[str | None, Callable[[Array], Array]]) -> FEFunction:
+    """Return the quadratic finite element harmonic extension of data by side, callables of x ``(dim, n)``."""
+    basis = quadratic_basis(mesh)
+    A = diffusion.assemble(basis, a=np.ones((mesh.t.shape[1], 1)))
+    values, fixed = np.zeros(basis.N), []
+    for side, function in sides.items():
+        dofs = np.asarray((basis.get_dofs() if side is None else basis.get_dofs(side)).flatten())
+        values[dofs] = function(basis.doflocs[:, dofs])
+        fixed.append(dofs)
+    return FEFunction(basis, solve(*condense(A, x=values, D=np.unique(np.concatenate(fixed)))))
 
 
 def quadratic_basis(mesh: Mesh) -> CellBasis:
@@ -92,20 +101,19 @@ def is_box(mesh: Mesh) -> bool:
     return bool(np.isclose(volume, np.prod(high - low), rtol=1e-9))
 
 
-def distance_of(problem: Heat | Diffusion) -> Smooth:
-    """Return `box_distance` where the mesh fills a box that is Dirichlet all around, else `fe_distance`."""
-    dirichlet = getattr(problem, "dirichlet", None)
-    if dirichlet is None and is_box(problem.mesh):
-        return box_distance(*bounding_box(problem.mesh))
-    return fe_distance(problem.mesh, dirichlet)
-
-
 def require_laplacian(function: object, label: str) -> Callable[[Array], Array]:
     """Return ``function.laplacian``; ValueError where there is none."""
     laplacian = getattr(function, "laplacian", None)
     if laplacian is None:
         raise ValueError(
-            f"{label}: the strong form needs a Laplacian, expected solutions.Analytic(value, gradient, laplacian), got "
-            f"{type(function).__name__}; give it, or use the weak form (form='weak')"
+            f"{label}: the strong form needs a Laplacian or hess(x), expected solutions.Analytic(value, gradient, "
+            f"laplacian), got {type(function).__name__}; give it, or use the weak form (form='weak')"
         )
     return cast(Callable[[Array], Array], laplacian)
+
+
+def require_gradient(function: object, label: str) -> Smooth:
+    """Return a lift; ValueError unless it has a gradient, which every form needs."""
+    if not (callable(function) and hasattr(function, "grad")):
+        raise ValueError(f"{label}: expected solutions.Analytic(value, gradient, ...), got {type(function).__name__}")
+    return cast(Smooth, function)

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import lstsq
-from skfem import CellBasis
 
+from skfem_ml import checks
+from skfem_ml.learning.nn import MLP
 from skfem_ml.pinn.distances import Smooth
-from skfem_ml.pinn.residuals import LinearResidual
-from skfem_ml.pinn.setting import residual_of
-from skfem_ml.pinn.trial import LearnedSolution, trial_of
-from skfem_ml.problems import Diffusion, Heat
+from skfem_ml.pinn.residuals import Residual
+from skfem_ml.pinn.setting import Points, Problem, residual_of
+from skfem_ml.pinn.solution import LearnedSolution
+from skfem_ml.pinn.trial import trial_of
 from skfem_ml.solutions import Record
 
 Array = NDArray[np.float64]
@@ -51,6 +53,15 @@ class RandomFeatures:
         second = [bend * (self.w[:, i] * self.w[:, j]) for i, j in pairs]
         return s, gradient, np.stack(second) if second else np.empty((0, *s.shape))
 
+    def network(self, weights: Array) -> MLP:
+        """Return ``sum_k v_k s_k`` for output weights v ``(C, m)`` as a network of one hidden layer."""
+        net = MLP((self.w.shape[1], *weights.shape[::-1]), generator=torch.Generator().manual_seed(0))
+        values = [self.w, -(self.w * self.c).sum(axis=1), weights, np.zeros(len(weights))]
+        with torch.no_grad():
+            for parameter, value in zip(net.parameters(), values, strict=True):
+                parameter.copy_(torch.as_tensor(value))
+        return net
+
 
 def solver_elm(
     features: int = 400,
@@ -59,49 +70,69 @@ def solver_elm(
     seed: int = 0,
     rcond: float = 1e-15,
     *,
-    points: int | CellBasis = 20,
+    points: Points = 20,
     times: int = 20,
     norm: str = "dual",
+    penalty: float = 100.0,
     distance: Smooth | None = None,
-) -> Callable[[Heat | Diffusion], LearnedSolution]:
+    iterations: int = 30,
+) -> Callable[[Problem], LearnedSolution]:
     """Return ``solve(problem) -> LearnedSolution``: ``N = sum_k v_k s_k`` with random s_k, v by least squares.
 
     Features are `RandomFeatures` on the bounding box (and time interval) with weights up to ``radius`` over its sides,
-    drawn from ``seed``. ``form``, ``points``, ``times`` and ``norm`` choose the residual: see `setting.residual_of`;
-    ``distance`` replaces the distance function. Columns are scaled to length 1 and the system is solved by singular
-    values, those below ``rcond`` of the largest dropped.
+    drawn from ``seed``; every component has its own output weights. ``form``, ``points``, ``times``, ``norm`` and
+    ``penalty`` choose the residual: see `setting.residual_of`; ``distance`` replaces the distance function. Columns
+    are scaled to length 1 and the system is solved by singular values, those below ``rcond`` of the largest dropped:
+    once for linear equations, else in each of at most ``iterations`` Gauss-Newton steps, halved until they descend.
 
     Raises ValueError for features < 1, a radius that is not positive, and what `residual_of` refuses.
     """
     if features < 1 or not radius > 0:
         raise ValueError(f"features, radius: expected at least 1 and a positive number, got {features} and {radius}")
+    checks.whole(iterations, "iterations", 1)
 
-    def solve(problem: Heat | Diffusion) -> LearnedSolution:
+    def solve(problem: Problem) -> LearnedSolution:
         trial = trial_of(problem, distance)
-        residual = residual_of(problem, trial, form, points, times, norm)
-        low, high = residual_box(problem)
-        drawn = RandomFeatures.draw(features, low, high, radius, np.random.default_rng(seed))
-        weights, size = least_squares(residual, drawn, rcond)
-
-        def jet(z: Array) -> tuple[Array, Array]:
-            value, first, _ = drawn.jet(z)
-            return value @ weights, first @ weights
-
-        return LearnedSolution(trial, jet, Record(features, notes={"residual": size}))
+        residual = residual_of(problem, trial, form, points, times, norm, penalty)
+        D = len(trial.low)
+        drawn = RandomFeatures.draw(features, -np.ones(D), np.ones(D), radius, np.random.default_rng(seed))
+        weights, scalars, sizes = gauss_newton(residual, drawn, rcond, iterations)
+        names = residual.blocks[0].layout.scalars
+        record = Record(weights.size + len(scalars), notes={"residual": sizes[-1], "residuals": sizes})
+        found = dict(zip(names, map(float, scalars), strict=True))
+        return LearnedSolution(trial, drawn.network(weights), record, found)
 
     return solve
 
 
-def residual_box(problem: Heat | Diffusion) -> tuple[Array, Array]:
-    """Return the corners of the box of all coordinates, space and (for `Heat`) time last."""
-    low, high = problem.mesh.p.min(axis=1), problem.mesh.p.max(axis=1)
-    return (np.append(low, 0.0), np.append(high, problem.t_end)) if isinstance(problem, Heat) else (low, high)
+def gauss_newton(
+    residual: Residual, drawn: RandomFeatures, rcond: float, iterations: int
+) -> tuple[Array, Array, list[float]]:
+    """Return output weights ``(C, m)``, unknown scalars, and the norms of the residual, one a step."""
+    features = [np.concatenate([value[None], first, second]) for value, first, second in
+                (drawn.jet(block.s, block.layout.pairs) for block in residual.blocks)]  # fmt: skip
+    shape, scalars = (residual.components, len(drawn.w)), residual.start.copy()
+    weights = np.zeros(shape)
+    r, J = residual.linearised(features, weights, scalars)
+    sizes = [float(np.linalg.norm(r))]
+    for _ in range(1 if residual.affine else iterations):
+        step = _least_squares(J, -r, rcond)
+        for factor in 0.5 ** np.arange(12):
+            v = weights + factor * step[: weights.size].reshape(shape)
+            k = scalars + factor * step[weights.size :]
+            new, matrix = residual.linearised(features, v, k)
+            if residual.affine or np.linalg.norm(new) < sizes[-1]:
+                break
+        else:
+            break
+        weights, scalars, r, J = v, k, new, matrix
+        sizes.append(float(np.linalg.norm(r)))
+        if sizes[-1] > (1 - 1e-3) * sizes[-2]:
+            break
+    return weights, scalars, sizes
 
 
-def least_squares(residual: LinearResidual, features: RandomFeatures, rcond: float) -> tuple[Array, float]:
-    """Return output weights ``(m,)`` and the norm of the residual that is left."""
-    matrix = residual.matrix(features.jet(residual.z, residual.pairs))
+def _least_squares(matrix: Array, rhs: Array, rcond: float) -> Array:
     scale = np.linalg.norm(matrix, axis=0)
     scale[scale == 0] = 1.0
-    weights = lstsq(matrix / scale, residual.rhs, cond=rcond, lapack_driver="gelsd")[0] / scale
-    return weights, float(np.linalg.norm(matrix @ weights - residual.rhs))
+    return lstsq(matrix / scale, rhs, cond=rcond, lapack_driver="gelsd")[0] / scale

@@ -15,10 +15,12 @@ from skfem_ml.problems.ode import (
     van_der_pol,
 )
 from skfem_ml.problems.operators import OperatorSamples
+from skfem_ml.problems.pde import PDE
 from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
 from skfem_ml.problems.staged import Staged
 
 __all__ = [
+    "PDE",
     "Diffusion",
     "Eigenproblem",
     "Field",

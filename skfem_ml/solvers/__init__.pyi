@@ -12,3 +12,4 @@ from .multigrid.batch import MultigridBatch as MultigridBatch
 from .multigrid.krylov import Solved as Solved
 from .multigrid.method import Multigrid as Multigrid
 from .multigrid.problem import solver_multigrid as solver_multigrid
+from .petsc import solver_petsc as solver_petsc

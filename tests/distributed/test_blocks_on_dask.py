@@ -50,16 +50,20 @@ def test_serial_threads_and_dask_give_the_same_bits(name, rows, client, tmp_path
     np.save(tmp_path / "a.npy", np.random.default_rng(1).uniform(1, 5, (8 * COARSE, 8 * COARSE)))
     a = np.load(tmp_path / "a.npy", mmap_mode="r")
     S = system(form=form, rows=4, a=np.array(a)).matrix()
-    on_dask = system(tmp_path / "dask", client, form=form, rows=rows, a=a)
+    on_dask = system(tmp_path / "dask", client, form=form, rows=rows, a=np.array(a) if rows == 99 else a)
     assert same(on_dask.matrix(), S) and on_dask.compute() == (len(on_dask), 0)
+    assert (tmp_path / "dask" / "a.npy").exists() == (rows == 99)  # arrays of this process do not travel in tasks
     with ThreadPoolExecutor(2) as pool:
         assert same(system(tmp_path / "threads", pool, form=form, rows=rows, a=a).matrix(), S)
 
 
 def test_workers_are_reached_from_this_machine_alone(client):
+    import dask
+
     told = client.scheduler_info()
     assert [address.partition(":")[2][:12] for address in (told["address"], *told["workers"])] == ["//127.0.0.1:"] * 3
     assert set(client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == {"1"}
+    assert set(client.run(lambda: dask.config.get("distributed.worker.profile.enabled")).values()) == {False}
 
 
 def test_a_worker_is_killed(client, pids, serial, tmp_path):

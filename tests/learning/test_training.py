@@ -7,7 +7,7 @@ import torch
 
 from skfem_ml.learning import MLP, SOAP, LevenbergMarquardt, SSBroyden, fit
 from skfem_ml.learning.nn import flat_parameters
-from skfem_ml.learning.optim.least_squares import damped_step
+from skfem_ml.learning.optim.least_squares import damped_steps
 from skfem_ml.learning.optim.quasi_newton import broyden_update
 from skfem_ml.learning.training import History
 
@@ -70,7 +70,9 @@ def test_damped_step_solves_the_normal_equations():
     g = torch.Generator().manual_seed(0)
     J, r = torch.randn(7, 4, generator=g, dtype=torch.float64), torch.randn(7, generator=g, dtype=torch.float64)
     expected = torch.linalg.solve(J.T @ J + 0.3 * torch.eye(4, dtype=torch.float64), -J.T @ r)
-    assert torch.allclose(damped_step(J, r, 0.3), expected, atol=1e-12)
+    assert torch.allclose(damped_steps(J, r)(0.3), expected, atol=1e-12)
+    wide = -J @ torch.linalg.solve(J.T @ J + 0.3 * torch.eye(4, dtype=torch.float64), r[:4])
+    assert torch.allclose(damped_steps(J.T, r[:4])(0.3), wide, atol=1e-12)
 
 
 def test_broyden_update_keeps_the_secant_equation():

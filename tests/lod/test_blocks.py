@@ -59,6 +59,17 @@ def test_local_matrices_are_those_of_the_whole(workers):
             assert local.tobytes() == whole[window.elements[window.own]].tobytes()
 
 
+def test_no_mesh_of_fine_cells_is_built():
+    lod = LOD(MeshQuad().refined(3), refine=4)
+    for a in (random_raster(lod), lambda x: 1 + x[0]):
+        system = BlockSystem(lod, diffusion, rows=3, a=a)
+        task = system.task(1)
+        task.run()
+        assert not {"fine", "_fine"} & set(vars(task.window.refinement))
+        system.matrix()
+    assert not {"fine_grid", "refinement"} & set(vars(lod.space))
+
+
 def test_forms_with_more_coefficients_and_the_place_are_evaluated_on_windows():
     lod = LOD(MESHES["graded"](), refine=4, cells=2, ell=1)
     a, c = random_raster(lod), random_raster(lod, 1)

@@ -6,7 +6,7 @@ from skfem import Basis, ElementLineP1, ElementLineP2, ElementQuad2, ElementTriP
 
 from skfem_ml.compare import compare
 from skfem_ml.metrics import observed_rates, space_time_error
-from skfem_ml.pinn.residuals import one_cell
+from skfem_ml.pinn.setting import one_cell
 from skfem_ml.problems import Heat, heat_box
 from skfem_ml.reference import solver_fd, solver_fem
 from skfem_ml.solutions import Analytic

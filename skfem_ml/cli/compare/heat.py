@@ -50,7 +50,10 @@ def heat_solvers(steps: int, cells: int, seed: int, progress: Progress | None = 
         "FEM P1 + CN": solver_fem(mesh, scheme="cn", steps=10 * cells),
         "FEM P2 + Gauss-4": solver_fem(mesh, ElementLineP2(), scheme="gauss4", steps=cells),
         "ELM": solver_elm(1200, 4.0, points=35, times=35, seed=seed),
-        "PINN Adam": solver_pinn("adam", steps=steps, seed=seed, progress=progress),
-        "PINN SSBroyden": solver_pinn(steps=steps, seed=seed, progress=progress),
-        "VPINN SSBroyden": solver_vpinn(weak, 10, steps=steps, seed=seed, progress=progress),
+        "PINN Adam": solver_pinn("adam", (20, 20), steps, seed=seed, points=20, times=20, progress=progress),
+        "PINN SSBroyden": solver_pinn("ssbroyden", (20, 20), steps, seed=seed, points=20, times=20, progress=progress),
+        "PINN Levenberg-Marquardt": solver_pinn(steps=max(1, steps // 10), seed=seed, progress=progress),
+        "VPINN SSBroyden": solver_vpinn(
+            weak, 10, optimiser="ssbroyden", widths=(20, 20), steps=steps, seed=seed, progress=progress
+        ),
     }

@@ -101,7 +101,7 @@ def levenberg_marquardt(mu: float = 1.0) -> Optimiser:
             raise ValueError("lm: expected a residual with a Jacobian, got none; take a method that needs gradients")
         return LevenbergMarquardt(net.parameters(), lambda: residual(net), lambda: residual.jacobian(net), mu=mu)
 
-    return Optimiser("lm", make, warmup=True)
+    return Optimiser("lm", make)
 
 
 def ssbroyden() -> Optimiser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,10 @@ import numpy as np
 from numpy import ndarray
 
 from skfem_ml.lod.mesh.discretisation import Discretisation
-from skfem_ml.lod.mesh.windows import Window
+from skfem_ml.lod.mesh.windows import ByElement, Window
 from skfem_ml.meshes.grid import lexicographic
+
+CHUNK = 2**17  # cells at whose midpoints a function is evaluated at a time
 
 
 class Rows(Protocol):
@@ -97,19 +101,47 @@ def _file(name: str, path: Path) -> np.memmap:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def saved(value: Values, path: Path) -> Values:
+    """An array in memory as one in a file at ``path``, which is written whole or not at all; others as they are."""
+    if not isinstance(value, ndarray) or _mapped(value):
+        return value
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            np.save(file, value)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _mapped(value: ndarray) -> bool:
+    """Whether an array is a whole file, not a view of one: only then its offset is that of the file."""
+    return isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap) and value.flags.c_contiguous
+
+
 def carried(value: Values, rows: range) -> Carried:
     """What a task carries of a coefficient to read some rows of it: of a memory map its file, of an array the rows."""
-    if isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap) and value.flags.c_contiguous:
+    if isinstance(value, np.memmap) and _mapped(value):
         return FileRows(str(Path(str(value.filename)).resolve()), value.dtype.str, value.offset, value.shape)
     return SomeRows(rows.start, value[rows.start : rows.stop]) if isinstance(value, ndarray) else value
+
+
+def _at_midpoints(refinement: ByElement, function: Callable[[ndarray], ndarray]) -> ndarray:
+    """Values in all cells, of some of them at a time."""
+    cells = refinement.cells.ravel()
+    out = np.empty(len(cells))
+    for start in range(0, len(cells), CHUNK):
+        part = cells[start : start + CHUNK]
+        out[start : start + CHUNK] = function(refinement.corners_at(part).mean(axis=2))
+    return out
 
 
 def values_in(window: Window, value: Carried) -> float | ndarray:
     """The values on the coefficient cells of a window, in its order ``(cells,)``; a number as it is."""
     m, dim, grid = window.m, window.grid.dim, window.grid
     if callable(value):
-        cells = window.coefficient_refinement
-        return np.asarray(value(cells.corners_at(cells.cells.ravel()).mean(axis=2)), dtype=float)
+        return _at_midpoints(window.coefficient_refinement, value)
     if isinstance(value, float | int):
         return float(value)
     first, count = window.first * m, grid.shape[-1] * m

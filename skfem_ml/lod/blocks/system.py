@@ -20,7 +20,7 @@ from skfem_ml import checks
 from skfem_ml.lod.blocks.columns import Columns
 from skfem_ml.lod.blocks.estimate import Estimate, estimated
 from skfem_ml.lod.blocks.identity import identity
-from skfem_ml.lod.blocks.rasters import Windowed, opened
+from skfem_ml.lod.blocks.rasters import Values, Windowed, opened, saved
 from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
 from skfem_ml.lod.blocks.workers import Computed, Distributed, executor_of, run_all, run_here
 from skfem_ml.lod.coarse import CoarseSystem, check_sum
@@ -44,7 +44,8 @@ ROWS = 16
 class BlockSystem:
     """The LOD matrix of a form, by blocks of whole rows of coarse elements: memory is that of one block and of S.
 
-    A block is read with ell + 1 rows on either side. The matrix has the same bits for any number of rows in a block,
+    A block is read with ell + 1 rows on either side, of which 2 ell are condensed once more than in the whole: with 16
+    rows in a block that costs a few per cent. The matrix has the same bits for any number of rows in a block,
     with quads and the fast engine. Local matrices are those of ``lod.local`` to the last bit; those of a network, which
     rounds differently in batches of another size, to single precision.
 
@@ -113,11 +114,11 @@ class BlockSystem:
 
     def task(self, number: int) -> BlockTask:
         """What one block computes, as a value that pickles: ``task.run()``."""
-        return self.part(range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1])))
+        return self.part(self._rows_of(number))
 
-    def part(self, rows: range) -> BlockTask:
-        """The task of some rows of coarse elements."""
-        return BlockTask(self.lod, rows, self.form, self.coefficients, self._identity)
+    def part(self, rows: range, coefficients: dict[str, Values] | None = None) -> BlockTask:
+        """The task of some rows of coarse elements; ``coefficients``: the same ones read from elsewhere."""
+        return BlockTask(self.lod, rows, self.form, coefficients or self.coefficients, self._identity)
 
     def estimate(self, workers: int = 1) -> Estimate:
         """What `matrix` will cost on so many workers: an `Estimate`, from thirteen rows of elements that are run."""
@@ -141,7 +142,11 @@ class BlockSystem:
             if self.client is None:
                 counted = run_here(len(self), self.task, self._path, tell)
             else:
-                counted = run_all(len(self), self.task, self._path, executor_of(self.client), tell)
+                values = self.coefficients
+                if not isinstance(self.client, Executor):  # arrays do not travel: they are read from the folder
+                    values = {name: saved(value, self.folder / f"{name}.npy") for name, value in values.items()}
+                handed_out = lambda number: self.part(self._rows_of(number), values)
+                counted = run_all(len(self), handed_out, self._path, executor_of(self.client), tell)
         LOG.info("%s: %d of %d blocks found, the others computed", self.folder, counted.found, len(self))
         return counted
 
@@ -230,6 +235,9 @@ class BlockSystem:
             says = f"; it holds one block at a time, take lod.system(form, a=a).{name} where the fine mesh fits"
             raise AttributeError(f"BlockSystem has no attribute {name!r}" + (says if there else ""))
 
+    def _rows_of(self, number: int) -> range:
+        return range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
+
     def _path(self, number: int) -> Path:
         return (self.folder or Path()) / f"block-{number:05d}.safetensors"
 
@@ -238,8 +246,9 @@ def _check_local_map(form: BilinearForm | LocalMap) -> None:
     """Raise for local maps whose matrices are not those of the window that they are asked for."""
     if isinstance(form, Known):
         raise TypeError("form: expected one whose matrices are to be computed, got Known; take lod.assemble(known)")
-    inner = getattr(getattr(form, "surrogate", form), "certificate", None)
-    if getattr(form, "of_whole_field", False) or (hasattr(form, "surrogate") and getattr(inner, "novelty", None)):
+    network = getattr(form, "surrogate", None)  # of a hybrid, which recomputes all of a field that is novel as a whole
+    novelty = getattr(getattr(network, "certificate", None), "novelty", None)
+    if getattr(form, "of_whole_field", False) or novelty is not None:
         raise ValueError(
             f"form: expected one that decides element by element, got {form!r}, which looks at the field as a whole "
             "(for what it promises of u_h, or for novel fields); take lod.system(...), or element_tol= with "

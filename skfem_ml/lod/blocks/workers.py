@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 TRIES = 3
-AHEAD = 32  # blocks that are handed out at a time: bounds what waits in memory
+AHEAD = 128  # blocks that are handed out at a time, some MB each: bounds what waits in memory
 LOOPBACK = "127.0.0.1"
 
 
@@ -151,20 +152,29 @@ def executor_of(client: Executor | Distributed) -> Executor:
 def local_client(workers: int = 2) -> Iterator[Client]:
     """A dask client of as many processes on this machine, of one thread each, that are reached from it alone.
 
-    A script that uses it has its ``if __name__ == "__main__":``, since processes import it. Raises ImportError without
-    dask.
+    A script that uses it has its ``if __name__ == "__main__":``, since processes import it. For other machines start
+    ``dask scheduler`` and ``dask worker`` there and take a ``Client`` of the scheduler's address, with TLS:
+    ``distributed.Security(tls_ca_file=..., require_encryption=True, ...)``; whoever reaches a scheduler runs what he
+    likes. Raises ImportError without dask.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError(
             'distributed: expected dask.distributed, which is not installed; pip install "skfem-ml[distributed]"'
         ) from error
-    count = checks.whole(workers, "workers", 1)
-    with (
-        LocalCluster(
-            n_workers=count, threads_per_worker=1, host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    options = {"n_workers": checks.whole(workers, "workers", 1), "threads_per_worker": 1}
+    quiet = {"distributed.worker.profile.enabled": False}  # it looks at the stack a hundred times a second
+    nannies = logging.getLogger("distributed.nanny")
+    level = nannies.level
+    try:
+        with (
+            dask.config.set(quiet),
+            LocalCluster(**options, host=LOOPBACK, dashboard_address=f"{LOOPBACK}:0") as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+            nannies.setLevel(logging.ERROR)  # that processes with torch take seconds to end is of no interest
+    finally:
+        nannies.setLevel(level)

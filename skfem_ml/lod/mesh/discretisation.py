@@ -49,6 +49,7 @@ class Discretisation:
         workers: int,
     ):
         self.grid = BoxGrid(coarse if isinstance(coarse, Mesh) else coarse.mesh, "coarse mesh")
+        self.grid.require_single()
         self._basis = None if isinstance(coarse, Mesh) else checked_basis(coarse, self.grid.dim)
         if (refine is None) == (fine is None):
             raise ValueError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -18,10 +19,11 @@ from skfem_ml.meshes.forms import check_symmetric, element_matrices, real_values
 
 CHUNK = 2**15  # fine cells evaluated at a time: bounds the memory of basis functions at quadrature points
 MESH = "lod.coefficient_mesh"  # what messages call it
+Count: TypeAlias = "int | Callable[[], int]"  # the latter where it costs a mesh to say
 
 
 def check_coefficients(
-    coefficients: Mapping[str, ArrayLike], nelems: int, nodes: int = -1, dim: int | None = None
+    coefficients: Mapping[str, ArrayLike], nelems: int, nodes: Count = -1, dim: int | None = None
 ) -> dict[str, float | ndarray]:
     """Coefficients as floats or fresh arrays over cells: ``(nelems,)``, or ``(d, d, nelems)`` for a tensor.
 
@@ -41,7 +43,7 @@ def coefficients_on(
     """
     cells = space.coefficient_refinement.cells.size
     if of_form:
-        return check_coefficients(coefficients, cells, space.fine_mesh.p.shape[1], space.grid.dim)
+        return check_coefficients(coefficients, cells, lambda: space.fine_mesh.p.shape[1], space.grid.dim)
     return {
         name: real_values(name, value, cells, MESH) if isinstance(value, list | ndarray) else value  # type: ignore[misc]
         for name, value in coefficients.items()
@@ -70,14 +72,14 @@ def described(name: str, value: float | ndarray) -> str:
     return f"{name} in [{value.min():.4g}, {value.max():.4g}]"
 
 
-def _checked(name: str, value: ArrayLike, nelems: int, nodes: int, dim: int | None) -> float | ndarray:
+def _checked(name: str, value: ArrayLike, nelems: int, nodes: Count, dim: int | None) -> float | ndarray:
     values = real_values(name, value, nelems, MESH)
     if isinstance(values, float):
         if name == "a":
             checks.positive(values, name)
         return values
     wanted = f"{name}: expected one value per cell of lod.coefficient_mesh, ({nelems},) or (d, d, {nelems})"
-    if values.shape == (nodes,) != (nelems,):
+    if values.ndim == 1 and len(values) != nelems and len(values) == (nodes() if callable(nodes) else nodes):
         raise ValueError(
             f"{wanted}, got {values.shape}, as many as the fine mesh has nodes; average nodal values over the "
             "corners of each cell first"

@@ -1,0 +1,1 @@
+"""Eigenpairs by networks and by random features."""
