@@ -12,7 +12,9 @@ features with random kinks, one least-squares solve, the boundary data hold exac
 features: points are the quadrature points of a mesh that is graded to the layers. Rivals: Q2 elements on a uniform mesh
 and on the same graded mesh (Shishkin 1988), which a user would take.
 
-Seen: the table that this prints.
+Seen: for eps = 0.1 random features have 1e-7 to 3e-7 in 1.3 CPU seconds, Q2 3e-5 in a quarter of one. For eps = 0.02
+features of one scale do not follow the layers: 8e-3 at even points, nothing of use at graded ones, where there are too
+few of them between the layers for the features; graded Q2 has 9e-5 in 0.2 seconds.
 
 Run: python -m demos.convection_diffusion
 """
