@@ -16,8 +16,8 @@ f(y) = e^(-cos(pi y) / (2 pi nu)), by Gauss-Hermite quadrature in y / sqrt(4 nu 
 printed. The rival is P2 elements on a mesh that is graded as the points are, and Radau's method of order 5 in time.
 
 Seen (CPU seconds): for nu = 0.05 elements have 9e-6 in 0.7 s and 1.3e-7 in 3.5 s, the network 1.7e-6 in 41 s; for
-nu = 0.01 / pi the network comes to 1.7e-4 in 50 s. The squared residual at the points falls to 1e-11 and below: what is
-left is between the points, and three seeds differ by a factor of five. Elements win.
+nu = 0.01 / pi the network comes to 1.7e-4 in 50 s. The squared residual at the points falls to 1e-11: what is left is
+between the points. Elements win.
 
 Run: python -m demos.burgers
 """
