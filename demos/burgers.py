@@ -15,7 +15,9 @@ The reference is the formula of Cole and Hopf,
 f(y) = e^(-cos(pi y) / (2 pi nu)), by Gauss-Hermite quadrature in y / sqrt(4 nu t); what 80 and 120 nodes differ by is
 printed. The rival is P2 elements on a mesh that is graded as the points are, and Radau's method of order 5 in time.
 
-Seen: the table that this prints.
+Seen (CPU seconds): for nu = 0.05 elements have 9e-6 in 0.7 s and 1.3e-7 in 3.5 s, the network 1.7e-6 in 41 s; for
+nu = 0.01 / pi the network comes to 1.7e-4 in 50 s. The squared residual at the points falls to 1e-11: what is left is
+between the points. Elements win.
 
 Run: python -m demos.burgers
 """
@@ -56,7 +58,7 @@ class Setting:
 
 THIN = 0.01 / np.pi
 SETTINGS = {
-    0.05: Setting((0.12, 0.4, 1.0), 18, (28, 28, 28), 150),
+    0.05: Setting((0.1, 0.25, 0.5, 1.0), 22, (28, 28, 28), 80),
     THIN: Setting((0.01, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0), 24, (20, 20, 20), 150, (0,)),
 }
 

@@ -12,7 +12,9 @@ features with random kinks, one least-squares solve, the boundary data hold exac
 features: points are the quadrature points of a mesh that is graded to the layers. Rivals: Q2 elements on a uniform mesh
 and on the same graded mesh (Shishkin 1988), which a user would take.
 
-Seen: the table that this prints.
+Seen: for eps = 0.1 random features have 1.4e-9 in 1.1 CPU seconds (4e-11 at graded points), Q2 3e-5 in 0.2. For eps =
+0.02 features of one scale do not follow the layers: 3.7e-4 at even points, 6e-2 at graded ones, which leave too few
+between the layers; graded Q2 has 9e-5 in 0.2 seconds: take elements there.
 
 Run: python -m demos.convection_diffusion
 """
@@ -33,7 +35,7 @@ from skfem_ml.pinn import laplace
 from skfem_ml.solutions import Analytic, Record
 
 EPS = (0.1, 0.02)
-FEATURES, RADIUS, CELLS = 1200, 12.0, 8
+FEATURES, RADIUS, CELLS = 1200, 8.0, 8  # chosen at eps = 0.03
 
 
 @dataclass
@@ -89,7 +91,7 @@ def compute(eps: tuple[float, ...] = EPS, features: int = FEATURES, fine: int = 
     problems = {one: problem_of(one) for one in eps}
     tables = {}
     for one, problem in problems.items():
-        points = Basis(graded(3, one), ElementQuad2(), intorder=13)
+        points = Basis(graded(5, one), ElementQuad2(), intorder=11)
         solvers = {
             f"Q2, uniform, {fine} x {fine}": solver_q2(MeshQuad.init_tensor(*[np.linspace(0, 1, fine + 1)] * 2), one),
             f"Q2, graded, {fine} x {fine}": solver_q2(graded(fine // 2, one), one),

@@ -12,7 +12,8 @@ The rival is what one would do with elements: theta in Q1 on a coarse mesh, u in
 one solve a coefficient, and alpha |grad theta|^2, alpha chosen by the discrepancy principle (Morozov 1966): the largest
 whose misfit is the noise. `demos.recover_coefficient` and `demos.inverse` recover coefficients through coarse models.
 
-Seen: the table that this prints.
+Seen: the network has log a to 13 to 14 % in 6 to 9 CPU seconds, elements to 7 % in 11. In the corners, where grad u
+vanishes, the measurements say nothing of a and the network goes astray; the error off the edge is printed too.
 
 Run: python -m demos.inverse_conductivity
 """

@@ -67,7 +67,7 @@ class LOD(OnSpace):
         ``"projection"`` (default), ``"clement"``, ``"nodal"`` or an ``Interpolation``.
     engine
         ``"condensation"`` (fast; quads, hexes), ``"reference"`` (everything), ``"iterative"`` (patches that are too
-        large for these), ``"auto"``: the fast one where it applies; or your own `engine.protocol.EngineFactory`.
+        large for these), ``"auto"``: the fastest, as measured; or your own `engine.protocol.EngineFactory`.
     interiors
         What takes the place of the interiors of elements (quads, fast engine): N, a multiple of four times ``refine``,
         for energies extrapolated from N / 2 and N cells along a coarse edge, `ExtrapolatedInteriors`; or `Interiors` of

@@ -33,7 +33,7 @@ class LevenbergMarquardt(FlatOptimizer):
         mu: float = 1.0,
         down: float = 0.01,
         up: float = 2.0,
-        tries: int = 80,
+        tries: int = 150,
     ):
         if not (mu > 0 and 0 < down < 1 < up):
             raise ValueError(f"mu, down, up: expected mu > 0 and 0 < down < 1 < up, got {mu}, {down}, {up}")

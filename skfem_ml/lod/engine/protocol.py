@@ -21,6 +21,7 @@ from skfem_ml.progress import Progress, bar
 if TYPE_CHECKING:
     from torch import Tensor
 
+DENSE = 10  # fine cells along the edge of a hex, up to which dense algebra is faster than iterations
 FOLD = 2**24  # entries collected before they are summed: bounds the memory
 Batch = TypeVar("Batch", bound=tuple)
 
@@ -136,13 +137,18 @@ ENGINES: dict[str, EngineFactory] = {"condensation": condensation, "reference": 
 
 
 def find_engine(choice: str | EngineFactory, space: Discretisation) -> EngineFactory:
-    """The factory of that name, the fast one where it applies for "auto", or the one given.
+    """The factory of that name, or the one given.
+
+    "auto" is the fast one where it applies; on hexes with more than ten fine cells along a coarse edge the iterative
+    one, which is then faster (`engine.hexes` has the measurements) and takes less memory.
 
     Raises ValueError for an unknown name and for the fast engine where it does not apply.
     """
     if callable(choice):
         return choice
     if choice == "auto":
+        if space.grid.dim == 3 and space.n > DENSE:
+            return iterative
         return condensation if _condenses(space) else reference
     if choice not in ENGINES:
         raise ValueError(f"engine: expected auto, {', '.join(ENGINES)} or a factory of engines, got {choice!r}")

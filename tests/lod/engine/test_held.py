@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from skfem import MeshQuad
 
 from skfem_ml.lod import LOD
 from skfem_ml.lod.engine import condensation, reference
 from skfem_ml.lod.engine.protocol import find_engine
 from skfem_ml.lod.mesh.forms import FineForm
+from skfem_ml.problems import load
 from tests.gallery import MESHES, diffusion, engine_answers, random_field, reaction_diffusion, relative
 
 
@@ -109,3 +111,16 @@ def test_held_bytes_are_near_what_is_said():
         tensors += [t for row in rows.values() for step in row._steps for t in step]
         storages.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors})
     assert 0.5 < sum(storages.values()) / engine.held.bytes < 1.2
+
+
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_many_vectors_at_once_are_those_one_by_one(memory):
+    """Prolonged in one pass over patches, the load's part among them."""
+    lod = LOD(MeshQuad().refined(3), refine=4, ell=2, memory=memory)
+    system = lod.system(diffusion, a=np.random.default_rng(0).uniform(1, 9, 64 * 16))
+    U, f = np.random.default_rng(1).normal(size=(lod.coarse.N, 5)), load(lambda x: np.sin(9 * x[0]))
+    for options in ({}, {"load": f}):
+        together = system.prolong(U, **options)
+        one_by_one = np.stack([system.prolong(u, **options) for u in U.T], axis=1)
+        assert together.shape == (lod.fine.N, 5)
+        assert abs(together - one_by_one).max() < 1e-12 * abs(one_by_one).max()

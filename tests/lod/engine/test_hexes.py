@@ -87,6 +87,8 @@ def test_it_is_chosen_and_refused():
     assert repr(LOD(box(2, 2, 2), 4, ell=1)) == "LOD(8 hexes, refine=4, ell=1, condensation on cpu)"
     assert isinstance(LOD(box(2, 2, 2), 2, ell=1).system(diffusion, a=1.0)._correctors._engine, HexEngine)
     assert "reference on cpu" in repr(LOD(box(2, 2, 2), 1, ell=1))
+    assert "condensation on cpu" in repr(LOD(box(2, 1, 1), 10, ell=1))
+    assert "iterative on cpu" in repr(LOD(box(2, 1, 1), 11, ell=1))
     with pytest.raises(ValueError, match="expected quads or hexes with refine > 1 for the condensation engine"):
         LOD(box(2, 2, 2), 1, ell=1, engine="condensation")
     with pytest.raises(ValueError, match="elliptic"):
