@@ -246,9 +246,7 @@ def _check_local_map(form: BilinearForm | LocalMap) -> None:
     """Raise for local maps whose matrices are not those of the window that they are asked for."""
     if isinstance(form, Known):
         raise TypeError("form: expected one whose matrices are to be computed, got Known; take lod.assemble(known)")
-    network = getattr(form, "surrogate", None)  # of a hybrid, which recomputes all of a field that is novel as a whole
-    novelty = getattr(getattr(network, "certificate", None), "novelty", None)
-    if getattr(form, "of_whole_field", False) or novelty is not None:
+    if getattr(form, "of_whole_field", False):
         raise ValueError(
             f"form: expected one that decides element by element, got {form!r}, which looks at the field as a whole "
             "(for what it promises of u_h, or for novel fields); take lod.system(...), or element_tol= with "

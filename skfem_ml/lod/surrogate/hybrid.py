@@ -133,8 +133,11 @@ class Hybrid(PickledForm):
 
     @property
     def of_whole_field(self) -> bool:
-        """Whether a change of the coefficient anywhere may change matrices everywhere: what is promised is of u_h."""
-        return bool(self.tol)
+        """Whether a change of the coefficient anywhere may change matrices everywhere: what is promised is of u_h, and
+        a field may be novel as a whole.
+        """
+        certificate = getattr(self.surrogate, "certificate", None)
+        return bool(self.tol) or getattr(certificate, "novelty", None) is not None
 
     def local(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
         """Local matrices of the elements, ``(k, (2 ell + 2)**2, 4)``, for ``a`` of shape ``(nelems,)``."""
@@ -148,7 +151,7 @@ class Hybrid(PickledForm):
         chosen = lod.space.all_elements if elements is None else np.asarray(elements)
         if np.ndim(coefficients.get("a", 1.0)) == 2:
             raise ValueError("a: expected one field (nelems,), got several; call once for each")
-        if not self.of_whole_field:
+        if not self.tol:
             # Nothing passes a tolerance of zero, not even a score that happens to vanish.
             out, scores = self._scored(lod, chosen, **coefficients)
             again = ~(scores <= self.element_tol) if self.element_tol else np.ones(len(chosen), dtype=bool)
