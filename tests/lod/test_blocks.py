@@ -33,7 +33,7 @@ def random_raster(lod, seed=0):
 
 
 @pytest.mark.parametrize("name", MESHES)
-@pytest.mark.parametrize("form", [diffusion, GeometricMean()], ids=str)
+@pytest.mark.parametrize("form", [diffusion, GeometricMean()], ids=["form", "map"])
 def test_any_block_gives_the_bits_of_the_whole(name, form):
     lod = LOD(MESHES[name](), refine=4, ell=1, dirichlet=["left"])
     a = random_raster(lod)
