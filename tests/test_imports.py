@@ -56,7 +56,7 @@ ALLOWED = {
     "lod.surrogate": FLOOR | LEARNING | LOD | LEARNED | {"compare"},
     "lod.surrogate.conformal": FLOOR | LOD,
     "lod.surrogate.elements": FLOOR | LEARNING | LOD | {"lod.engine", "lod.surrogate.conformal", "compare"},
-    "lod.surrogate.recipe": FLOOR | LEARNING | LOD | LEARNED | {"lod.surrogate", "compare"},
+    "lod.surrogate.recipe": FLOOR | LEARNING | LOD | LEARNED | {"lod.surrogate", "lod.blocks", "compare"},
     "lod.surrogate.networks": FLOOR | LEARNING,
     "pinn": FLOOR | LEARNING,
     "fmm": FLOOR | LEARNING,

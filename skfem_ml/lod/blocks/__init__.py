@@ -5,6 +5,7 @@
 ``identity``  forms, local maps and networks as hashes that another process finds again
 ``workers``   blocks on threads or on processes of dask: `local_client`, tries, what failed
 ``solver``    `solver_blocks`: whole problems, the matrix by processes on this machine
+``tries``     so many pieces of work at a time, each tried up to three times
 ``repeats``   equal patches, of which one is solved
 ``estimate``  what a run will cost: `Estimate`
 ``rasters``   coefficients that are read by windows

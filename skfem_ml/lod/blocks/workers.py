@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -15,13 +14,12 @@ from numpy import ndarray
 
 from skfem_ml import checks
 from skfem_ml.lod.blocks.task import BlockTask, run_stored
+from skfem_ml.lod.blocks.tries import TRIES, NotHandedOutError, tried
 from skfem_ml.progress import Progress
 
 if TYPE_CHECKING:
     from distributed import Client
 
-TRIES = 3
-AHEAD = 128  # blocks that are handed out at a time, some MB each: bounds what waits in memory
 LOOPBACK = "127.0.0.1"
 SETTINGS = {
     "distributed.worker.profile.enabled": False,  # it looks at the stack a hundred times a second
@@ -94,31 +92,14 @@ def run_all(
     Raises ValueError at once where a block has bad coefficients, which are as bad on every worker, and
     `BlocksFailedError` when all others are done, or where no more can be handed out.
     """
-    waiting, running, tries = deque(range(count)), dict[Future[Done], int](), [0] * count
-    done, failed = dict[int, Done](), dict[int, Exception]()
-    while waiting or running:
-        while waiting and len(running) < AHEAD:
-            number = waiting.popleft()
-            try:
-                running[on.submit(make_file, task_of(number), path_of(number))] = number
-            except Exception as error:
-                left = sorted({number, *waiting, *running.values(), *failed})
-                raise _failure(left, count, task_of, "cannot be handed out", error) from error
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            number = running.pop(future)
-            tries[number] += 1
-            try:
-                done[number] = future.result()
-                tell(len(done), count, "blocks")
-            except ValueError:
-                for other in running:
-                    other.cancel()
-                raise
-            except Exception as error:
-                if tries[number] < TRIES:
-                    waiting.append(number)
-                else:
-                    failed[number] = error
+
+    def submit(number: int) -> Future[Done]:
+        return on.submit(make_file, task_of(number), path_of(number))
+
+    try:
+        done, failed = tried(count, submit, lambda number: tell(number, count, "blocks"))
+    except NotHandedOutError as error:
+        raise _failure(error.left, count, task_of, "cannot be handed out", error.reason) from error.reason
     for damaged in sorted(one.damaged for one in done.values() if one.damaged):
         checks.warn(damaged)
     if failed:

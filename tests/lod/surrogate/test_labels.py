@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -174,3 +175,33 @@ def test_fresh_labels_go_on_anywhere(lod):
     assert np.array_equal(first[1][1], later[1]) and not np.array_equal(first[0][0], later[0])
     with pytest.raises(ValueError, match="block, start"):
         next(fresh_labels(lod, draw(lod), block=0))
+
+
+def test_labels_of_workers_are_those_of_one_process(lod, tmp_path):
+    told, tries = [], []
+    here = write_labels(tmp_path / "here", lod, draw(lod), 10, 4)
+
+    def flaky(index):
+        tries.append(index)
+        if index == 5 and tries.count(5) < 3:
+            raise OSError("no such node")
+        return draw(lod)(index)
+
+    with ThreadPoolExecutor(2) as pool:
+        there = write_labels(
+            tmp_path / "there", lod, flaky, 10, 4, client=pool, progress=lambda *state: told.append(state)
+        )
+        assert [path.name for path in there] == [path.name for path in here]
+        assert all(one.read_bytes() == other.read_bytes() for one, other in zip(here, there, strict=True))
+        assert told[-1] == (10, 10, "labels") and tries.count(5) == 3
+        with pytest.raises(RuntimeError, match=r"1 of 2 files failed on all tries.*of fields from 4 on.*run it again"):
+            write_labels(tmp_path / "lost", lod, _lost, 8, 4, client=pool)
+    assert [path.name for path in (tmp_path / "lost").glob("*.safetensors")] == ["labels-000000.safetensors"]
+    with pytest.raises(TypeError, match="client: expected"):
+        write_labels(tmp_path / "other", lod, draw(lod), 4, client="127.0.0.1")
+
+
+def _lost(index):
+    if index == 6:
+        raise OSError("gone")
+    return np.full(256, 1.0 + index)

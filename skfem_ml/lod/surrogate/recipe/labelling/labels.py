@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy import ndarray
 from skfem import BilinearForm
 
 from skfem_ml.learning.storage import ModelMismatchError, load_model, map_model, save_model
+from skfem_ml.lod.blocks.tries import tried
+from skfem_ml.lod.blocks.workers import Distributed, executor_of
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.recipe.labelling.ways import Way
 from skfem_ml.lod.surrogate.setting import Setting
@@ -47,36 +51,63 @@ def write_labels(
     form: BilinearForm = diffusion,
     progress: Progress | None = None,
     by: Way | None = None,
+    client: Executor | Distributed | None = None,
 ) -> list[Path]:
     """Write fields 0, ..., count - 1 and their local matrices, one file a block, and return the files.
 
     Files that are there already are checked (checksum, setting and form, the fields themselves, bit for bit) and kept:
     a run that was broken off goes on where it stopped. Fields are stored in double, matrices in single precision.
     ``progress(done, count, text)`` is told after every block. ``by`` is another way to the matrices, whose name is
-    kept with them.
+    kept with them. ``client`` makes the files elsewhere: `lod.local_client`, a ``Client`` of dask, or an executor, to
+    which ``draw`` is sent; each is tried three times.
 
     Raises ModelMismatchError for files of other labels, CorruptModelError for damaged ones and ValueError for sizes
-    below one.
+    below one; RuntimeError for files that failed on all tries, when the others are done.
     """
     if count < 1 or block < 1:
         raise ValueError(f"count, block: expected at least 1, got {count} and {block}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for start in range(0, count, block):
-        stop = min(start + block, count)
-        path = folder / f"labels-{start:06d}.safetensors"
-        fields = np.stack([draw(index) for index in range(start, stop)])
-        card = {"kind": "labels", "first": start, "count": stop - start, **_about(lod, form, by)}
-        if path.exists():
-            _check_block(path, fields, card)
-        else:
-            matrices = np.stack([lod.local(form, a=a) if by is None else by.local(a) for a in fields], dtype=np.float32)
-            save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
-        files.append(path)
+    starts = range(0, count, block)
+    jobs = [partial(_made, folder, lod, draw, start, min(start + block, count), form, by) for start in starts]
+
+    def tell(done: int) -> None:
         if progress is not None:
-            progress(stop, count, "labels")
+            progress(min(done * block, count), count, "labels")
+
+    if client is not None:
+        return _by_workers(jobs, starts, executor_of(client), tell)
+    files = []
+    for done, job in enumerate(jobs, 1):
+        files.append(job())
+        tell(done)
     return files
+
+
+def _made(folder: Path, lod: LOD, draw: Draw, start: int, stop: int, form: BilinearForm, by: Way | None) -> Path:
+    """The file of fields ``start`` to ``stop - 1``, written where it is not there, else checked."""
+    path = folder / f"labels-{start:06d}.safetensors"
+    fields = np.stack([draw(index) for index in range(start, stop)])
+    card = {"kind": "labels", "first": start, "count": stop - start, **_about(lod, form, by)}
+    if path.exists():
+        _check_block(path, fields, card)
+    else:
+        matrices = np.stack([lod.local(form, a=a) if by is None else by.local(a) for a in fields], dtype=np.float32)
+        save_model(path, {"fields": torch.from_numpy(fields), "matrices": torch.from_numpy(matrices)}, card)
+    return path
+
+
+def _by_workers(
+    jobs: Sequence[Callable[[], Path]], starts: Sequence[int], on: Executor, tell: Callable[[int], None]
+) -> list[Path]:
+    done, failed = tried(len(jobs), lambda number: on.submit(jobs[number]), tell)
+    if failed:
+        number, error = next(iter(failed.items()))
+        raise RuntimeError(
+            f"labels: {len(failed)} of {len(jobs)} files failed on all tries, the first, of fields from "
+            f"{starts[number]} on, with {type(error).__name__}: {error}; the others stay, run it again"
+        ) from error
+    return [done[number] for number in range(len(jobs))]
 
 
 def read_labels(folder: str | Path) -> Iterator[tuple[ndarray, ndarray, Mapping[str, object]]]:
