@@ -22,8 +22,6 @@ between the points. Elements win.
 Run: python -m demos.burgers
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise

@@ -19,8 +19,6 @@ between the layers; graded Q2 has 9e-5 in 0.2 seconds: take elements there.
 Run: python -m demos.convection_diffusion
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -18,8 +18,6 @@ vanishes, the measurements say nothing of a and the network goes astray; the err
 Run: python -m demos.inverse_conductivity
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -17,8 +17,6 @@ order. The network has 2e-4 after 19 seconds.
 Run: python -m demos.own_weak_form
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
