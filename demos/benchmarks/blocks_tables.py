@@ -24,9 +24,8 @@ from a file, ell = 2, blocks of 16 rows unless said otherwise. CPU seconds are t
 the largest resident size of a process, libraries included (a process that has only loaded them has 270 MB).
 {machine}.
 
-The machine was busy with other work (two cores, load averages {load} at the ends of the cases): wall seconds say
-little, and CPU seconds are stretched as well, since processes share caches; what is compared was run in turn, and the
-least of three runs is shown where there are three.
+Load averages {load} at the ends of the cases, on two cores: CPU seconds are stretched where processes share caches;
+what is compared was run in turn, and the least of three runs is shown where there are three.
 """
 
 
