@@ -6,6 +6,7 @@ They are called by the module's name, ``checks.positive(width, "width")``: the v
 from __future__ import annotations
 
 import dis
+import inspect
 import operator
 import sys
 import warnings
@@ -149,3 +150,14 @@ def warn(text: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("skfem_ml.", "functools")):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, UserWarning, stacklevel=level)
+
+
+def required_arguments(function: Callable[..., object]) -> int | None:
+    """How many arguments by place a function must be given; None where it does not tell, or takes any number."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # built-in functions tell nothing
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)

@@ -49,9 +49,7 @@ def save_maps(
     Raises TypeError for maps other than a `FlowMap` of a network that files can hold (`NETWORKS`), ValueError for a
     card with entries of the file's own, else see `storage.save_model`.
     """
-    taken = [key for key in OWN if key in card]
-    if taken:
-        raise ValueError(f"card: expected other entries than {', '.join(OWN)}, which save writes, got {taken}; rename")
+    require_free(card, OWN)
     tensors: dict[str, torch.Tensor] = {}
     described = []
     for k, flow_map in enumerate(maps):
@@ -62,6 +60,13 @@ def save_maps(
     if box is not None:
         own["box"] = {"low": box.low.tolist(), "high": box.high.tolist(), "t": [box.start, box.end]}
     save_model(path, tensors, {**card, **own})
+
+
+def require_free(card: Mapping[str, object], own: Sequence[str]) -> None:
+    """Raise ValueError for a card with entries that the file writes itself."""
+    taken = [key for key in own if key in card]
+    if taken:
+        raise ValueError(f"card: expected other entries than {', '.join(own)}, which save writes, got {taken}; rename")
 
 
 def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from skfem_ml.hits.files import built_map, described_map
+from skfem_ml.hits.files import built_map, described_map, require_free
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
 from skfem_ml.stepping.linear import Matrix
@@ -21,9 +21,7 @@ OWN = "kind", "flow"
 
 def save_reduced(path: str | Path, kind: str, flow: Stepper, pod: POD | None, card: Mapping[str, object]) -> None:
     """Write a map and the modes; TypeError for a map that files cannot hold, ValueError for entries of its own."""
-    taken = [key for key in OWN if key in card]
-    if taken:
-        raise ValueError(f"card: expected other entries than {', '.join(OWN)}, which save writes, got {taken}; rename")
+    require_free(card, OWN)
     entry, own = described_map(flow)
     tensors = {FLOW + name: tensor for name, tensor in own.items()}
     if pod is not None:
@@ -46,14 +44,13 @@ def load_reduced(path: str | Path, kind: str, M: Matrix | None) -> tuple[FlowMap
             raise ValueError(f"modes and lift of shapes {rest['modes'].shape} and {rest['lift'].shape}")
     if not rest:
         return flow, None
-    n, r = rest["modes"].shape
+    (n, r), advice = rest["modes"].shape, "give the mass matrix of the basis of training"
     size = None if M is None else M.shape[0]
     if M is None or size != n:
-        raise ModelMismatchError(str(path), {"M": (n, n)}, {"M": size}, "give the mass matrix of the basis of training")
+        raise ModelMismatchError(str(path), {"M": (n, n)}, {"M": size}, advice)
     pod = POD(M, r, rest["lift"])
     pod.modes, pod.singular_values = rest["modes"], rest["singular values"]
     gap = float(abs(pod.encode(pod.modes.T + pod.lift) - torch.eye(r).numpy()).max())
     if not gap <= ORTHONORMAL:
-        advice = "give the mass matrix of the basis of training"
         raise ModelMismatchError(str(path), {"|V' M V - I|": 0.0}, {"|V' M V - I|": gap}, advice)
     return flow, pod

@@ -130,7 +130,14 @@ def fitting(path: str | Path, what: str) -> Iterator[None]:
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write bytes so that ``path`` holds the old or the new content at every moment, whatever happens meanwhile.
+    """Write bytes so that ``path`` holds the old or the new content at every moment: see `whole`."""
+    with whole(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def whole(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which is put at ``path`` at the end: the old or the new content is there at every moment.
 
     A temporary file in the same folder is written, synchronised and put in place at once. A process that is killed may
     leave its temporary file (``.name.*.tmp``), never a damaged ``path``; those older than an hour are removed.
@@ -141,7 +148,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
     try:
         # Opened like any new file, so that the user's umask decides who may read it.
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

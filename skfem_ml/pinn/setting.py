@@ -12,6 +12,7 @@ from skfem import Basis, CellBasis, FacetBasis, Mesh, MeshHex, MeshLine, MeshQua
 from skfem.assembly.form.form import FormExtraParams
 
 from skfem_ml import checks
+from skfem_ml.checks import required_arguments
 from skfem_ml.metrics import gauss_times
 from skfem_ml.pinn.distances import is_box, quadratic_basis
 from skfem_ml.pinn.jets import Jet, Layout, Pointwise
@@ -20,7 +21,7 @@ from skfem_ml.pinn.statements import Function, initial_of, sides_of, statement
 from skfem_ml.pinn.trial import Trial
 from skfem_ml.pinn.weak import weak_block
 from skfem_ml.problems import PDE, Diffusion, Heat
-from skfem_ml.problems.pde import arity, with_sides
+from skfem_ml.problems.pde import with_sides
 
 Array = NDArray[np.float64]
 Problem: TypeAlias = PDE | Heat | Diffusion
@@ -137,7 +138,7 @@ def soft_blocks(pde: PDE, trial: Trial, points: Points, times: int, layout: Layo
     """Return what is penalised: conditions on sides, data that are not hard, measurements."""
     found, said = [], []
     for side, condition in pde.conditions.items():
-        if arity(condition) not in (None, len(pde.fields) + 1):
+        if required_arguments(condition) not in (None, len(pde.fields) + 1):
             raise TypeError(f"conditions[{side!r}]: expected a function (u, w), as the residual is, got {condition!r}")
         found.append(_side(pde, trial, points, times, layout, penalty, side, _called(condition)))
         said.append(f"conditions on {side}")

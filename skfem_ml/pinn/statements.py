@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from skfem import BilinearForm, LinearForm
 from skfem.helpers import dot, grad
 
+from skfem_ml.checks import required_arguments
 from skfem_ml.pinn.jets import ddt, laplace
 from skfem_ml.problems import PDE, Diffusion, Heat, diffusion, load
-from skfem_ml.problems.pde import Data, arity
+from skfem_ml.problems.pde import Data
 
 Array = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ class Function:
 
 def moving(function: Function) -> bool:
     """Whether data depend on time: a callable of two arguments."""
-    return callable(function.given) and arity(function.given) == 2
+    return callable(function.given) and required_arguments(function.given) == 2
 
 
 def by_component(data: Data, pde: PDE, label: str) -> list[Function | None]:

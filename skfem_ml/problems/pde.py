@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -108,7 +107,7 @@ class PDE:
         if not callable(function):
             raise TypeError(f"residual: expected a function (u, w) or a BilinearForm, got {self.residual!r}")
         wanted = 3 if self.weak else len(self.fields) + 1
-        got = arity(function)
+        got = checks.required_arguments(function)
         if got is not None and got != wanted:
             names = "u, v, w" if self.weak else ", ".join([*(f"u{k}" for k in range(wanted - 1)), "w"])
             raise TypeError(
@@ -221,14 +220,3 @@ def with_sides(mesh: Mesh) -> Mesh:
         {name: lambda x, axis=axis, at=at: np.isclose(x[axis], at, atol=1e-9 * (high - low).max())
          for name, (axis, at) in names.items()}
     )  # fmt: skip
-
-
-def arity(function: Callable[..., object]) -> int | None:
-    """Return the number of arguments that a function must be given, None where it does not tell."""
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in found):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in found)

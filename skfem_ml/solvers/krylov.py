@@ -15,7 +15,8 @@ from scipy.sparse import csr_matrix, spmatrix
 from scipy.sparse.linalg import LinearOperator, bicgstab, cg, gmres
 
 from skfem_ml import checks
-from skfem_ml.solvers.linear import Prepared, Vector, backward_error, infinity_norm
+from skfem_ml.solvers.linear import Prepared, Vector
+from skfem_ml.solvers.refined import Refined
 
 METHODS: dict[str, tuple[Callable[..., tuple[Vector, int]], dict[str, int]]] = {
     "cg": (cg, {}),
@@ -24,8 +25,6 @@ METHODS: dict[str, tuple[Callable[..., tuple[Vector, int]], dict[str, int]]] = {
 }
 SYMMETRIC = 1e-12
 STRENGTH = 0.05  # below it couplings are weak: without it aggregates span 7 x 7 nodes of a matrix of LOD
-STEP = 1e-8  # of a round: the recursive residual of BiCGStab drifts where more is asked at once
-ROUNDS = 4
 
 
 def solver_krylov(
@@ -49,7 +48,7 @@ def solver_krylov(
     return Prepared(partial(Krylov, near=near, tol=tol, method=method, maxiter=checks.whole(maxiter, "maxiter", 1)))
 
 
-class Krylov:
+class Krylov(Refined):
     """``x = solve(b)`` for one matrix, its hierarchy built once; what `solver_krylov` prepares.
 
     ``iterations`` are those of the last solution, by round; they tell, and change nothing.
@@ -62,14 +61,14 @@ class Krylov:
     (Krylov(bicgstab, 50 unknowns, hierarchy of the matrix itself), True)
     """
 
+    CACHED = ("_cycle",)
+
     def __init__(
         self, A: spmatrix, near: spmatrix | None = None, tol: float = 1e-14, method: str | None = None,
         maxiter: int = 50,
     ):  # fmt: skip
-        self.A, self.near, self.tol, self.maxiter = csr_matrix(A), near, tol, maxiter
-        if near is not None and near.shape != self.A.shape:
-            raise ValueError(f"near: expected a matrix of the {self.A.shape[0]} unknowns of A, got one of {near.shape}")
-        self.method = method or ("cg" if _is_symmetric(self.A) else "bicgstab")
+        super().__init__(A, near, tol)
+        self.maxiter, self.method = maxiter, method or ("cg" if _is_symmetric(self.A) else "bicgstab")
         self.iterations: list[int] = []
         if self.A.shape[0]:
             self._cycle  # noqa: B018 (made now)
@@ -78,32 +77,17 @@ class Krylov:
         of = "the matrix itself" if self.near is None else f"one of {self.near.nnz / self.A.nnz:.0%} of its entries"
         return f"Krylov({self.method}, {self.A.shape[0]} unknowns, hierarchy of {of})"
 
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_cycle"}  # made again
-
     @cached_property
     def _cycle(self) -> LinearOperator:
         return _cycle_of(csr_matrix(self.A if self.near is None else self.near))
 
-    @cached_property
-    def _norm(self) -> float:
-        return infinity_norm(self.A)
-
-    def __call__(self, b: Vector) -> Vector:
-        """The solution ``(n,)``, or ``(n, k)`` for k right-hand sides."""
-        b = np.asarray(b, dtype=float)
-        if b.ndim == 2:
-            return np.stack([self(column) for column in b.T], axis=1) if b.shape[1] else np.zeros_like(b)
-        if not self.A.shape[0] or not b.any():
-            return np.zeros_like(b)
-        x, error = self._refined(b)
+    def stopped(self, error: float) -> str:
+        """What to say, and to do, where the backward error is too large."""
         steps = " + ".join(map(str, self.iterations))
-        if not error <= 100 * self.tol:
-            raise RuntimeError(
-                f"{self.method} stopped at a backward error of {error:.1e} after {steps} iterations, expected at most "
-                f"{100 * self.tol:.1e}; raise maxiter or tol, give another near matrix, or use solver_direct()"
-            )
-        return x
+        return (
+            f"{self.method} stopped at a backward error of {error:.1e} after {steps} iterations, expected at most "
+            f"{100 * self.tol:.1e}; raise maxiter or tol, give another near matrix, or use solver_direct()"
+        )
 
     def converges(self) -> bool:
         """Whether a fixed right-hand side loses two digits within a third of the iterations: what loads may expect."""
@@ -112,19 +96,14 @@ class Krylov:
         return bool(np.linalg.norm(left) <= 0.1 * np.linalg.norm(b))  # the recursive residual may drift
 
     def _refined(self, b: Vector) -> tuple[Vector, float]:
-        """x and its backward error."""
-        x, error, self.iterations = np.zeros_like(b), np.inf, []
-        for _ in range(ROUNDS):
-            share = max(STEP, self.tol / (2 * error)) if np.isfinite(error) else STEP
-            change, count = self._round(b - self.A @ x, min(share, 0.1), self.maxiter)
-            self.iterations.append(count)
-            less = backward_error(self.A, x + change, b, self._norm)
-            if not less < error:
-                break
-            x, error, before = x + change, less, error
-            if error <= self.tol or error > 0.1 * before:
-                break
-        return x, error
+        self.iterations = []
+        return super()._refined(b)
+
+    def round(self, b: Vector, share: float) -> Vector:
+        """A solution whose residual is ``share`` of b, or what ``maxiter`` iterations made of it."""
+        change, count = self._round(b, share, self.maxiter)
+        self.iterations.append(count)
+        return change
 
     def _round(self, b: Vector, share: float, maxiter: int) -> tuple[Vector, int]:
         """A solution whose residual is ``share`` of b, or what ``maxiter`` iterations made of it, and their number."""

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix, spmatrix
 
-from skfem_ml.solvers.linear import Prepared, Vector, backward_error, infinity_norm
+from skfem_ml.solvers.linear import Prepared, Vector
+from skfem_ml.solvers.refined import STEP, Refined
 
 if TYPE_CHECKING:
     from petsc4py import PETSc
 
 OPTIONS = {"ksp_type": "gmres", "pc_type": "gamg"}
-ROUNDS = 4  # of iterative refinement
-STEP = 1e-8  # relative residual of a round
 
 
 def solver_petsc(
@@ -50,24 +49,18 @@ def library() -> ModuleType:
     return PETSc
 
 
-class KSP:
+class KSP(Refined):
     """``x = solve(b)`` for one matrix, its hierarchy built once; what `solver_petsc` prepares."""
 
+    CACHED = ("_ksp",)
+
     def __init__(self, A: spmatrix, near: spmatrix | None, tol: float, options: Mapping[str, object]):
-        self.A, self.near, self.tol, self.options = csr_matrix(A), near, tol, dict(options)
-        if near is not None and near.shape != self.A.shape:
-            raise ValueError(f"near: expected a matrix of the {self.A.shape[0]} unknowns of A, got one of {near.shape}")
+        super().__init__(A, near, tol)
+        self.options = dict(options)
 
     def __repr__(self) -> str:
         words = ", ".join(f"{name} {value}" for name, value in self.options.items())
         return f"KSP({self.A.shape[0]} unknowns, {words})"
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_ksp"}  # made again
-
-    @cached_property
-    def _norm(self) -> float:
-        return infinity_norm(self.A)
 
     @cached_property
     def _ksp(self) -> PETSc.KSP:
@@ -102,30 +95,15 @@ class KSP:
         matrix.assemble()
         return matrix
 
-    def __call__(self, b: Vector) -> Vector:
-        """The solution ``(n,)``, or ``(n, k)`` for k right-hand sides."""
-        b = np.asarray(b, dtype=float)
-        if b.ndim == 2:
-            return np.stack([self(column) for column in b.T], axis=1) if b.shape[1] else np.zeros_like(b)
-        if not self.A.shape[0] or not b.any():
-            return np.zeros_like(b)
-        x, error = np.zeros_like(b), np.inf
-        for _ in range(ROUNDS):
-            change = self._round(b - self.A @ x)
-            less = backward_error(self.A, x + change, b, self._norm)
-            if not less < error:
-                break
-            x, error = x + change, less
-            if error <= self.tol:
-                break
-        if not error <= 100 * self.tol:
-            raise RuntimeError(
-                f"PETSc stopped at a backward error of {error:.1e}, expected at most {100 * self.tol:.1e}; give "
-                "another near matrix or other options, or use solver_direct()"
-            )
-        return x
+    def stopped(self, error: float) -> str:
+        """What to say, and to do, where the backward error is too large."""
+        return (
+            f"PETSc stopped at a backward error of {error:.1e}, expected at most {100 * self.tol:.1e}; give "
+            "another near matrix or other options, or use solver_direct()"
+        )
 
-    def _round(self, b: Vector) -> Vector:
+    def round(self, b: Vector, share: float) -> Vector:
+        """A solution whose residual is `STEP` of b, or what PETSc's options say, whatever share is asked for."""
         petsc = library()
         rows, solution = self._ksp.getOperators()[0].createVecs()
         first, last = rows.getOwnershipRange()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skfem_ml import checks
 
 Array = NDArray[np.float64]
 Rhs = Callable[[float, Array], Array] | Callable[[Array], Array]
@@ -90,7 +91,7 @@ def time_dependent(f: Rhs, timed: bool | None = None) -> tuple[Callable[[float, 
     The signature decides: ``f(y)`` does not, ``f(t, y)`` does, unless ``timed`` says otherwise. Raises TypeError where
     the signature does not tell and ``timed`` is None, ValueError for ``f(y)`` with ``timed`` true.
     """
-    count = _arguments(f)
+    count = checks.required_arguments(f)
     if count == 1:
         if timed:
             raise ValueError("timed: expected f(t, y) with it, got a function of one argument")
@@ -99,14 +100,3 @@ def time_dependent(f: Rhs, timed: bool | None = None) -> tuple[Callable[[float, 
         told = "a signature that does not tell" if count is None else f"{count} arguments"
         raise TypeError(f"f: expected f(t, y) or f(y), got {told}; say timed=True or False for an f(t, y)")
     return f, timed is not False  # type: ignore[return-value]
-
-
-def _arguments(f: Rhs) -> int | None:
-    """How many arguments a call of f must have, None where that is not known."""
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy import ndarray
 
+from skfem_ml.learning.storage import whole
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.windows import ByElement, Window
 from skfem_ml.meshes.grid import lexicographic
@@ -105,13 +104,8 @@ def saved(value: Values, path: Path) -> Values:
     """An array in memory as one in a file at ``path``, which is written whole or not at all; others as they are."""
     if not isinstance(value, ndarray) or _mapped(value):
         return value
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            np.save(file, value)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as file:
+        np.save(file, value)
     return np.load(path, mmap_mode="r")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +17,13 @@ from scipy.sparse import csr_matrix
 from skfem import BilinearForm, LinearForm
 
 from skfem_ml import checks
+from skfem_ml.learning.storage import CorruptModelError
 from skfem_ml.lod.blocks.columns import Columns
 from skfem_ml.lod.blocks.estimate import Estimate, estimated
 from skfem_ml.lod.blocks.identity import identity
 from skfem_ml.lod.blocks.rasters import Values, Windowed, opened, saved
-from skfem_ml.lod.blocks.task import BlockResult, BlockTask, run_stored
-from skfem_ml.lod.blocks.workers import Computed, Distributed, executor_of, run_all, run_here
+from skfem_ml.lod.blocks.task import BlockResult, BlockTask, Stored, run_stored, stored_at
+from skfem_ml.lod.blocks.workers import Computed, Distributed, Done, executor_of, run_all, run_here
 from skfem_ml.lod.coarse import CoarseSystem, check_sum
 from skfem_ml.lod.correctors import Correctors, without_correctors
 from skfem_ml.lod.local import Known, LocalMap, check_form
@@ -31,7 +32,7 @@ from skfem_ml.lod.mesh.interpolation import hat_values, tensor
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.windows import Window
 from skfem_ml.lod.system import System
-from skfem_ml.progress import bar
+from skfem_ml.progress import Progress, bar
 from skfem_ml.solvers import Solver
 
 if TYPE_CHECKING:
@@ -136,27 +137,59 @@ class BlockSystem:
         """
         if self.folder is None:
             raise ValueError("folder: expected one where blocks leave their files, got none")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        progress = self.lod.progress
-        with nullcontext(progress) if callable(progress) else bar(progress) as tell:
-            if self.client is None:
-                counted = run_here(len(self), self.task, self._path, tell)
-            else:
-                values = self.coefficients
-                if not isinstance(self.client, Executor):  # arrays do not travel: they are read from the folder
-                    values = {name: saved(value, self.folder / f"{name}.npy") for name, value in values.items()}
-                handed_out = lambda number: self.part(self._rows_of(number), values)
-                counted = run_all(len(self), handed_out, self._path, executor_of(self.client), tell)
-        LOG.info("%s: %d of %d blocks found, the others computed", self.folder, counted.found, len(self))
-        return counted
+        found = [one.found for one in (self._here() if self.client is None else self._by_workers(self.client))]
+        return self._counted(found)
 
     def results(self) -> Iterator[tuple[int, BlockResult]]:
         """The first row and the result of every block, from below; those with a file are read."""
-        if self.folder is not None:
-            self.compute()
-        for number in range(len(self)):
-            task = self.task(number)
-            yield task.window.rows.start, task.run() if self.folder is None else run_stored(task, self._path(number))[0]
+        if self.folder is None:
+            results: Iterator[BlockResult] = (self.task(number).run() for number in range(len(self)))
+        else:
+            results = self._kept_here() if self.client is None else self._kept_by_workers(self.client)
+        for number, result in enumerate(results):
+            yield self._rows_of(number).start, result
+
+    def _kept_here(self) -> Iterator[BlockResult]:
+        found = []
+        for stored in self._here():
+            found.append(stored.found)
+            yield stored.result
+        self._counted(found)
+
+    def _kept_by_workers(self, client: Executor | Distributed) -> Iterator[BlockResult]:
+        """What workers have left is known by its key: coefficients are not read again."""
+        done = self._by_workers(client)
+        self._counted([one.found for one in done])
+        for number, one in enumerate(done):
+            path = self._path(number)
+            try:
+                result = stored_at(path, one.key)
+            except CorruptModelError:
+                result = None
+            yield run_stored(self.task(number), path).result if result is None else result
+
+    def _here(self) -> Iterator[Stored]:
+        with self._telling() as tell:
+            yield from run_here(len(self), self.task, self._path, tell)
+
+    def _by_workers(self, client: Executor | Distributed) -> list[Done]:
+        values = self.coefficients
+        with self._telling() as tell:
+            if not isinstance(client, Executor):  # arrays do not travel: they are read from the folder
+                values = {name: saved(value, self._path_of(f"{name}.npy")) for name, value in values.items()}
+            handed_out = lambda number: self.part(self._rows_of(number), values)
+            return run_all(len(self), handed_out, self._path, executor_of(client), tell)
+
+    def _telling(self) -> AbstractContextManager[Progress]:
+        """Where progress goes; the folder is made."""
+        self._path_of("").mkdir(parents=True, exist_ok=True)
+        progress = self.lod.progress
+        return nullcontext(progress) if callable(progress) else bar(progress)
+
+    def _counted(self, found: list[bool]) -> Computed:
+        counted = Computed(sum(found), len(found) - sum(found))
+        LOG.info("%s: %d of %d blocks found, the others computed", self.folder, counted.found, len(self))
+        return counted
 
     def matrix(self) -> csr_matrix:
         """The LOD matrix S ``(coarse.N, coarse.N)``, rows test functions; warns as `System.matrix`."""
@@ -239,7 +272,10 @@ class BlockSystem:
         return range(number * self.rows, min((number + 1) * self.rows, self.lod.space.grid.shape[-1]))
 
     def _path(self, number: int) -> Path:
-        return (self.folder or Path()) / f"block-{number:05d}.safetensors"
+        return self._path_of(f"block-{number:05d}.safetensors")
+
+    def _path_of(self, name: str) -> Path:
+        return (self.folder or Path()) / name
 
 
 def _check_local_map(form: BilinearForm | LocalMap) -> None:

@@ -157,9 +157,10 @@ def _units(rows: range) -> range:
 
 
 class Stored(NamedTuple):
-    """A result, whether it was found on disk, and what was wrong with the file that was there."""
+    """A result and its key, whether it was found on disk, and what was wrong with the file that was there."""
 
     result: BlockResult
+    key: str
     found: bool
     damaged: str = ""
 
@@ -170,13 +171,19 @@ def run_stored(task: BlockTask, path: Path) -> Stored:
     A file that is damaged is computed again, one of other coefficients is replaced.
     """
     key, damaged = task.key(), ""
-    if path.exists():
-        try:
-            tensors, card = load_model(path)
-            if card.get("key") == key:
-                return Stored(BlockResult(tensors["columns"].numpy(), tensors["ranges"].numpy()), True)
-        except CorruptModelError as error:
-            damaged = f"{error}; the block is computed again"
+    try:
+        if (there := stored_at(path, key)) is not None:
+            return Stored(there, key, True)
+    except CorruptModelError as error:
+        damaged = f"{error}; the block is computed again"
     result = task.run()
     save_model(path, {name: torch.from_numpy(value) for name, value in result._asdict().items()}, {"key": key})
-    return Stored(result, False, damaged)
+    return Stored(result, key, False, damaged)
+
+
+def stored_at(path: Path, key: str) -> BlockResult | None:
+    """The result of that key in a file; None where there is none. Raises CorruptModelError for a damaged one."""
+    if not path.exists():
+        return None
+    tensors, card = load_model(path)
+    return BlockResult(tensors["columns"].numpy(), tensors["ranges"].numpy()) if card.get("key") == key else None

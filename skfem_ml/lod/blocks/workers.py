@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from skfem_ml import checks
-from skfem_ml.lod.blocks.task import BlockTask, run_stored
+from skfem_ml.lod.blocks.task import BlockTask, Stored, run_stored
 from skfem_ml.lod.blocks.tries import TRIES, NotHandedOutError, tried
 from skfem_ml.progress import Progress
 
@@ -58,8 +58,9 @@ class BlocksFailedError(RuntimeError):
 
 
 class Done(NamedTuple):
-    """What a worker tells of a block: whether it was found, and what was wrong with its file."""
+    """What a worker tells of a block: its key, whether it was found, and what was wrong with its file."""
 
+    key: str
     found: bool
     damaged: str
 
@@ -67,27 +68,25 @@ class Done(NamedTuple):
 def make_file(task: BlockTask, path: Path) -> Done:
     """Leave the file of a block at ``path``."""
     stored = run_stored(task, path)
-    return Done(stored.found, stored.damaged)
+    return Done(stored.key, stored.found, stored.damaged)
 
 
 def run_here(
     count: int, task_of: Callable[[int], BlockTask], path_of: Callable[[int], Path], tell: Progress
-) -> Computed:
-    """Leave the files of all blocks, one after the other; what a block raises ends it."""
-    found = 0
+) -> Iterator[Stored]:
+    """The results of all blocks, one after the other, whose files are left; what a block raises ends it."""
     for number in range(count):
-        done = make_file(task_of(number), path_of(number))
-        found += done.found
+        stored = run_stored(task_of(number), path_of(number))
         tell(number + 1, count, "blocks")
-        if done.damaged:
-            checks.warn(done.damaged)
-    return Computed(found, count - found)
+        if stored.damaged:
+            checks.warn(stored.damaged)
+        yield stored
 
 
 def run_all(
     count: int, task_of: Callable[[int], BlockTask], path_of: Callable[[int], Path], on: Executor, tell: Progress
-) -> Computed:
-    """Leave the files of all blocks, each tried up to three times.
+) -> list[Done]:
+    """Leave the files of all blocks, each tried up to three times, and return what is told of them.
 
     Raises ValueError at once where a block has bad coefficients, which are as bad on every worker, and
     `BlocksFailedError` when all others are done, or where no more can be handed out.
@@ -105,8 +104,7 @@ def run_all(
     if failed:
         first = next(iter(failed.values()))
         raise _failure(sorted(failed), count, task_of, f"failed {TRIES} times", first) from first
-    found = sum(one.found for one in done.values())
-    return Computed(found, count - found)
+    return [done[number] for number in range(count)]
 
 
 def _failure(
