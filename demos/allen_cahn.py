@@ -388,11 +388,11 @@ def work(axes, rows: list[Row]) -> None:
     """Errors over cost of all rows but the null models, and the floor that the modes set."""
     for i, row in enumerate(rows[2:]):
         if not row.name.startswith("POD, best possible"):
-            axes.loglog(row.batch_ms, row.mean, "osD^vP*X"[i], ms=8, label=row.name)
+            axes.loglog(row.batch_ms, row.mean, "osD^vP*X<>"[i], ms=8, label=row.name)
     floor = next(row.mean for row in rows if row.name.startswith("POD, best possible"))
     axes.axhline(floor, color="0.6", ls="--", label="POD, best possible")
     axes.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
-    axes.legend(fontsize=8, loc="center right")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # no point is covered
 
 
 def magnitude(u: np.ndarray) -> np.ndarray:

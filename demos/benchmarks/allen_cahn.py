@@ -187,6 +187,7 @@ def main(folder: str | None = None) -> None:
     text += ["", *parareal_lines(parallel)]
     names = ["IMEX ars443, dt = 0.25", "IMEX ars443, dt = 0.125", "POD, best possible (no method)", *NETWORKS]
     names.insert(3, "splitting, untrained, 2 substeps")
+    names += ["IMEX ars443, biquadratic on 8 x 8, dt = 0.25", "cosines on 16 x 16, Strang, dt = 0.25"]
     chosen = [next(row for row in rows if row.name == name) for name in names]
     figure = demo.visualize(Result(setting, nets, [*rows[:2], *chosen], parallel))
     figure.savefig(OUTPUT.with_suffix(".png"), dpi=60)
