@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, qr, svd
+from scipy.sparse import csc_matrix
 
 from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
@@ -17,7 +18,7 @@ from skfem_ml.pinn.elm import RandomFeatures
 from skfem_ml.problems import Eigenproblem
 from skfem_ml.problems.eigen import Matrix
 from skfem_ml.solutions import Eigenpairs, Record
-from skfem_ml.solvers import solver_direct
+from skfem_ml.solvers.direct import factorised
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,7 @@ def eig_subspace(
     *,
     space: str = "functions",
     extra: Sequence[Features] = (),
+    steps: int = 0,
 ) -> Callable[[Eigenproblem], Eigenpairs]:
     """Return ``solve(problem) -> Eigenpairs``: the k smallest Ritz values in ``span{d s_j, e_i}``.
 
@@ -55,12 +57,14 @@ def eig_subspace(
       exponentially in the number of features; they are not the eigenvalues of the finite element matrices, and
       ``record["residuals"]`` are those of the equations in the space.
     - "elements": the features are interpolated on the basis, any one, and d is by default the solution of ``A d = M
-      1``, scaled: pairs of ``A x = lambda M x`` itself, A positive definite. A start for `eig_reference`'s LOBPCG.
+      1``, scaled: pairs of ``A x = lambda M x`` itself, A positive definite. The Ritz vectors and some more then go
+      through ``steps`` products with ``A^-1 M``, and the span of all is the space (block Lanczos with a learned start).
 
     Raises ValueError for a problem without a basis and for more pairs than the space has directions, TypeError for
     other elements where functions are integrated.
     """
     checks.choice(space, ("functions", "elements"), "space")
+    checks.whole(steps, "steps")
     if features < (0 if extra else 1) or not radius > 0:
         raise ValueError(f"features, radius: expected at least 1 and a positive number, got {features} and {radius}")
 
@@ -73,8 +77,9 @@ def eig_subspace(
         problem.require_pairs(k)
         low, high = bounding_box(problem.basis.mesh)
         drawn = RandomFeatures.draw(features, low, high, radius, np.random.default_rng(seed))
-        method = _functions if space == "functions" else _elements
-        return method(problem, k, drawn, distance, extra, cutoff)
+        if space == "functions":
+            return _functions(problem, k, drawn, distance, extra, cutoff)
+        return _elements(problem, k, drawn, distance, extra, cutoff, steps)
 
     return solve
 
@@ -102,30 +107,42 @@ def _functions(
 
 def _elements(
     problem: Eigenproblem, k: int, drawn: RandomFeatures, distance: Smooth | None, extra: Sequence[Features],
-    cutoff: float,
+    cutoff: float, steps: int,
 ) -> Eigenpairs:  # fmt: skip
     assert problem.basis is not None and problem.free is not None and problem.M is not None
-    nodes = problem.basis.doflocs[:, problem.free]
-    d = _torsion(problem) if distance is None else np.asarray(distance(nodes))
+    A, M, nodes = problem.A, problem.M, problem.basis.doflocs[:, problem.free]
+    inverse = factorised(csc_matrix(A)).solve if steps or distance is None else None
+    d = np.asarray(distance(nodes)) if distance is not None else _scaled(inverse(M @ np.ones(problem.size)))
     V = d[:, None] * drawn.jet(nodes, first=False)[0]
     V = np.concatenate([V, *(_columns(e(nodes)) for e in extra)], axis=1)
-    V = V @ _white(V, k, cutoff)
-    sizes, turn = eigh(V.T @ (problem.M @ V))
-    V = V @ (turn / np.sqrt(sizes))
-    values, y, _ = _ritz(V.T @ (problem.A @ V), k)
-    return Eigenpairs(values, V @ y, Record(len(drawn.w), notes={"directions": V.shape[1]}))
+    V = _orthonormal(V @ _white(V, k, cutoff), M)
+    directions = V.shape[1]
+    if steps:
+        # Some vectors more than are wanted: the last of a block converge slowest.
+        block = V @ _ritz(V.T @ (A @ V), min(directions, k + max(4, k // 2)))[1]
+        V = block
+        for _ in range(steps):
+            block = inverse(M @ block)
+            for _ in range(2):
+                block = _orthonormal(block - V @ (V.T @ (M @ block)), M)
+            V = np.concatenate([V, block], axis=1)
+    values, y, _ = _ritz(V.T @ (A @ V), k)
+    return Eigenpairs(values, V @ y, Record(len(drawn.w), notes={"directions": directions}))
+
+
+def _orthonormal(V: Array, M: Matrix) -> Array:
+    """The columns made orthonormal in M, which they nearly are or are well conditioned for."""
+    sizes, turn = eigh(V.T @ (M @ V))
+    return V @ (turn / np.sqrt(sizes))
+
+
+def _scaled(d: Array) -> Array:
+    return d / abs(d).max()
 
 
 def _distance(mesh) -> Smooth:
     low, high = bounding_box(mesh)
     return box_distance(low, high) if is_box(mesh) else fe_distance(mesh)
-
-
-def _torsion(problem: Eigenproblem) -> Array:
-    """The solution of ``A d = M 1``, scaled to 1: zero where u is, with the kinks that the coefficients make."""
-    M: Matrix = problem.M if problem.M is not None else np.eye(problem.size)
-    d = solver_direct()(problem.A, M @ np.ones(problem.size))
-    return np.asarray(d / abs(d).max())
 
 
 def _jets(x: Array, drawn: RandomFeatures, d: Smooth, extra: Sequence[Features]) -> list[Array]:
