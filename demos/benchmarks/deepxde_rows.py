@@ -30,7 +30,7 @@ from skfem_ml.pinn import laplace
 from skfem_ml.problems import Heat
 
 SEEDS = (0, 1, 2)
-STEPS, LBFGS_STEPS, POINTS, WIDTHS = 60, 3000, 2540, (20, 20, 20)
+STEPS, LBFGS_STEPS, POINTS, WIDTHS = 60, 800, 2540, (20, 20, 20)
 OUTPUT = Path(__file__).with_name("deepxde.md")
 OURS, SAME, THEIRS = "solver_pinn", "solver_pinn, Adam + L-BFGS", "DeepXDE, Adam + L-BFGS"
 

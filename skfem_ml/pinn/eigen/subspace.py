@@ -54,8 +54,9 @@ def eig_subspace(
       holds exactly, and the problem's forms are integrated by the quadrature of its basis (a scalar one). Directions
       whose singular value in the mass is below ``cutoff`` of the largest are dropped. Vectors are the values at the
       free nodes. With an exact quadrature the values lie above the exact ones and, for smooth eigenfunctions, converge
-      exponentially in the number of features; they are not the eigenvalues of the finite element matrices, and
-      ``record["residuals"]`` are those of the equations in the space.
+      exponentially in the number of features; they are not the eigenvalues of the finite element matrices.
+      ``record["functions"](x)`` are the eigenfunctions ``(n, k)`` at any points ``(dim, n)``, ``record["residuals"]``
+      those of the equations in the space.
     - "elements": the features are interpolated on the basis, any one, and d is by default the solution of ``A d = M
       1``, scaled: pairs of ``A x = lambda M x`` itself, A positive definite. The Ritz vectors and some more then go
       through ``steps`` products with ``A^-1 M``, and the span of all is the space (block Lanczos with a learned start).
@@ -100,9 +101,13 @@ def _functions(
     slopes = [jet @ white for jet in jets]
     matrix = sum((slopes[i].T @ (K[i, j][:, None] * slopes[j]) for i, j in zip(*np.nonzero(K.any(2)), strict=True)))
     values, y, residuals = _ritz(np.asarray(matrix), k)
-    nodes = _values(basis.doflocs[:, problem.free], drawn, d, extra)
-    notes = {"directions": white.shape[1], "residuals": residuals}
-    return Eigenpairs(values, nodes @ (white @ y), Record(len(white), notes=notes))
+    coefficients = white @ y
+
+    def functions(x: Array) -> Array:
+        return _values(np.asarray(x, dtype=float), drawn, d, extra) @ coefficients
+
+    notes = {"directions": white.shape[1], "residuals": residuals, "functions": functions}
+    return Eigenpairs(values, functions(basis.doflocs[:, problem.free]), Record(len(white), notes=notes))
 
 
 def _elements(
