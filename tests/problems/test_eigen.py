@@ -130,6 +130,16 @@ def test_all_routes_take_two_forms_with_a_variable_coefficient(solver):
     assert eigen_residuals(pairs, problem.A, problem.M).max() < 1e-6
 
 
+@pytest.mark.parametrize("D", ["left", None], ids=["one side", "natural"])
+def test_subspaces_keep_the_conditions_of_the_problem(D):
+    """Strings fixed at one end, and free ones: features that vanish everywhere else would be of another problem."""
+    basis = Basis(MeshQuad().refined(2).with_defaults(), ElementQuad2(), intorder=12)
+    fixed = None if D is None else basis.get_dofs(D)
+    problem = Eigenproblem.of_forms(stiffness, mass, basis, D=fixed, a=np.full(16, 2.0))
+    exact = 2 * np.pi**2 * np.array([0.25, 1.25, 2.25] if D else [0.0, 1.0, 1.0])
+    assert eig_subspace(3, 300)(problem).values == pytest.approx(exact, rel=1e-5, abs=1e-7)
+
+
 def test_coefficients_go_with_their_cells():
     """A mesh in another order, its coefficient in that order: the same eigenvalues."""
     mesh, rng = MeshTri().refined(2).with_defaults(), np.random.default_rng(0)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh, qr, svd
 from scipy.sparse import csc_matrix
+from skfem import CellBasis
 
 from skfem_ml import checks
 from skfem_ml.meshes.cells import bounding_box
 from skfem_ml.pinn.distances import Smooth, box_distance, fe_distance, is_box
 from skfem_ml.pinn.eigen.integration import pointwise, root, stacked
 from skfem_ml.pinn.elm import RandomFeatures
-from skfem_ml.problems import Eigenproblem
+from skfem_ml.problems import Eigenproblem, diffusion, load
 from skfem_ml.problems.eigen import Matrix
-from skfem_ml.solutions import Eigenpairs, Record
+from skfem_ml.solutions import Analytic, Eigenpairs, FEFunction, Record
 from skfem_ml.solvers.direct import factorised
 
 Array = NDArray[np.float64]
@@ -50,8 +52,9 @@ def eig_subspace(
     ``s_j`` are `RandomFeatures`, one hidden layer of tanh, on the bounding box. ``e_i`` are the ``extra`` functions,
     taken as they are: singular ones of a corner (`Corner.features`), or one's own with ``grad``. ``space`` is
 
-    - "functions": d is the ``distance`` (default: a product on boxes, else `fe_distance`), so ``u = 0`` on the boundary
-      holds exactly, and the problem's forms are integrated by the quadrature of its basis (a scalar one). Directions
+    - "functions": d is the ``distance``, so that ``u = 0`` holds exactly where it should. By default it is a product on
+      boxes, else `fe_distance`; for a part of the boundary the solution of ``-laplace(d) = 1`` on the basis; 1 where
+      nothing is fixed. The problem's forms are integrated by the quadrature of its basis (a scalar one). Directions
       whose singular value in the mass is below ``cutoff`` of the largest are dropped. Vectors are the values at the
       free nodes. With an exact quadrature the values lie above the exact ones and, for smooth eigenfunctions, converge
       exponentially in the number of features; they are not the eigenvalues of the finite element matrices.
@@ -91,7 +94,7 @@ def _functions(
 ) -> Eigenpairs:  # fmt: skip
     assert problem.basis is not None and problem.forms is not None  # eig_subspace looked
     basis, (stiffness, mass) = problem.basis, problem.forms
-    d = distance if distance is not None else _distance(basis.mesh)
+    d = distance if distance is not None else _distance(problem)
     x = np.asarray(basis.global_coordinates()).reshape(basis.mesh.dim(), -1)
     jets = _jets(x, drawn, d, extra)
     weights = basis.dx.ravel()
@@ -116,8 +119,8 @@ def _elements(
 ) -> Eigenpairs:  # fmt: skip
     assert problem.basis is not None and problem.free is not None and problem.M is not None
     A, M, nodes = problem.A, problem.M, problem.basis.doflocs[:, problem.free]
-    inverse = factorised(csc_matrix(A)).solve if steps or distance is None else None
-    d = np.asarray(distance(nodes)) if distance is not None else _scaled(inverse(M @ np.ones(problem.size)))
+    factors = cache(lambda: factorised(csc_matrix(A)))
+    d = np.asarray(distance(nodes)) if distance is not None else _scaled(factors().solve(M @ np.ones(problem.size)))
     V = d[:, None] * drawn.jet(nodes, first=False)[0]
     V = np.concatenate([V, *(_columns(e(nodes)) for e in extra)], axis=1)
     V = _orthonormal(V @ _white(V, k, cutoff), M)
@@ -127,7 +130,7 @@ def _elements(
         block = V @ _ritz(V.T @ (A @ V), min(directions, k + max(4, k // 2)))[1]
         V = block
         for _ in range(steps):
-            block = inverse(M @ block)
+            block = factors().solve(M @ block)
             for _ in range(2):
                 block = _orthonormal(block - V @ (V.T @ (M @ block)), M)
             V = np.concatenate([V, block], axis=1)
@@ -145,9 +148,21 @@ def _scaled(d: Array) -> Array:
     return d / abs(d).max()
 
 
-def _distance(mesh) -> Smooth:
-    low, high = bounding_box(mesh)
-    return box_distance(low, high) if is_box(mesh) else fe_distance(mesh)
+def _distance(problem: Eigenproblem) -> Smooth:
+    """What vanishes where u does: a product on boxes, else the solution of ``-laplace(d) = 1``; 1 where nothing is."""
+    assert problem.basis is not None and problem.free is not None
+    basis, low, high = problem.basis, *bounding_box(problem.basis.mesh)
+    fixed = np.setdiff1d(np.arange(basis.N), problem.free)
+    if len(fixed) == 0:
+        return Analytic(lambda x: np.ones(x.shape[1:]), np.zeros_like)
+    if np.array_equal(fixed, np.unique(basis.get_dofs().flatten())):
+        return box_distance(low, high) if is_box(basis.mesh) else fe_distance(basis.mesh)
+    A = diffusion.assemble(basis, a=np.ones((basis.mesh.nelements, 1)))[problem.free][:, problem.free]
+    return FEFunction(basis, problem.extend(_scaled(factorised(csc_matrix(A)).solve(_load(basis)[problem.free]))))
+
+
+def _load(basis: CellBasis) -> Array:
+    return np.asarray(load(1.0).assemble(basis))
 
 
 def _jets(x: Array, drawn: RandomFeatures, d: Smooth, extra: Sequence[Features]) -> list[Array]:
