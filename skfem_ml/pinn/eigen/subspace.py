@@ -1,4 +1,16 @@
-"""Eigenfunctions in a space of network features: Rayleigh-Ritz with the forms and quadrature of a scikit-fem basis."""
+"""Eigenfunctions in a space of network features: Rayleigh-Ritz with the forms of a problem from finite elements.
+
+The space is ``span{d s_j, e_i}``: features s_j times a distance d, and functions of the user's own. It is
+
+- "functions": d vanishes where ``u = 0``. By default it is a product on boxes, else `fe_distance`; for a part of the
+  boundary the solution of ``-laplace(d) = 1`` on the basis; 1 where nothing is fixed. The forms are integrated by the
+  quadrature of the problem's basis, a scalar one. With an exact quadrature the values lie above the exact ones and, for
+  smooth eigenfunctions, converge exponentially in the number of features; they are not the eigenvalues of the finite
+  element matrices. Vectors are the values at the free nodes.
+- "elements": all is interpolated on the basis, any one, and d is by default the solution of ``A d = M 1``, scaled:
+  pairs of ``A x = lambda M x`` itself, A positive definite. The Ritz vectors and some more then go through a number of
+  products with ``A^-1 M``, and the span of all is the space: block Lanczos with a learned start.
+"""
 
 from __future__ import annotations
 
@@ -36,33 +48,16 @@ class Features(Protocol):
 
 
 def eig_subspace(
-    k: int,
-    features: int = 400,
-    radius: float = 4.0,
-    seed: int = 0,
-    cutoff: float = 1e-11,
-    distance: Smooth | None = None,
-    *,
-    space: str = "functions",
-    extra: Sequence[Features] = (),
-    steps: int = 0,
-) -> Callable[[Eigenproblem], Eigenpairs]:
+    k: int, features: int = 400, radius: float = 4.0, seed: int = 0, cutoff: float = 1e-11,
+    distance: Smooth | None = None, *, space: str = "functions", extra: Sequence[Features] = (), steps: int = 0,
+) -> Callable[[Eigenproblem], Eigenpairs]:  # fmt: skip
     """Return ``solve(problem) -> Eigenpairs``: the k smallest Ritz values in ``span{d s_j, e_i}``.
 
-    ``s_j`` are `RandomFeatures`, one hidden layer of tanh, on the bounding box. ``e_i`` are the ``extra`` functions,
-    taken as they are: singular ones of a corner (`Corner.features`), or one's own with ``grad``. ``space`` is
-
-    - "functions": d is the ``distance``, so that ``u = 0`` holds exactly where it should. By default it is a product on
-      boxes, else `fe_distance`; for a part of the boundary the solution of ``-laplace(d) = 1`` on the basis; 1 where
-      nothing is fixed. The problem's forms are integrated by the quadrature of its basis (a scalar one). Directions
-      whose singular value in the mass is below ``cutoff`` of the largest are dropped. Vectors are the values at the
-      free nodes. With an exact quadrature the values lie above the exact ones and, for smooth eigenfunctions, converge
-      exponentially in the number of features; they are not the eigenvalues of the finite element matrices.
-      ``record["functions"](x)`` are the eigenfunctions ``(n, k)`` at any points ``(dim, n)``, ``record["residuals"]``
-      those of the equations in the space.
-    - "elements": the features are interpolated on the basis, any one, and d is by default the solution of ``A d = M
-      1``, scaled: pairs of ``A x = lambda M x`` itself, A positive definite. The Ritz vectors and some more then go
-      through ``steps`` products with ``A^-1 M``, and the span of all is the space (block Lanczos with a learned start).
+    ``s_j`` are `RandomFeatures`, one hidden layer of tanh, on the bounding box, d is the ``distance``, and ``e_i`` are
+    the ``extra`` functions, taken as they are: singular ones of a corner (`Corner.features`), or one's own with
+    ``grad``. ``space`` is "functions" or "elements" (with ``steps`` products): see the module. Directions whose
+    singular value in the mass is below ``cutoff`` of the largest are dropped. Of functions, ``record["functions"](x)``
+    are the values ``(n, k)`` at any points ``(dim, n)``, ``record["residuals"]`` those of the equations in the space.
 
     Raises ValueError for a problem without a basis and for more pairs than the space has directions, TypeError for
     other elements where functions are integrated.
