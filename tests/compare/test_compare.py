@@ -192,6 +192,9 @@ def test_csv_and_json_keep_every_digit(tmp_path):
     assert "numpy" in content["notes"][1]
 
 
+DIAGONAL = Eigenproblem(np.diag([1.0, 2.0, 3.0]))
+
+
 @pytest.mark.parametrize(
     ("problem", "solver", "columns"),
     [
