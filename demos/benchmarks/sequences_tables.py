@@ -1,0 +1,5 @@
+def page(rows, made, machine):
+    return ""
+
+
+def picture(path): ...
