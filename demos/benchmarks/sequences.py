@@ -5,6 +5,7 @@ beside this file at once: a run that is stopped goes on there, and ``--table`` a
 measured so far (``--picture`` the picture of the demo). Names of sequences and budgets (``fluid 60``) restrict a run to
 them. All rows take hours; the first are those of 5 seconds. Echo state networks need the extra ``esn``. Give the number
 of threads by ``OMP_NUM_THREADS``; the table in the tree is for one.
+"""
 
 from __future__ import annotations
 
