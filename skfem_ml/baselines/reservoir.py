@@ -49,7 +49,7 @@ class EchoStates:
     ):  # fmt: skip
         units, n = V.shape
         self.W, self.V, self.leak, self.card = csr_matrix(W), csr_matrix(V), float(leak), dict(card or {})
-        self.bias, self.output, self.offset = (np.asarray(a, dtype=float) for a in (bias, output, offset))
+        self.bias, self.output, self.offset = (np.array(a, dtype=float) for a in (bias, output, offset))
         self.center, self.scale = np.broadcast_to(np.asarray(center, dtype=float), (n,)).copy(), float(scale)
         shapes = self.W.shape, self.bias.shape, self.output.shape, self.offset.shape
         if shapes != ((units, units), (units,), (units, n), (n,)) or not (0 < self.leak <= 1 and self.scale > 0):
