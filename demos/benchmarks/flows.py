@@ -114,7 +114,7 @@ def ours(system: OdeSystem, hits: HiTS, val: Pair) -> dict[str, tuple[Solve, str
 
 
 def adaptive(hits: HiTS, estimate: Callable, tol: float) -> Solve:
-    """All scales, each start with steps of its own, a cubic spline between them."""
+    """All scales, each start with steps of its own; the finer maps fill in between them."""
 
     def solve(y0: np.ndarray, t: np.ndarray) -> np.ndarray:
         found = solve_adaptive_each(HiTS(hits.maps), (t[0], t[-1]), y0, tol, estimate)

@@ -26,8 +26,8 @@ the start alone, Adam, linear interpolation, for the same CPU time (the paper tr
 tolerances and the best network are selected on validation starts. The paper couples eleven scales; five suffice here.
 Between knots: cubic; where f is known (hybrid, RK4) Hermite.
 
-Adaptive rows take the largest of the five steps that passes, each start on its own, with a cubic spline between them.
-Ours compares a step with two of the next finer network (`discrepancy`), an estimate of its error; the published AHiTS
+Adaptive rows take the largest of the five steps that passes, each start on its own; finer maps fill in between. Ours
+compares a step with two of the next finer network (`discrepancy`), an estimate of its error; the published AHiTS
 (arXiv 2311.05961) goes by how far the step moves the state (`increment_size`), which is no error, and takes one
 sequence of steps, found on validation trajectories, for all starts; each start has its own here, which favours it.
 

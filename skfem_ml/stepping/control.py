@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
 
 from skfem_ml.stepping.evolution import OdeResult
 from skfem_ml.stepping.hierarchy import Hierarchy
+from skfem_ml.stepping.interpolation import interpolate
 from skfem_ml.stepping.stepper import Rhs, Stepper
 
 Array = NDArray[np.float64]
@@ -49,9 +50,10 @@ def solve_adaptive(
 
     ``y0`` is ``(n,)`` or ``(batch, n)``; a batch shares its steps, the worst trajectory decides (see
     `solve_adaptive_each`). The smallest scale has none to be compared with, and is taken where all others fail; the
-    message counts such steps. ``t`` ``(k,)`` are the steps taken, ``y`` is ``(n, k)`` or ``(batch, n, k)``, and
-    ``sol`` their cubic spline; status -1 where a state is not finite, with the states before it. ``estimate`` may be
-    another measure, such as `increment_size`.
+    message counts such steps. ``t`` ``(k,)`` are the steps taken, ``y`` is ``(n, k)`` or ``(batch, n, k)``; ``sol``
+    fills in between them by the finer maps, as a roll-out does, and by cubics between the smallest steps. Status -1
+    where a state is not finite, with the states before it. ``estimate`` may be another measure, such as
+    `increment_size`.
 
     Raises ValueError for a tol that is not positive and what `Hierarchy.solve` raises for span and states.
     """
@@ -119,6 +121,7 @@ class _Walk:
 
     def __init__(self, hierarchy: Hierarchy, count: int, tol: float, estimate: Estimate):
         self.maps, self.strides = [_Counted(m) for m in hierarchy.maps], hierarchy.strides
+        self.filled = partial(_filled, hierarchy)
         self.count, self.tol, self.estimate, self.unchecked = count, tol, estimate, 0
 
     def step(self, u: Array, place: Array, together: bool = False) -> tuple[Array, NDArray[np.int_]]:
@@ -144,8 +147,37 @@ class _Walk:
         message = "" if reached else f"not finite after t = {start + places[-1] * dt:.6g}; "
         message += f"{steps} steps, {self.unchecked} of them of the smallest scale without an estimate"
         t, work = start + dt * places, sum(m.rows for m in self.maps)
-        sol = CubicSpline(t, y, axis=-1) if len(t) > 3 else None
+        sol = self.filled(start, places, np.moveaxis(y, -1, 0)) if steps else None
         return OdeResult(t, y, 0 if reached else -1, message, steps, sol, work)
+
+
+def _filled(hierarchy: Hierarchy, start: float, places: NDArray[np.int_], states: Array) -> Callable:
+    """Dense output of states ``(k, ..., n)`` at so many smallest steps after the start: made when it is asked for."""
+    grid: list[Array] = []
+
+    def sol(t: ArrayLike) -> Array:
+        t = np.asarray(t, dtype=float)
+        if not grid:
+            grid.append(_grid(hierarchy, places, states))
+        values = interpolate(start, hierarchy.maps[-1].dt, grid[0], t.reshape(-1), "cubic", None)
+        return np.moveaxis(values, 0, -1).reshape(*states.shape[1:], *t.shape)
+
+    return sol
+
+
+def _grid(hierarchy: Hierarchy, places: NDArray[np.int_], states: Array) -> Array:
+    """The states at every smallest step: steps of one size are filled in at once, each by the maps below its own."""
+    whole = np.empty((places[-1] + 1, *states.shape[1:]))
+    whole[places] = states
+    taken = np.diff(places)
+    for level, stride in enumerate(hierarchy.strides[:-1]):
+        steps = np.nonzero(taken == stride)[0]
+        if len(steps):
+            finer = Hierarchy(hierarchy.maps[level + 1 :])
+            within = finer.rollout(states[steps], stride // finer.strides[-1] - 1)[0]
+            for j in range(1, len(within)):
+                whole[places[steps] + j] = within[j]
+    return whole
 
 
 def solve_ensemble(

@@ -174,6 +174,9 @@ def test_each_start_by_steps_of_its_own():
         alone = solve_adaptive(hits, (0, 3.3), start, 1e-6)
         assert (one.t == alone.t).all() and one.y == pytest.approx(alone.y, abs=1e-15) and one.success
         assert one.sol(one.t) == pytest.approx(one.y, abs=1e-12)
+    within = np.arange(34) * 0.1  # where the smallest steps end: no interpolation, the finer maps are exact
+    for one, start in (found[0], starts[0]), (found[2], starts[2]):
+        assert one.sol(within) == pytest.approx(truth(system, within, start), abs=1e-12)
     assert found[1].steps == 5 < found[0].steps == solve_adaptive(hits, (0, 3.3), starts, 1e-6).steps
 
 

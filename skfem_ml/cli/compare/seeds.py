@@ -19,6 +19,7 @@ def over_seeds(
     seeds: Sequence[int],
     judged: str,
     progress: Progress | None = None,
+    reference: str | None = None,
 ) -> tuple[Table, dict[str, str]]:
     """Return the table of solvers by heading, and a remark for each that depends on a seed.
 
@@ -34,7 +35,7 @@ def over_seeds(
             drawn = {f"{name}, seed {k}": solver[0](k) for k in seeds} if isinstance(solver, tuple) else {name: solver}
             flat.setdefault(heading, {}).update(drawn)
             names[name] = list(drawn)
-    table = compare(problem, flat, progress=progress)
+    table = compare(problem, flat, reference=reference, progress=progress)
     rows, remarks, solutions = [], dict[str, str](), {}
     for name, labels in names.items():
         found = sorted((table[label] for label in labels), key=lambda row: _size(row, judged))
@@ -42,8 +43,8 @@ def over_seeds(
         if found[-1].name in table.solutions:
             solutions[name] = table.solutions[found[-1].name]
         if labels != [name]:
-            best = _size(found[0], judged)
-            remarks[name] = f"worst of seeds {' '.join(map(str, seeds))}, best {best:.2e}"
+            told = f"worst of seeds {' '.join(map(str, seeds))}, best {_size(found[0], judged):.2e}"
+            remarks[name] = told if len(labels) > 1 else f"seed {seeds[0]}"
     headings = (judged, *(heading for heading in table.headings if heading != judged))
     return Table(tuple(rows), table.notes, headings, table.norms, solutions), remarks
 
