@@ -256,9 +256,9 @@ def main(arguments: list[str]) -> None:
         return
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     names = [] if "--table" in arguments else [name for name in LEVELS if name in arguments] or list(LEVELS)
-    for variant in ("classical", "ours", "published"):
-        for name in names:
-            for seed in SEEDS[variant]:
+    for variant, seeds in SEEDS.items():
+        for seed in seeds:
+            for name in names:
                 measured(systems[name], results, variant, seed)
     if oscillator.name in names:
         for key, make in (("parareal", corrected), ("estimates", estimates)):
