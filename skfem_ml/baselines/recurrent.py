@@ -140,7 +140,7 @@ class Recurrent(StoredNetwork):
         self.kind, self.units, self.card = kind, units, dict[str, object]()
         self.center, self.scale = np.array(center, dtype=float), float(scale)
         if self.center.ndim != 1 or not np.isfinite(self.center).all() or not 0 < self.scale < math.inf:
-            raise ValueError(f"center, scale: expected finite (n,) and a positive number, got {center} and {scale}")
+            raise ValueError(f"center, scale: expected finite (n,) and a positive number, got {center!r} and {scale}")
         n = len(self.center)
         self.net = LSTM(n, units) if kind == "lstm" else ClockworkRNN(n, units)
 

@@ -146,7 +146,7 @@ class _Walk:
         dt, steps = self.maps[-1].dt, len(places) - 1
         message = "" if reached else f"not finite after t = {start + places[-1] * dt:.6g}; "
         message += f"{steps} steps, {self.unchecked} of them of the smallest scale without an estimate"
-        t, work = start + dt * places, sum(m.rows for m in self.maps)
+        t, work = np.asarray(start + dt * places, dtype=float), sum(m.rows for m in self.maps)
         sol = self.filled(start, places, np.moveaxis(y, -1, 0)) if steps else None
         return OdeResult(t, y, 0 if reached else -1, message, steps, sol, work)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +91,10 @@ def _tabulate(
     def seeded(name: str) -> tuple[Callable[[int], Callable],]:
         return (lambda seed: made[seeds.index(seed)][name],)
 
-    groups = {NETWORKS: {name: seeded(name) for name in made[0]}, CLASSICAL: classical_rows(problem.system)}
+    groups: dict[str, dict[str, Any]] = {
+        NETWORKS: {name: seeded(name) for name in made[0]},
+        CLASSICAL: classical_rows(problem.system),
+    }
     table, remarks = over_seeds(problem, groups, seeds, JUDGED, progress, REFERENCE)
     steps = sorted({f"{hits.card['steps']} steps a map" for hits in models if "steps" in hits.card})
     for name, remark in remarks.items():
@@ -142,7 +145,7 @@ def _adaptive(hits: HiTS, problem: InitialValueProblem) -> object:
 
     from skfem_ml.stepping import OdeResult, solve_adaptive_each
 
-    found = solve_adaptive_each(hits, problem.t[[0, -1]], problem.y0, TOL)
+    found = solve_adaptive_each(hits, (problem.t[0], problem.t[-1]), problem.y0, TOL)
     if not all(one.success and one.sol for one in found):
         raise FloatingPointError(next(one.message for one in found if not (one.success and one.sol)))
     y = np.stack([one.sol(problem.t) for one in found if one.sol])
@@ -151,16 +154,17 @@ def _adaptive(hits: HiTS, problem: InitialValueProblem) -> object:
 
 def winner(table: Table) -> str:
     """One sentence: the best row of networks, and the quickest classical row that is at least as good."""
-    sound = [row for row in table if not row.failure and row.name != REFERENCE and row.cpu_seconds]
-    networks: Sequence = [row for row in sound if row.group == NETWORKS]
+    sound = [(row[JUDGED] or 0.0, row.cpu_seconds or 0.0, row) for row in table if not row.failure]
+    networks = [found for found in sound if found[2].group == NETWORKS]
     if not networks:
         return "no row of networks is finite."
-    best = min(networks, key=lambda row: row[JUDGED])
-    better = [row for row in sound if row.group == CLASSICAL and row[JUDGED] <= best[JUDGED]]
+    error, seconds, best = min(networks, key=lambda found: found[0])
+    better = [found for found in sound if found[2].group == CLASSICAL and found[2].name != REFERENCE]
+    better = [found for found in better if found[0] <= error]
     if not better:
         return f"best: {best.name}; no classical row here has its error."
-    quick = min(better, key=lambda row: row.cpu_seconds)
+    quick = min(better, key=lambda found: found[1])
     return (
-        f"wins: {quick.name}, {quick[JUDGED]:.1e} in {quick.cpu_seconds:.2g} CPU s; the best row of networks, "
-        f"{best.name}, has {best[JUDGED]:.1e} in {best.cpu_seconds:.2g}."
+        f"wins: {quick[2].name}, {quick[0]:.1e} in {quick[1]:.2g} CPU s; the best row of networks, {best.name}, has "
+        f"{error:.1e} in {seconds:.2g}."
     )
