@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,7 @@ from skfem_ml.hits.recipe import RECIPES
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.problems import OdeSystem, ode_systems
 from skfem_ml.reference import dop853, trajectories
-from skfem_ml.stepping import RK4, PararealResult, evolve, parareal
+from skfem_ml.stepping import RK4, PararealResult, Stepper, evolve, parareal
 
 FOLDER, OUTPUT = Path("skfem_ml_output/flows"), Path(__file__)
 MODELS = Path(str(resources.files("skfem_ml") / "models" / "hits"))
@@ -189,23 +190,27 @@ def corrected(system: OdeSystem) -> dict:
     coarse = {"network": network, "RK4": RK4(system.rhs, length / COARSE_RK4, timed=False)}
     fine = RK4(system.rhs, system.dt, timed=False)
     serial, seconds = clocked(lambda: evolve(fine, y0, system.t_end, every=round(length / fine.dt)).y)
-    step = min(clocked(lambda: [fine.step(y0) for _ in range(50)])[1] for _ in range(3)) / 50
-    found: dict = {"serial seconds": seconds}
+    found: dict = {"serial seconds": seconds, "starts": len(y0)}
     for name, G in coarse.items():
         done, spent = clocked(lambda G=G: parareal(G, fine, (0, system.t_end), y0, SLICES, ITERATIONS))
-        cost = min(clocked(lambda G=G: [G.step(y0) for _ in range(50)])[1] for _ in range(3)) / 50 / step
+        costs = [cost(G, starts) / cost(fine, starts) for starts in (y0, y0[:1])]
         gaps = [y - serial for y in done.iterates]
         found[name] = {
-            "dt": G.dt, "cost": cost, "seconds": spent, "squares": [float(np.mean(gap**2)) for gap in gaps],
-            "largest": [float(abs(gap).max()) for gap in gaps], "ideal": speed_ups(done, cost),
+            "dt": G.dt, "cost": [done.coarse_per_slice * c for c in costs], "seconds": spent,
+            "squares": [float(np.mean(gap**2)) for gap in gaps], "largest": [float(abs(gap).max()) for gap in gaps],
+            "ideal": [speed_ups(done, c) for c in costs],
         }  # fmt: skip
     return found
 
 
+def cost(stepper: Stepper, y0: np.ndarray) -> float:
+    """CPU seconds of a step from so many starts at once."""
+    return min(clocked(lambda: [stepper.step(y0) for _ in range(50)])[1] for _ in range(5)) / 50
+
+
 def speed_ups(done: PararealResult, cost: float) -> list[float]:
     """The ideal speed-up after each iteration, with one processor a slice and the coarse map at its own cost."""
-    slices, fine, coarse = len(done.t) - 1, done.fine_per_slice, done.coarse_per_slice
-    return [slices * fine / (k * fine + (k + 1) * slices * coarse * cost) for k in range(1, done.iterations + 1)]
+    return [replace(done, corrections=done.corrections[:k]).ideal_speedup(cost) for k in range(1, done.iterations + 1)]
 
 
 def clocked(work: Callable):
