@@ -157,8 +157,8 @@ def parareal(found: Mapping[str, Any]) -> list[str]:
     text = (
         f"RK4 as the coarse map has the smaller distance after {better} of {count} iterations. A slice by the network "
         f"and by coarse RK4 costs, in fine steps, {costs[0]} for {starts} starts; for one start {costs[1]}, which is "
-        "what calls of torch and numpy cost, not the arithmetic (17000 operations a slice against some hundreds). On one "
-        f"core, vectorised over slices, three iterations take {network['seconds']:.2f} and {classical['seconds']:.2f} "
+        "what calls of torch and numpy cost, not the arithmetic (17000 operations a slice against some hundreds). On "
+        f"one core, vectorised over slices, three iterations take {network['seconds']:.2f} and {classical['seconds']:.2f} "
         f"CPU s against {found['serial seconds']:.2f} in sequence. The fine solution itself is off by 5.5e-13, so that "
         "after two iterations nothing is gained."
     )
