@@ -98,9 +98,16 @@ def _tabulate(
     table, remarks = over_seeds(problem, groups, seeds, JUDGED, progress, REFERENCE)
     steps = sorted({f"{hits.card['steps']} steps a map" for hits in models if "steps" in hits.card})
     for name, remark in remarks.items():
-        told[name] = ", ".join([remark, *steps])
+        told[name] = ", ".join([remark, *steps, *(_spread(models[0]) if name == "hierarchy" else [])])
     told[""] = winner(table)
     return table
+
+
+def _spread(hits: HiTS) -> list[str]:
+    """What the card says of the same training from other seeds."""
+    errors = hits.card.get("seeds") or {}
+    told = " ".join(f"{error:.1e}" for error in errors.values())
+    return [f"mean squared errors of seeds {' '.join(errors)} where they were measured: {told}"] if errors else []
 
 
 def network_rows(system: OdeSystem, hits: HiTS) -> dict[str, Callable]:
