@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +20,92 @@ Array = NDArray[np.float64]
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
 COMPONENTS = (8, 16, 24)
 TUNING = 1500  # samples that settings of the kernel ridge are chosen with
-
-
 Solver = Callable[[OperatorSamples], Regression]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanMap(Regression):
+    """The constant map ``w = mean``, the null model.
+
+    >>> from skfem_ml.baselines import MeanMap
+    >>> null = MeanMap(np.array([1.0, 2.0]))
+    >>> null([[0.0, 9.0]]).tolist(), null.unknowns
+    ([[1.0, 2.0]], 2)
+    """
+
+    mean: Array
+
+    def apply(self, q: Array) -> Array:
+        """Return ``(n, N)``, the mean in every row."""
+        return np.tile(self.mean, (len(q), 1))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the mean."""
+        return {"mean": self.mean}
+
+    @classmethod
+    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> MeanMap:
+        """Return the map of `arrays`."""
+        return cls(arrays["mean"])
+
+    @property
+    def unknowns(self) -> int:
+        """The numbers of the mean."""
+        return self.mean.size
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KernelMap(Regression):
+    """The map ``w = mean + sum_j exp(-|z(q) - z_j|^2 / 2 s^2) c_j`` with ``z(q) = q frame``.
+
+    ``frame`` is ``(N, d)``, ``centres`` z ``(m, d)``, ``weights`` c ``(m, N)``, ``mean`` ``(N,)``, ``scale`` s one
+    number. Raises ValueError for arrays of other shapes.
+
+    >>> from skfem_ml.baselines import KernelMap
+    >>> bump = KernelMap(np.eye(2), np.zeros((1, 2)), np.ones((1, 2)), np.zeros(2), np.array(1.0))
+    >>> bump([[0.0, 0.0], [0.0, 9.0]]).round(6).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+
+    NAMES: ClassVar = ("frame", "centres", "weights", "mean", "scale")
+
+    frame: Array
+    centres: Array
+    weights: Array
+    mean: Array
+    scale: Array
+
+    def __post_init__(self) -> None:
+        shapes = [np.shape(values) for values in self.arrays().values()]
+        m, d = len(self.centres), self.frame.shape[-1]
+        if shapes != [(len(self.frame), d), (m, d), (m, len(self.mean)), (len(self.mean),), ()]:
+            raise ValueError(f"frame, centres, weights, mean, scale: expected shapes that fit, got {shapes}")
+
+    def apply(self, q: Array) -> Array:
+        """Return ``(n, N)``."""
+        squares = cdist(q @ self.frame, self.centres, "sqeuclidean")
+        return np.exp(squares / (-2 * self.scale**2)) @ self.weights + self.mean
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays of the formula."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    @classmethod
+    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> KernelMap:
+        """Return the map of `arrays`."""
+        return cls(*(arrays[name] for name in cls.NAMES))
+
+    @property
+    def unknowns(self) -> int:
+        """The numbers of weights, centres, frame and mean."""
+        return self.weights.size + self.centres.size + self.frame.size + self.mean.size
 
 
 def solver_constant() -> Solver:
     """Return the null model: the mean output of the training samples, whatever the input."""
 
     def solver(problem: OperatorSamples) -> Regression:
-        mean = problem.part("train")[1].mean(axis=0)
-        return Regression(lambda q: np.tile(mean, (len(q), 1)), mean.size)
+        return MeanMap(problem.part("train")[1].mean(axis=0))
 
     return solver
 
@@ -41,7 +118,7 @@ def solver_affine_ridge(ridges: tuple[float, ...] = RIDGES) -> Solver:
     """
 
     def solver(problem: OperatorSamples) -> Regression:
-        return affine_ridge(problem, ridges, lambda A: ((lambda q: q @ A.T), A.size), mean_residual)
+        return affine_ridge(problem, ridges, mean_residual)
 
     return solver
 
@@ -83,15 +160,11 @@ def _principal(q: Array, count: int) -> Array:
     return np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :count]
 
 
-def _kernel_ridge(q: Array, w: Array, frame: Array, length: float, ridge: float) -> Regression:
+def _kernel_ridge(q: Array, w: Array, frame: Array, length: float, ridge: float) -> KernelMap:
     z, mean = q @ frame, w.mean(axis=0)
     scale = length * float(np.median(cdist(z[:300], z[:300])))
-
-    def kernel(a: Array) -> Array:
-        return np.exp(cdist(a, z, "sqeuclidean") / (-2 * scale**2))
-
-    gram = kernel(z)
+    gram = np.exp(cdist(z, z, "sqeuclidean") / (-2 * scale**2))
     gram[np.diag_indices_from(gram)] += ridge
     c = cho_solve(cho_factor(gram, overwrite_a=True), w - mean)
     words = f"{frame.shape[1]} components, length {length:g}, ridge {ridge:g}, {len(z)} centres"
-    return Regression(lambda q: kernel(q @ frame) @ c + mean, c.size + z.size + frame.size + mean.size, words)
+    return KernelMap(frame, z, c, mean, np.array(scale), settings=words)

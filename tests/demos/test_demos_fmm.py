@@ -26,7 +26,7 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
         make = getattr(fmm_tables, name)
         monkeypatch.setattr(fmm_tables, name, lambda *_, make=make, **options: make(short, **options))
     make_mnn = fmm_tables.solver_mnn
-    monkeypatch.setattr(fmm_tables, "solver_mnn", lambda kind, **options: make_mnn(kind, short, **options))
+    monkeypatch.setattr(fmm_tables, "solver_mnn", lambda **options: make_mnn(short, **options))
     rows = fmm_tables.measure_all(tmp_path)
     held = json.loads((tmp_path / "fmm_tables.json").read_text())
     assert held == rows and len(rows) == 4 + 10 + 3 + 1 + 5 + 8 + 1

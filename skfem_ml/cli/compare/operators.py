@@ -29,8 +29,8 @@ def operator_solvers(steps: int, seed: int, progress: Progress | None = None, of
         "H2 from the affine ridge": solver_h2_ridge(),
         "PCA + kernel ridge": solver_kernel_ridge(2000),
         "FMMNet as published": solver_fmmnet(published, offset=offset, seed=seed),
-        "MNN-H2-Mix": solver_mnn("Mix", published, seed=seed),
-        "MNN-H2-LC": solver_mnn("LC", published, seed=seed),
+        "MNN-H2-Mix": solver_mnn(published, kind="Mix", seed=seed),
+        "MNN-H2-LC": solver_mnn(published, seed=seed),
         "DeepFMMNet": solver_deep(Recipe(steps, progress=progress), seed=seed),
     }
 
