@@ -35,6 +35,11 @@ class MeanMap(Regression):
 
     mean: Array
 
+    @property
+    def inputs(self) -> None:
+        """Any number."""
+        return None
+
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``, the mean in every row."""
         return np.tile(self.mean, (len(q), 1))
@@ -80,6 +85,11 @@ class KernelMap(Regression):
         m, d = len(self.centres), self.frame.shape[-1]
         if shapes != [(len(self.frame), d), (m, d), (m, len(self.mean)), (len(self.mean),), ()]:
             raise ValueError(f"frame, centres, weights, mean, scale: expected shapes that fit, got {shapes}")
+
+    @property
+    def inputs(self) -> int:
+        """The number of rows of the frame."""
+        return len(self.frame)
 
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``."""

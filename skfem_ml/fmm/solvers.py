@@ -34,6 +34,11 @@ class H2Map(Regression):
     centre: Array
     mean: Array
 
+    @property
+    def inputs(self) -> int:
+        """The number of points."""
+        return self.mean.size
+
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``."""
         return self.operator.matvec((q - self.centre).T).T + self.mean

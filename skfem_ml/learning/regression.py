@@ -40,6 +40,11 @@ class Regression(ABC):
     settings: str = ""
     card: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    @abstractmethod
+    def inputs(self) -> int | None:
+        """The number of columns N that samples have to have; None for any."""
+
     @abstractmethod
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)`` for samples ``(n, N)``."""
@@ -64,7 +69,10 @@ class Regression(ABC):
 
     def __call__(self, q: ArrayLike) -> Array:
         """Return ``(n, N)`` for ``(n, N)``; ValueError for another N."""
-        return self.apply(np.asarray(q, dtype=float))
+        samples = np.asarray(q, dtype=float)
+        if samples.ndim != 2 or self.inputs not in (None, samples.shape[1]):
+            raise ValueError(f"q: expected shape (n, {self.inputs or 'N'}), one row per sample, got {samples.shape}")
+        return self.apply(samples)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.unknowns:,} numbers{', ' + self.settings if self.settings else ''})"
@@ -98,6 +106,8 @@ class Regression(ABC):
         with fitting(path, f"the arrays of {cls.__name__}"):
             sizes = dict(card.pop("sizes"))
             one = cls.made({name: tensor.numpy() for name, tensor in tensors.items()}, sizes)
+            if set(one.arrays()) != set(tensors):
+                raise ValueError(f"arrays: expected {sorted(one.arrays())}, got {sorted(tensors)}")
             return replace(one, settings=str(card.pop("settings")), card={**card})
 
 
@@ -126,6 +136,11 @@ class AffineMap(Regression):
                 f"matrix, centre, mean: expected shapes (M, N), (N,), (M,), got {self.matrix.shape}, "
                 f"{self.centre.shape} and {self.mean.shape}"
             )
+
+    @property
+    def inputs(self) -> int:
+        """The number of columns of the matrix."""
+        return self.centre.size
 
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``; the mean is taken off first, for the matrix may be large."""

@@ -65,9 +65,12 @@ def coefficient_samples(
     test: int,
     length: float = 0.3,
     sigma: float = 0.7,
+    phases: tuple[float, float] | None = None,
     f: float = 1.0,
 ) -> OperatorSamples:
     """Return samples of ``log a -> u``: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``, load f.
+
+    With ``phases`` (low, high) a has two values, high where Z > 0 (the Darcy flow of Li et al., 2021: 3 and 12).
 
     u = 0 on the whole boundary. Both are values at the free degrees of freedom of a Lagrange basis; a is the finite
     element function of its values at all of them, so a on the boundary is not in the inputs.
@@ -77,6 +80,8 @@ def coefficient_samples(
     """
     free = free_dofs(basis)
     z = sigma * gaussian_fields(basis.doflocs, n, length, rng)
+    if phases is not None:
+        z = np.log(np.where(z > 0, max(phases), min(phases)))
     b = load(f).assemble(basis)[free]
     u = np.empty((n, len(free)))
     for values, solution in zip(z, u, strict=True):
