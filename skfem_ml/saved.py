@@ -27,13 +27,13 @@ def load_operator(path: str | Path) -> Learned | Regression:
     >>> w, w.card["who"], w(np.zeros((1, 2))).tolist()
     (MeanMap(2 numbers), 'a doctest', [[1.0, 2.0]])
     """
-    from skfem_ml.baselines import FNO, MNNH2, ConvNet, KernelMap, MeanMap
+    from skfem_ml.baselines import FNO, MNNH2, AdditiveMap, ConvNet, KernelMap, MeanMap
     from skfem_ml.fmm import H2Map
     from skfem_ml.fmm.networks.models import KINDS
     from skfem_ml.learning import AffineMap, Learned, load_model
 
     kind = load_model(path)[1].get("kind")
-    for regression in (AffineMap, H2Map, KernelMap, MeanMap):
+    for regression in (AdditiveMap, AffineMap, H2Map, KernelMap, MeanMap):
         if regression.__name__ == kind:
             return regression.load(path)
     return Learned.load(path, *KINDS, MNNH2, ConvNet, FNO)

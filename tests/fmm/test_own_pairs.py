@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skfem_ml.baselines import (
+    solver_additive_ridge,
     solver_affine_ridge,
     solver_constant,
     solver_conv,
@@ -13,6 +14,7 @@ from skfem_ml.baselines import (
     solver_kernel_ridge,
     solver_mnn,
 )
+from skfem_ml.compare import compare
 from skfem_ml.fmm import H2Operator, H2Skeleton, Recipe, solver_deep, solver_fmmnet, solver_h2, solver_h2_ridge
 from skfem_ml.fmm import solver_h2no as solver_neural
 from skfem_ml.learning import CorruptModelError, ModelMismatchError, load_model, save_model
@@ -28,6 +30,7 @@ SOLVERS = {
     "mnn": lambda: solver_mnn(SHORT, kind="Mix"),
     "conv": lambda: solver_conv(SHORT),
     "constant": lambda: solver_constant(),
+    "additive": lambda: solver_additive_ridge(),
     "affine": lambda: solver_affine_ridge(),
     "kernel": lambda: solver_kernel_ridge(40, components=(4,), lengths=(1.0,), ridges=(1e-6,)),
     "h2 ridge": lambda: solver_h2_ridge(),
@@ -112,7 +115,7 @@ def test_sound_files_with_wrong_arrays(change, arrays, message, tmp_path):
         H2Operator.load(path)
 
 
-@pytest.mark.parametrize("kind", ["AffineMap", "KernelMap", "MeanMap"])
+@pytest.mark.parametrize("kind", ["AdditiveMap", "AffineMap", "KernelMap", "MeanMap"])
 def test_regressions_with_wrong_arrays(kind, tmp_path):
     import torch
 
@@ -155,6 +158,33 @@ def test_windows_want_a_line(make):
     for points in (np.random.default_rng(0).random((2, 64)), (np.arange(64)[None, ::-1] + 0.5) / 64):
         with pytest.raises(ValueError, match="points: expected"):
             make(SHORT)(OperatorSamples(points, q, w, 4, 20))
+
+
+# -- inputs of many parameters -----------------------------------------------------------------------------------------
+
+
+def rough(n=1800, N=90):
+    """A linear operator after the same non-linear map at every point, of inputs with as many parameters as points."""
+    rng = np.random.default_rng(3)
+    points = rng.random((2, N))
+    d = np.linalg.norm(points[:, :, None] - points[:, None], axis=0)
+    q = 1.5 * rng.standard_normal((n, N))
+    return OperatorSamples(points, q, 0.3 + np.tanh(2 * q) @ np.exp(-d / 0.3) * 5 / N, **usual_parts(n))
+
+
+def test_maps_at_points_beat_the_line_where_inputs_are_rough():
+    """Finding F: on inputs that are not of five parameters DeepFMMNet was no better than affine ridge regression."""
+    data = rough()
+    table = compare(
+        data,
+        {
+            "affine": solver_affine_ridge((1e-6, 1e-4, 1e-2)),
+            "additive": solver_additive_ridge(),
+            "neural": solver_neural(Recipe(800, batch=64, every=200), leaf=6, rank=3, channels=2, hidden=16),
+        },
+    )
+    assert table["additive"].error < table["affine"].error / 4, str(table)
+    assert table["neural"].error < table["affine"].error / 2, str(table)
 
 
 # -- files of pairs ----------------------------------------------------------------------------------------------------
