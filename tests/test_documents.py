@@ -36,7 +36,19 @@ INSTEAD = {
     **{
         f"python -m demos.benchmarks.{name}": (f'python -c "import demos.benchmarks.{name}"', STARTED)
         for name in (
-            *("allen_cahn", "flows", "fmm", "fmm_tables", "interiors", "multigrid", "pinn", "rte", "sequences", "slod"),
+            *(
+                "allen_cahn",
+                "eigen",
+                "flows",
+                "fmm",
+                "fmm_tables",
+                "interiors",
+                "multigrid",
+                "pinn",
+                "rte",
+                "sequences",
+                "slod",
+            ),
             *("surrogate", "work_precision", "super_elements", "own_family", "coverage", "blocks", "scaling"),
         )
     },

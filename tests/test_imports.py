@@ -37,7 +37,7 @@ ALLOWED = {
     "progress": set(),
     "meshes": {"checks"},
     "coefficients": {"checks", "meshes"},
-    "solutions": {"checks", "meshes"},
+    "solutions": {"checks", "meshes", "learning"},  # files; loaded by the functions that keep them
     "solvers": {"checks", "meshes", "coefficients", "solutions", "problems"},
     "problems": {"checks", "meshes", "coefficients", "solutions"},
     "metrics": {"checks", "coefficients", "solutions", "problems", "solvers"},

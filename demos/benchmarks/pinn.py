@@ -1,4 +1,4 @@
-"""Every method of the heat and eigenvalue comparison, measured again: errors, seconds, three seeds for learners.
+"""Every method of the heat comparison, measured again: errors, seconds, three seeds for learners (`eigen`: eigenpairs).
 
 Run ``python -m demos.benchmarks.pinn`` in the root of the source tree; it writes ``pinn.md`` beside this file. Give the
 number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree are for one.
@@ -14,28 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skfem import (
-    Basis,
-    ElementLineP1,
-    ElementLineP2,
-    ElementQuad2,
-    ElementTriP2,
-    MeshLine,
-    MeshQuad,
-    MeshTri,
-)
+from skfem import Basis, ElementLineP1, ElementLineP2, ElementQuad2, MeshLine, MeshQuad
 
-from demos import eigen_networks, high_dimension
-from skfem_ml.baselines import eig_published, solver_published
-from skfem_ml.compare import Row, Table, compare
-from skfem_ml.pinn import eig_neural, eig_subspace, solver_elm, solver_pinn, solver_vpinn
-from skfem_ml.problems import Eigenproblem, Heat, dirichlet_laplacian, heat_box, report_matrix, report_start
-from skfem_ml.reference import eig_flow, eig_reference, solver_fd, solver_fem
-from skfem_ml.solutions import Eigenpairs
+from demos import high_dimension
+from skfem_ml.baselines import solver_published
+from skfem_ml.compare import Table, by_method, compare, median_and_worst, median_rows, seeded
+from skfem_ml.pinn import solver_elm, solver_pinn, solver_vpinn
+from skfem_ml.problems import Heat, heat_box
+from skfem_ml.reference import solver_fd, solver_fem
 
 SEEDS = (0, 1, 2)
 SMALL = {"widths": (20, 20), "points": 20, "times": 20}
-SEGMENT, MATRIX = "Heat equation on the segment", "All six pairs of matrix (26)"
+SEGMENT = "Heat equation on the segment"
 # Method: largest error and seconds that were aimed at.
 TARGETS = {
     "PINN Levenberg-Marquardt, 110 steps": (1e-11, 60.0),
@@ -50,18 +40,11 @@ REMARKS = [
     "residual, and a time stepper keeps the relative one. High-order elements win on this problem.",
 ]
 OUTPUT = Path(__file__).with_suffix(".md")
-# First eigenvalues of the L-shape of area 3: Betcke and Trefethen, SIAM Review 47 (2005); the third is 2 pi^2.
-L_SHAPE = np.array([9.6397238440219, 15.1972519264543, 19.7392088021787, 29.5214811141506])
 
 
 def line(n: int) -> MeshLine:
     """Return n equal cells on the unit segment."""
     return MeshLine(np.linspace(0, 1, n + 1))
-
-
-def seeded(name: str, factory: Callable, **options) -> dict[str, Callable]:
-    """Return one solver a seed."""
-    return {f"{name}, seed {seed}": factory(seed=seed, **options) for seed in SEEDS}
 
 
 def heat_solvers() -> dict[str, Callable]:
@@ -99,34 +82,6 @@ def heat_solvers() -> dict[str, Callable]:
     }
 
 
-def matrix_solvers() -> dict[str, Callable]:
-    """Return everything that finds the pairs of matrix (26)."""
-    return {
-        "eigh": eig_reference(6),
-        "Euler as in the report (t = 8)": eig_flow(t_end=8.0, dt=4e-5, start=report_start(), normalise=False),
-        "Euler, projected start only": eig_flow(deflation="start only", start=report_start()),
-        "Euler with projection": eig_flow(start=report_start()),
-        "solve_ivp with projection": eig_flow(method="ivp", start=report_start()),
-        **seeded("windowed networks", eig_neural, method="windowed"),
-        **seeded("orthonormal network", eig_neural, method="orthonormal"),
-        "network as published, 6 runs of 20000 epochs": eig_published(runs=6, epochs=20_000, start=report_start()),
-    }
-
-
-def square_problem(cells: int, intorder: int) -> Eigenproblem:
-    """Return the Dirichlet Laplacian on the unit square with its exact six eigenvalues."""
-    exact = np.sort([np.pi**2 * (i * i + j * j) for i in range(1, 9) for j in range(1, 9)])[:6]
-    edge = np.linspace(0, 1, cells + 1)
-    basis = Basis(MeshQuad.init_tensor(edge, edge), ElementQuad2(), intorder=intorder)
-    return dirichlet_laplacian(basis, Eigenpairs(exact))
-
-
-def l_shape_problem(refinements: int) -> Eigenproblem:
-    """Return the Dirichlet Laplacian on the L-shape; eigenfunctions are singular at the corner."""
-    basis = Basis(MeshTri.init_lshaped().refined(refinements), ElementTriP2(), intorder=6)
-    return dirichlet_laplacian(basis, Eigenpairs(L_SHAPE))
-
-
 def plane_heat() -> tuple[Heat, dict[str, Callable]]:
     """Return the heat equation on the unit square, and its solvers."""
     mesh = MeshQuad().refined(4)
@@ -138,21 +93,13 @@ def plane_heat() -> tuple[Heat, dict[str, Callable]]:
     }
 
 
-def grouped(table: Table) -> dict[str, list[Row]]:
-    """Return the rows by method, all seeds of one together."""
-    groups: dict[str, list[Row]] = {}
-    for row in table.rows:
-        groups.setdefault(row.name.split(", seed")[0], []).append(row)
-    return groups
-
-
 def visualize(table: Table):
     """Return the work-precision picture, one colour a method, one mark a seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     axes = figure.subplots()
-    for k, (name, rows) in enumerate(grouped(table).items()):
+    for k, (name, rows) in enumerate(by_method(table).items()):
         style = f"C{k % 10}{'osD^vP*X'[k % 8]}"
         axes.loglog([row.cpu_seconds for row in rows], [row.error for row in rows], style, ms=8, label=name)
     axes.set(title="heat equation on the segment: work and precision", xlabel="CPU seconds",
@@ -162,26 +109,11 @@ def visualize(table: Table):
     return figure
 
 
-def median_rows(table: Table) -> list[str]:
-    """Return Markdown lines, the rows of one method with several seeds drawn together: median (worst)."""
-    groups = grouped(table)
-    lines = [f"| method | {' | '.join(table.headings)} | seconds | unknowns |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for name, rows in groups.items():
-        if any(row.failure for row in rows):
-            lines.append(f"| {name} | failed: {next(r.failure for r in rows if r.failure)} | | | |")
-            continue
-        cells = [_spread([row.errors.get(heading) for row in rows], ".1e") for heading in table.headings]
-        cells.append(_spread([row.seconds for row in rows], ".3g"))
-        lines.append(f"| {name} | {' | '.join(cells)} | {rows[0].unknowns or ''} |")
-    return lines
-
-
 def targets(table: Table) -> list[str]:
     """Return Markdown lines: what was aimed at, the worst of the seeds, and whether it was reached."""
     lines = ["| target | error, worst seed | seconds, worst seed | reached |", "|---|---:|---:|---|"]
     for name, (error, seconds) in TARGETS.items():
-        rows = grouped(table)[name]
+        rows = by_method(table)[name]
         worst, slowest = max(row.error or np.inf for row in rows), max(row.seconds or np.inf for row in rows)
         reached = "yes" if worst <= error and slowest <= seconds else "no"
         aim = f"{name}: at most {error:.0e} in {seconds:g} s"
@@ -189,47 +121,9 @@ def targets(table: Table) -> list[str]:
     return lines
 
 
-def report_lines(table: Table) -> list[str]:
-    """Return tables I and II of the report beside ours: the relative error of every eigenvalue."""
-    empty = np.empty(0)
-    result = eigen_networks.Result(table.solutions["eigh"], table, empty, empty)
-    heading = "Relative error of every eigenvalue, tables I (Euler) and II (network) of the report first:"
-    return [heading, "", eigen_networks.report_tables(result)]
-
-
-def _found(name: str, pairs) -> str:
-    """Return how many pairs the published network found; its row compares them with the first ones in order."""
-    if not hasattr(pairs, "record") or "found" not in pairs.record:
-        return ""
-    told = pairs.record
-    values = ", ".join(f"{value:.6f}" for value in pairs.values)
-    return f"{name}: found {told['found']} of 6 eigenvalues in {told['runs']} runs: {values}"
-
-
-def _spread(values: list, form: str) -> str:
-    if any(v is None for v in values):
-        return "-"
-    middle = format(float(np.median(values)), form)
-    return middle if len(values) == 1 else f"{middle} ({format(max(values), form)})"
-
-
 def sections(progress: Callable | None = None):
     """Yield title and table of each comparison."""
     yield SEGMENT, compare(heat_box(), heat_solvers(), progress=progress)
-    matrix = Eigenproblem(report_matrix())
-    yield MATRIX, compare(matrix, matrix_solvers(), reference="eigh", progress=progress)
-    square = {
-        "eigsh, Q2": eig_reference(6, "eigsh"),
-        "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg"),
-        **seeded("subspace of 400 features", lambda seed: eig_subspace(6, seed=seed)),
-    }
-    yield "Six eigenvalues of the square (8 x 8 cells)", compare(square_problem(8, 13), square, progress=progress)
-    l_shape = {
-        "eigsh, P2": eig_reference(4, "eigsh"),
-        "lobpcg + pyamg, P2": eig_reference(4, "lobpcg"),
-        **seeded("subspace of 400 features", lambda seed: eig_subspace(4, seed=seed)),
-    }
-    yield "Four eigenvalues of the L-shape (1536 triangles)", compare(l_shape_problem(4), l_shape, progress=progress)
     problem, solvers = plane_heat()
     yield "Heat equation on the square, t_end = 0.2", compare(problem, solvers, progress=progress)
 
@@ -240,7 +134,7 @@ def high_dimension_lines(points: tuple[int, ...] = (250, 500, 1000, 2000)) -> li
     errors = np.array([high_dimension.compute(points, seed=seed).errors for seed in SEEDS])
     seconds = (time.perf_counter() - start) / len(SEEDS)
     lines = ["| random training points | relative error at new points |", "|---:|---:|"]
-    lines += [f"| {n} | {_spread(list(e), '.1e')} |" for n, e in zip(points, errors.T, strict=True)]
+    lines += [f"| {n} | {median_and_worst(list(e), '.1e')} |" for n, e in zip(points, errors.T, strict=True)]
     return [*lines, "", f"network 10-24-24-1, Levenberg-Marquardt; {seconds:.0f} s for all four of one seed"]
 
 
@@ -253,12 +147,9 @@ def main() -> None:
     for title, table in sections(lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr)):
         print(title, table, sep="\n", flush=True)
         text += ["", f"## {title}", "", *median_rows(table), "", *table.notes]
-        text += [note for name, pairs in table.solutions.items() if (note := _found(name, pairs))]
         if title == SEGMENT:
             visualize(table).savefig(OUTPUT.with_suffix(".png"), dpi=120)
             text += ["", *targets(table), "", *REMARKS]
-        if title == MATRIX:
-            text += ["", *report_lines(table)]
     text += ["", "## Poisson in the ball of ten dimensions", "", *high_dimension_lines()]
     OUTPUT.write_text("\n".join(text) + "\n", encoding="utf-8")
 

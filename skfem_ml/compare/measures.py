@@ -15,6 +15,7 @@ from skfem import Basis, CellBasis, Mesh
 
 from skfem_ml import checks
 from skfem_ml.metrics import (
+    eigen_residuals,
     eigenvalue_errors,
     eigenvector_errors,
     energy_norm,
@@ -133,23 +134,34 @@ class SpaceTimeMeasure:
 
 
 class PairsMeasure:
-    """The largest relative error of an eigenvalue, (31), and the largest angle of an eigenvector, as its sine."""
+    """The largest relative error of an eigenvalue, (31), the largest angle of an eigenvector, and its residual."""
 
-    headings: ClassVar[tuple[str, ...]] = ("error eigenvalue", "eigenvector angle")
+    headings: ClassVar[tuple[str, ...]] = ("error eigenvalue", "eigenvector angle", "residual")
     accepts: ClassVar[type] = Eigenpairs
     wanted: ClassVar[str] = "Eigenpairs"
-    norms: Errors = (None, None)
+    norms: Errors = (None, None, None)
 
     def __init__(self, reference: Eigenpairs, label: str, problem: Eigenproblem, basis: CellBasis | None):
-        self.reference, self.M = reference, problem.M
-        self.note = f"errors: relative to {label}; eigenvalues |l - m| / |m|, angles by their sine; the largest of all"
+        self.reference, self.problem = reference, problem
+        residual = (
+            "|A x - l x| / |A|" if problem.M is None else "|A x - l M x| / |l| in the norm of M^-1, |x| in that of M"
+        )
+        self.note = (
+            f"errors: relative to {label}; eigenvalues |l - m| / |m|, angles by their sine, residuals {residual} (of "
+            "its own discrete problem where a method has one); the largest of all"
+        )
 
     def __call__(self, solution: Eigenpairs) -> Errors:
-        """Return the largest error of a value, and of a vector where both sides have them."""
+        """Return the largest error of a value, of a vector where both sides have them, and of an equation."""
         error = float(_finite(eigenvalue_errors(solution, self.reference), "eigenvalues").max())
-        if solution.vectors is None or self.reference.vectors is None:
-            return error, None
-        return error, float(eigenvector_errors(solution, self.reference, self.M).max())
+        if solution.vectors is None:
+            return error, None, None
+        own = solution.record.notes.get("residuals")
+        residuals = eigen_residuals(solution, self.problem.A, self.problem.M) if own is None else np.asarray(own)
+        angle = None
+        if self.reference.vectors is not None:
+            angle = float(eigenvector_errors(solution, self.reference, self.problem.M).max())
+        return error, angle, float(residuals.max())
 
 
 class SequenceMeasure:

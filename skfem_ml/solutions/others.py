@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +47,32 @@ class Eigenpairs:
         """What ``record.unknowns`` says, else the length of a vector."""
         rows = None if self.vectors is None else self.vectors.shape[0]
         return rows if self.record.unknowns is None else self.record.unknowns
+
+    def save(self, path: str | Path, card: Mapping[str, object] | None = None) -> None:
+        """Write values and vectors to a file with a card of JSON values; raises what `storage.save_model` raises."""
+        import torch
+
+        from skfem_ml.learning.storage import save_model
+
+        held = {"values": self.values} if self.vectors is None else {"values": self.values, "vectors": self.vectors}
+        tensors = {name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in held.items()}
+        save_model(path, tensors, {**(card or {}), "kind": "eigenpairs", "unknowns": self.unknowns})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Eigenpairs:
+        """Return the pairs of a file of `save`; ``record["card"]`` is the card.
+
+        Raises FileNotFoundError, and CorruptModelError for a file that is damaged or holds something else.
+        """
+        from skfem_ml.learning.storage import CorruptModelError, load_model
+
+        tensors, card = load_model(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        count = shapes.get("values", ())
+        if card.pop("kind", None) != "eigenpairs" or len(count) != 1 or shapes.get("vectors", (0, *count))[1:] != count:
+            raise CorruptModelError(f"{path}: expected the file of Eigenpairs.save, got tensors of shapes {shapes}")
+        vectors = tensors["vectors"].numpy() if "vectors" in tensors else None
+        return cls(tensors["values"].numpy(), vectors, Record(card.pop("unknowns", None), notes={"card": card}))
 
 
 @dataclass(frozen=True, eq=False)

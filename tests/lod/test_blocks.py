@@ -102,6 +102,25 @@ def test_arrays_files_and_functions_are_read_alike(tmp_path):
         BlockSystem(lod, diffusion, rows=2, a=np.where(np.arange(16)[:, None] == 15, -1, a)).matrix()
 
 
+def test_zarr_arrays_are_read_by_windows_from_their_chunks(tmp_path):
+    """With the library itself; what a task carries is the store's place, not the values."""
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    lod = LOD(MeshQuad().refined(3), refine=4)
+    a = random_raster(lod)
+    store = zarr.create_array(store=str(tmp_path / "a.zarr"), shape=a.shape, chunks=(8, 8), dtype=a.dtype)
+    store[:] = a
+    want = BlockSystem(lod, diffusion, rows=3, a=a).matrix()
+    stored = BlockSystem(lod, diffusion, rows=3, a=store, folder=tmp_path / "zarr")
+    data = pickle.dumps(stored.task(1))
+    assert pickle.loads(data).run().columns.tobytes() == stored.task(1).run().columns.tobytes()
+    assert len(data) < len(pickle.dumps(BlockSystem(lod, diffusion, rows=3, a=1.0).task(1))) + 5000
+    assert stored.matrix().data.tobytes() == want.data.tobytes()
+    store[16:24] = 2 * a[16:24]
+    changed = BlockSystem(lod, diffusion, rows=3, a=store, folder=tmp_path / "zarr").matrix()
+    twice = np.concatenate([a[:16], 2 * a[16:24], a[24:]])
+    assert changed.data.tobytes() == BlockSystem(lod, diffusion, rows=3, a=twice).matrix().data.tobytes()
+
+
 def test_solutions_are_those_of_the_system():
     lod = LOD(MESHES["L"](), refine=4, ell=1)
     a = random_raster(lod)

@@ -7,6 +7,7 @@ it takes to make the idea of a report work, whose own network is `baselines.publ
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,26 +27,31 @@ Array = NDArray[np.float64]
 
 
 def eig_neural(
-    k: int | None = None, method: str = "windowed", seed: int = 0, **options: Any
+    k: int | None = None, method: str = "windowed", seed: int = 0, inverse: bool | None = None, **options: Any
 ) -> Callable[[Eigenproblem], Eigenpairs]:
     """Return ``solve(problem) -> Eigenpairs`` by networks; ``k`` is None for all pairs, ``options`` are the method's.
 
     - "windowed" (`windowed_pairs`): the flow (17) window after window, each by a small network and
       Levenberg-Marquardt, the largest eigenvalue first, found pairs projected out.
-    - "orthonormal" (`orthonormal_pairs`): a network whose output is made orthonormal, Brockett's cost, L-BFGS; the
-      smallest eigenvalues.
+    - "orthonormal" (`orthonormal_pairs`): a network whose output is made orthonormal, Brockett's cost by L-BFGS, then
+      the eigenvalue equation itself by Levenberg-Marquardt; the smallest eigenvalues.
 
-    Raises ValueError for more pairs than rows, a problem with M, and an unknown method.
+    A problem with M is brought to standard form; with ``inverse`` (default: where there is an M) both methods work on
+    the inverse, scaled to norm 1, and find the smallest eigenvalues (`Eigenproblem.standard`).
+
+    Raises ValueError for more pairs than rows, more than 2000 rows, and an unknown method.
     """
-    methods: dict[str, Callable[..., Eigenpairs]] = {
+    methods: dict[str, Callable[..., tuple[Array, Record]]] = {
         "windowed": windowed_pairs,
         "orthonormal": orthonormal_pairs,
     }
     checks.choice(method, tuple(methods), "method")
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
-        A = problem.require_matrix("eig_neural")
-        return methods[method](A, problem.require_pairs(len(A) if k is None else k), seed=seed, **options)
+        count = problem.require_pairs(problem.size if k is None else k)
+        standard = problem.standard("eig_neural", inverse)
+        C = -standard.matrix if method == "orthonormal" and standard.scale is None else standard.matrix
+        return standard.pairs(*methods[method](C, count, seed=seed, **options))
 
     return solve
 
@@ -56,7 +62,28 @@ def torch_flow(A: Tensor, x: Tensor) -> Tensor:
     return (x * x).sum(1, keepdim=True) * Ax - (x * Ax).sum(1, keepdim=True) * x
 
 
-class WindowResidual:
+class WeightsResidual:
+    """A residual ``of(*weights)`` of a network's weights, with the derivative that Levenberg-Marquardt asks for."""
+
+    net: MLP
+
+    def of(self, *weights: Tensor) -> Tensor:
+        """Return the residual ``(rows,)`` for explicit weights."""
+        raise NotImplementedError
+
+    def __call__(self) -> Tensor:
+        """Return the residual with the network's own weights."""
+        return self.of(*self.net.parameters())
+
+    def jacobian(self, last: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the residual and its derivative ``(rows, parameters)``, of the ``last`` tensors alone if not 0."""
+        weights = tuple(p.detach() for p in self.net.parameters())
+        which = tuple(range(len(weights)))[-last:]
+        parts = torch.func.jacrev(self.of, argnums=which)(*weights)
+        return self.of(*weights), torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
+
+
+class WindowResidual(WeightsResidual):
     """``x' - h P F(P x)`` on a window for ``x(s) = start + s N(s)``, s in [0, 1], h the window's length."""
 
     def __init__(self, net: MLP, A: Tensor, window: float, points: int):
@@ -73,29 +100,20 @@ class WindowResidual:
         right = torch_flow(self.A, x @ self.projector) @ self.projector
         return (value + self.s * first[0] - self.window * right).reshape(-1)
 
-    def __call__(self) -> Tensor:
-        """Return the residual with the network's own weights."""
-        return self.of(*self.net.parameters())
-
-    def jacobian(self) -> tuple[Tensor, Tensor]:
-        """Return the residual and its derivative ``(rows, parameters)``."""
-        weights = tuple(p.detach() for p in self.net.parameters())
-        parts = torch.func.jacrev(self.of, argnums=tuple(range(len(weights))))(*weights)
-        return self.of(*weights), torch.cat([part.flatten(start_dim=1) for part in parts], dim=1)
-
 
 def windowed_pairs(
-    A: Array, k: int, seed: int = 0, width: int = 8, window: float = 1.0, t_end: float = 80.0, tol: float = 1e-10
-) -> Eigenpairs:
+    C: Array, k: int, seed: int = 0, width: int = 8, window: float = 1.0, t_end: float = 120.0, tol: float = 1e-13
+) -> tuple[Array, Record]:
     """Follow the flow (17) on windows of length ``window``; each is a network 1-width-n and a least-squares problem.
 
-    The network goes on from its weights in the window before. A pair is done where ``|A x - lambda x| <= tol |A|``, or
-    at ``t_end``; RuntimeError where it is not small (1e-4) by then.
+    The network goes on from its weights in the window before. Returns orthonormal eigenvectors ``(n, k)`` of the
+    largest eigenvalues and a record. A pair is done where ``|C x - mu x| <= tol |C|``, or at ``t_end``; RuntimeError
+    where it is not small (1e-4) by then.
     """
-    rng, n = np.random.default_rng(seed), len(A)
+    rng, n = np.random.default_rng(seed), len(C)
     net = MLP((1, width, n), generator=torch.Generator().manual_seed(seed))
-    residual = WindowResidual(net, torch.as_tensor(A), window, points=width + 4)
-    found, size = np.zeros((n, 0)), np.linalg.norm(A, 2)
+    residual = WindowResidual(net, torch.as_tensor(C), window, points=width + 1)
+    found, size = np.zeros((n, 0)), np.linalg.norm(C, 2)
     windows = []
     for _ in range(k):
         projector = np.eye(n) - found @ found.T
@@ -104,46 +122,73 @@ def windowed_pairs(
         x /= np.linalg.norm(x)
         for count in range(1, round(t_end / window) + 1):  # noqa: B007 - the count is the number of windows used
             x = _one_window(net, residual, x, projector)
-            gap = np.linalg.norm(projector @ (A @ x) - (x @ A @ x) * x)
+            gap = np.linalg.norm(projector @ (C @ x) - (x @ C @ x) * x)
             if gap <= tol * size:
                 break
         if gap > 1e-4 * size:
-            raise RuntimeError(f"windowed: |A x - lambda x| = {gap:.1e} at t = {t_end}; raise t_end, or change seed")
+            raise RuntimeError(f"windowed: |C x - mu x| = {gap:.1e} at t = {t_end}; raise t_end, or change seed")
         windows.append(count)
         found = np.column_stack([found, x])
-    values = np.einsum("ij,ij->j", found, A @ found)
-    return Eigenpairs(values, found, Record(parameters_in(net), notes={"windows": windows}))
+    return found, Record(parameters_in(net), notes={"windows": windows})
 
 
-def _one_window(net: MLP, residual: WindowResidual, x: Array, projector: Array, steps: int = 30) -> Array:
+def _one_window(net: MLP, residual: WindowResidual, x: Array, projector: Array, steps: int = 8) -> Array:
     residual.start = torch.as_tensor(x)[None]
-    optimiser = LevenbergMarquardt(net.parameters(), residual, residual.jacobian, mu=1e-3)
-    for _ in range(steps):
-        # 1e-22 is far below the flow's own contraction over a window, which repairs what is left.
-        if float(optimiser.step()) < 1e-22 or optimiser.stalled:
-            break
+    output = list(net.parameters())[-2:]
+    # All weights for a few steps, then the output layer alone: with as many features as points its equations are
+    # solved to rounding, where those of all weights have a singular derivative and creep.
+    for parameters, last, mu in ((list(net.parameters()), 0, 1e-3), (output, len(output), 1e-24)):
+        optimiser = LevenbergMarquardt(parameters, residual, partial(residual.jacobian, last), mu=mu)
+        for _ in range(steps):
+            if float(optimiser.step()) < 1e-30 or optimiser.stalled:
+                break
     with torch.no_grad():
         end = x + net(torch.ones(1, 1, dtype=torch.float64))[0].numpy()
     end = projector @ end
     return end / np.linalg.norm(end)
 
 
-def orthonormal_pairs(A: Array, k: int, seed: int = 0, width: int = 20, steps: int = 60) -> Eigenpairs:
-    """Minimise Brockett's cost ``sum_i (k + 1 - i) q_i' A q_i`` over ``Q = qr(net(I))`` by L-BFGS.
+class PairsResidual(WeightsResidual):
+    """``C Q - Q diag(Q' C Q)`` for ``Q = qr(N(I))``: zero at k orthonormal eigenvectors, whichever they are."""
 
-    Its only local minima are orthonormal eigenvectors of the k smallest eigenvalues in ascending order. The network
-    maps the n unit vectors to the rows of an n x k matrix: it reparametrises that matrix, no more.
+    def __init__(self, net: MLP, C: Tensor):
+        self.net, self.C, self.unit = net, C, torch.eye(len(C), dtype=C.dtype)
+
+    def Q(self, *weights: Tensor) -> Tensor:
+        """Return orthonormal columns ``(n, k)`` for explicit weights."""
+        named = dict(zip((name for name, _ in self.net.named_parameters()), weights, strict=True))
+        return torch.linalg.qr(torch.func.functional_call(self.net, named, (self.unit,)))[0]
+
+    def of(self, *weights: Tensor) -> Tensor:
+        """Return the residual ``(n * k,)`` for explicit weights."""
+        Q = self.Q(*weights)
+        CQ = self.C @ Q
+        return (CQ - Q * (Q * CQ).sum(0)).reshape(-1)
+
+
+def orthonormal_pairs(
+    C: Array, k: int, seed: int = 0, width: int = 20, steps: int = 60, polish: int = 20
+) -> tuple[Array, Record]:
+    """Maximise Brockett's sum ``sum_i (k + 1 - i) q_i' C q_i`` over ``Q = qr(net(I))`` by L-BFGS, then polish Q.
+
+    Its only local maxima are orthonormal eigenvectors of the k largest eigenvalues in descending order. A sum known to
+    rounding gives its maximiser to the root of that, 1e-8, so at most ``polish`` steps of Levenberg-Marquardt follow on
+    the equation ``C Q = Q diag(Q' C Q)``, whose residual can be known to rounding. The network maps the n unit vectors
+    to the rows of an n x k matrix: it reparametrises that matrix, no more.
     """
-    n, matrix = len(A), torch.as_tensor(A)
-    net = MLP((n, width, k), generator=torch.Generator().manual_seed(seed))
-    unit, weights = torch.eye(n, dtype=torch.float64), torch.arange(k, 0, -1, dtype=torch.float64)
+    net = MLP((len(C), width, k), generator=torch.Generator().manual_seed(seed))
+    residual, weights = PairsResidual(net, torch.as_tensor(C)), torch.arange(k, 0, -1, dtype=torch.float64)
 
     def loss(net: MLP, _: object) -> Tensor:
-        Q = torch.linalg.qr(net(unit))[0]
-        return (weights * (Q * (matrix @ Q)).sum(0)).sum()
+        Q = residual.Q(*net.parameters())
+        return -(weights * (Q * (residual.C @ Q)).sum(0)).sum()
 
     history = fit(net, loss, optimiser=lbfgs(20, history=50).start(net), steps=steps, every=1)
+    optimiser = LevenbergMarquardt(net.parameters(), residual, residual.jacobian, mu=1e-3)
+    for _ in range(polish):
+        optimiser.step()
+        if optimiser.stalled:
+            break
     with torch.no_grad():
-        Q = torch.linalg.qr(net(unit))[0].numpy()
-    record = Record(parameters_in(net), history=(history,))
-    return Eigenpairs(np.einsum("ij,ij->j", Q, A @ Q), Q, record)
+        Q = residual.Q(*net.parameters()).numpy()
+    return Q, Record(parameters_in(net), history=(history,))

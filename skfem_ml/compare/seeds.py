@@ -1,0 +1,51 @@
+"""Rows that differ in their seed alone: how they are made, and how they are shown as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from skfem_ml.compare.table import Row, Table
+
+SEEDS = (0, 1, 2)
+MARK = ", seed "
+
+
+def seeded(
+    name: str, factory: Callable[..., Callable], seeds: Sequence[int] = SEEDS, **options: object
+) -> dict[str, Callable]:
+    """Return one solver a seed for `compare`, ``factory(seed=seed, **options)``, named ``"name, seed 0"`` and so on."""
+    return {f"{name}{MARK}{seed}": factory(seed=seed, **options) for seed in seeds}
+
+
+def by_method(table: Table) -> dict[str, list[Row]]:
+    """Return the rows of a table by method, all seeds of one together, in the table's order."""
+    groups: dict[str, list[Row]] = {}
+    for row in table:
+        groups.setdefault(row.name.split(MARK)[0], []).append(row)
+    return groups
+
+
+def median_rows(table: Table) -> list[str]:
+    """Return Markdown lines, the rows of one method with several seeds drawn together: median (worst)."""
+    headings = [*table.headings, "CPU seconds"]
+    lines = [f"| method | {' | '.join(headings)} | unknowns |", f"|---|{'---:|' * (len(headings) + 1)}"]
+    for name, rows in by_method(table).items():
+        failures = [row.failure for row in rows if row.failure]
+        if failures:
+            lines.append(f"| {name} | failed: {failures[0]} |{' |' * len(headings)}")
+            continue
+        cells = [median_and_worst([row.errors.get(heading) for row in rows], ".1e") for heading in table.headings]
+        cells.append(median_and_worst([row.cpu_seconds for row in rows], ".3g"))
+        lines.append(f"| {name} | {' | '.join(cells)} | {rows[0].unknowns or ''} |")
+    return lines
+
+
+def median_and_worst(values: Sequence[float | None], form: str) -> str:
+    """Return ``"median (worst)"``, the number alone where there is one, ``"-"`` where a value is missing."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return "-"
+    middle = format(float(np.median(known)), form)
+    return middle if len(known) == 1 else f"{middle} ({format(max(known), form)})"
