@@ -7,11 +7,13 @@ import pytest
 from skfem import MeshTri
 
 from skfem_ml import load_operator
+from skfem_ml.cli.compare.operators import TRAINED
 from skfem_ml.fmm.networks import load_network
 from skfem_ml.metrics import mean_residual
 from tests.cli.commands import refused, rows, skfem_ml
 
-SMALL = ["--cells", 64, "--samples", 90, "--steps", 5]
+SIZES = ["--cells", 64, "--samples", 90, "--steps", 5]
+SMALL = [*SIZES, "--seeds", 2]
 
 
 def test_compare_rte(tmp_path):
@@ -20,7 +22,12 @@ def test_compare_rte(tmp_path):
     table = rows(json.loads(result.stdout))
     assert table["affine ridge"]["residual_test"] < 0.1 and len(table) == 8
     assert {path.name for path in tmp_path.iterdir()} == {f"rte.{s}" for s in ("png", "csv", "md", "json")}
-    assert "residual test" in (tmp_path / "rte.md").read_text()
+    text = (tmp_path / "rte.md").read_text()
+    assert "residual test" in text and "- DeepFMMNet: 5 steps of 128 samples, seeds 0, 1" in text
+    assert "of several seeds: the worst" in text
+    for name, row in table.items():
+        best = row["residual_test_best_seed"]
+        assert (best is None) == (name not in TRAINED) and (best is None or best <= row["residual_test"])
 
 
 def test_compare_custom_operator(tmp_path):
@@ -32,7 +39,7 @@ def test_compare_custom_operator(tmp_path):
 
 
 def test_train(tmp_path):
-    result = skfem_ml("train", "fmmnet", *SMALL, "--output", tmp_path)
+    result = skfem_ml("train", "fmmnet", *SIZES, "--output", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "mean relative residual" in result.stdout
     last = result.stdout.splitlines()[-1]
@@ -66,8 +73,8 @@ def test_an_interrupted_training_goes_on(tmp_path, stopping):
     ("arguments", "message"),
     [
         (["compare", "rte", "--cells", 100], "--cells: expected a multiple of 64"),
-        (["compare", "rte", "--samples", 3], "--samples, --steps: expected at least 30 and 1, got 3"),
-        (["compare", "custom-operator", "--steps", 0], "--samples, --steps: expected at least 30 and 1"),
+        (["compare", "rte", "--samples", 3], "--samples, --steps, --seeds: expected at least 30, 1 and 1, got 3"),
+        (["compare", "custom-operator", "--steps", 0], "--samples, --steps, --seeds: expected at least 30, 1 and 1"),
         (["train", "fmmnet", "--cells", 1], "--cells, --samples: expected at least 2 and 30, got 1"),
         (["train", "fmmnet", "--hidden", 0], "--steps, --rank, --hidden, --products: expected at least 1 each"),
         (["train", "fmmnet", "--mesh", "m.vtu"], "--mesh: expected DATA.npz with it"),

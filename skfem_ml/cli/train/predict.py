@@ -38,10 +38,10 @@ def predict(
 
     Writes prediction.npz (outputs, one row an input, and points if there are any) into the output folder.
     """
-    from skfem_ml import load_operator
     from skfem_ml.cli.errors import held_interrupt
     from skfem_ml.cli.outputs import Outputs
     from skfem_ml.metrics import mean_residual
+    from skfem_ml.saved import load_operator
 
     outputs = Outputs(output, [NAME])
     with held_interrupt():
