@@ -66,6 +66,7 @@ from .problems import heat_box as heat_box
 from .reference import eig_reference as eig_reference
 from .reference import solver_fd as solver_fd
 from .reference import solver_fem as solver_fem
+from .saved import load_operator as load_operator
 from .solutions import Eigenpairs as Eigenpairs
 from .solutions import Evolution as Evolution
 from .solutions import FEFunction as FEFunction

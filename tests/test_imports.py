@@ -63,7 +63,8 @@ ALLOWED = {
     "fmm.networks": FLOOR | LEARNING | {"fmm"},
     "hits": FLOOR | LEARNING,
     "baselines": FLOOR | LEARNING,
-    "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "pictures", "baselines", "__init__"},
+    "saved": LEARNING | {"fmm", "fmm.networks", "baselines"},
+    "cli": FLOOR | LEARNING | METHODS | {"reference", "compare", "pictures", "baselines", "saved", "__init__"},
 }
 # Loaded by the functions that need them, never by an import of the room. Files that define networks need torch at once;
 # that the import of lod itself stays free of it is tested by running it.

@@ -69,8 +69,8 @@ def rows_of(problem: str, N: int) -> Iterator[tuple[str, int, Callable[[], Calla
         yield "FMMNet", seed, lambda seed=seed: solver_fmmnet(seed=seed)
         if rte:
             yield "FMMNet, inputs + 0.2", seed, lambda seed=seed: solver_fmmnet(offset=0.2, seed=seed)
-        yield "MNN-H2-Mix", seed, lambda seed=seed: solver_mnn("Mix", seed=seed)
-        yield "MNN-H2-LC", seed, lambda seed=seed: solver_mnn("LC", seed=seed)
+        yield "MNN-H2-Mix", seed, lambda seed=seed: solver_mnn(kind="Mix", seed=seed)
+        yield "MNN-H2-LC", seed, lambda seed=seed: solver_mnn(seed=seed)
         yield "conv", seed, lambda seed=seed: solver_conv(seed=seed)
     for seed in range(1 + 2 * (rte and small)):
         yield SHORT_NAME, seed, lambda seed=seed: solver_deep(seed=seed)

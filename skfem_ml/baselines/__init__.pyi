@@ -11,7 +11,11 @@ from .recurrent import LSTM as LSTM
 from .recurrent import ClockworkRNN as ClockworkRNN
 from .recurrent import Recurrent as Recurrent
 from .recurrent_training import solver_recurrent as solver_recurrent
+from .regression import AdditiveMap as AdditiveMap
+from .regression import KernelMap as KernelMap
+from .regression import MeanMap as MeanMap
 from .regression import Regression as Regression
+from .regression import solver_additive_ridge as solver_additive_ridge
 from .regression import solver_affine_ridge as solver_affine_ridge
 from .regression import solver_constant as solver_constant
 from .regression import solver_kernel_ridge as solver_kernel_ridge

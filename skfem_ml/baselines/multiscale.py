@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
@@ -18,6 +19,7 @@ from skfem_ml.learning.samples import PUBLISHED, Learned, Recipe, learn
 from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.stored import Card, StoredNetwork
 from skfem_ml.problems import OperatorSamples
+from skfem_ml.problems.operators import regular_grid
 
 KINDS = ("LC", "Mix")
 Solver = Callable[[OperatorSamples], Learned]
@@ -182,21 +184,40 @@ def _samples(q: Tensor, N: int | None) -> int:
     return len(q)
 
 
-def solver_mnn(kind: str = "LC", recipe: Recipe = PUBLISHED, *, seed: int = 0) -> Solver:
-    """Return the training of MNN-H2-LC or MNN-H2-Mix."""
+def solver_mnn(recipe: Recipe = PUBLISHED, *, kind: str = "LC", levels: int = 6, seed: int = 0) -> Solver:
+    """Return the training of MNN-H2-LC or ("Mix") MNN-H2-Mix, ``2 ** levels`` boxes.
+
+    The solver raises ValueError for points that are not equidistant in 1D, and an N that the boxes do not divide.
+    """
 
     def solver(problem: OperatorSamples) -> Learned:
-        net = MNNH2(problem.points.shape[1], kind, generator=torch.Generator().manual_seed(seed))
+        _require_line(problem)
+        generator = torch.Generator().manual_seed(seed)
+        net = MNNH2(problem.points.shape[1], kind, levels=levels, generator=generator)
         return learn(net, problem, recipe, seed=seed, scaled=True)
 
     return solver
 
 
 def solver_conv(recipe: Recipe = PUBLISHED, *, seed: int = 0) -> Solver:
-    """Return the training of a plain convolutional network."""
+    """Return the training of a plain convolutional network.
+
+    The solver raises ValueError for points that are not equidistant in 1D.
+    """
 
     def solver(problem: OperatorSamples) -> Learned:
+        _require_line(problem)
         net = ConvNet(generator=torch.Generator().manual_seed(seed))
         return learn(net, problem, recipe, seed=seed, scaled=True)
 
     return solver
+
+
+def _require_line(problem: OperatorSamples) -> None:
+    """Windows go from a point to the next one: ValueError for points that do not stand so."""
+    shape, order = regular_grid(problem.points)
+    if len(shape) > 1 or not (np.diff(order) == 1).all():
+        raise ValueError(
+            f"points: expected equidistant points of an interval in ascending order, got others in {len(shape)}D; "
+            "take solver_deep or solver_h2no, which stand on any points"
+        )

@@ -23,6 +23,7 @@ from skfem_ml.cli.options import grouped
 from skfem_ml.cli.solve import solve
 from skfem_ml.cli.train.fmmnet import fmmnet
 from skfem_ml.cli.train.hits import hits
+from skfem_ml.cli.train.predict import predict
 from skfem_ml.cli.train.surrogate import surrogate
 
 Lines = dict[Callable[..., None], str]  # command -> its line in the list; its docstring is its own help
@@ -30,6 +31,7 @@ COMMANDS: Lines = {
     solve: "Solve on one field by one method.",
     doctor: "Check the installation.",
     models: "List the trained models in the package.",
+    predict: "Use a map of functions that was trained.",
     demos: "List the demos as commands to run.",
 }
 GROUPS: dict[str, tuple[str, Lines]] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -25,6 +27,30 @@ def by_method(table: Table) -> dict[str, list[Row]]:
     for row in table:
         groups.setdefault(row.name.split(MARK)[0], []).append(row)
     return groups
+
+
+def worst_of_seeds(table: Table) -> Table:
+    """Return a table with one row a method: of several seeds the worst, by the first error, and the best beside it.
+
+    A seed that failed is the worst. Seconds are those of the slowest seed; the solution is that of the worst.
+    """
+    first = table.headings[0]
+    headings = (first, f"{first}, best seed", *table.headings[1:])
+    rows, solutions = [], {}
+    for name, found in by_method(table).items():
+        worst = max(found, key=lambda row: (bool(row.failure), row.error or 0.0))
+        best = min((row.error for row in found if row.error is not None), default=None)
+        spread = {headings[1]: best if len(found) > 1 else None}
+        wall, cpu = (_most([cost(row) for row in found]) for cost in (attrgetter("seconds"), attrgetter("cpu_seconds")))
+        errors = {} if worst.failure else {**worst.errors, **spread}
+        rows.append(replace(worst, name=name, errors=errors, seconds=wall, cpu_seconds=cpu))
+        solutions |= {name: table.solutions[worst.name]} if worst.name in table.solutions else {}
+    note = "of several seeds: the worst, the best beside it, the seconds of the slowest"
+    return replace(table, rows=tuple(rows), headings=headings, solutions=solutions, notes=(*table.notes, note))
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def median_rows(table: Table) -> list[str]:

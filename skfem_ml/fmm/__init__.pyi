@@ -1,5 +1,6 @@
 from .networks import DeepFMMNet as DeepFMMNet
 from .networks import FMMNet as FMMNet
+from .networks import H2NeuralOperator as H2NeuralOperator
 from .networks import Learned as Learned
 from .networks import Recipe as Recipe
 from .networks import learn as learn
@@ -8,9 +9,11 @@ from .networks import load_network as load_network
 from .networks import save_network as save_network
 from .networks import solver_deep as solver_deep
 from .networks import solver_fmmnet as solver_fmmnet
+from .networks import solver_h2no as solver_h2no
 from .operator import H2Operator as H2Operator
 from .operator import Storage as Storage
 from .skeleton import H2Skeleton as H2Skeleton
 from .skeleton import Level as Level
+from .solvers import H2Map as H2Map
 from .solvers import solver_h2 as solver_h2
 from .solvers import solver_h2_ridge as solver_h2_ridge

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from skfem_ml.fmm.builders import checked_data, of_kernel, of_matrix, of_solver, of_symmetric_solver
 from skfem_ml.fmm.building import Kernel
+from skfem_ml.fmm.files import arrays_of, operator_of, sizes_of
 from skfem_ml.fmm.skeleton import H2Skeleton
 from skfem_ml.learning.regression import ridge_matrix
 
@@ -161,6 +163,30 @@ class H2Operator:
         """
         q, w = checked_data(skeleton, inputs, outputs, ridge)
         return cls.from_matrix(skeleton, ridge_matrix(q, w, ridge), tol=tol, rank=rank)
+
+    def save(self, path: str | Path, card: Mapping[str, object] | None = None) -> None:
+        """Write the operator and a card of JSON values to a file; raises what `learning.storage.save_model` raises."""
+        import torch
+
+        from skfem_ml.learning.storage import save_model
+
+        tensors = {name: torch.as_tensor(np.array(held, order="C")) for name, held in arrays_of(self).items()}
+        save_model(path, tensors, {**(card or {}), "kind": "H2Operator", "sizes": sizes_of(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> H2Operator:
+        """Return the operator of a file of `save`.
+
+        Raises FileNotFoundError, CorruptModelError for a damaged file, ModelMismatchError for another kind of model.
+        """
+        from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model
+
+        tensors, card = load_model(path)
+        if card.get("kind") != "H2Operator":
+            remedy = "load it by skfem_ml.load_operator"
+            raise ModelMismatchError(str(path), {"kind": "H2Operator"}, {"kind": card.get("kind")}, remedy)
+        with fitting(path, "the arrays of an H2 operator"):
+            return operator_of(cls, {name: tensor.numpy() for name, tensor in tensors.items()}, card["sizes"])
 
     @property
     def T(self) -> H2Operator:

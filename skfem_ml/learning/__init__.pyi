@@ -17,6 +17,7 @@ from .optim import LevenbergMarquardt as LevenbergMarquardt
 from .optim import MuonAdam as MuonAdam
 from .optim import Optimiser as Optimiser
 from .optim import SSBroyden as SSBroyden
+from .regression import AffineMap as AffineMap
 from .regression import Regression as Regression
 from .samples import Learned as Learned
 from .samples import Recipe as Recipe

@@ -1,17 +1,18 @@
-"""Ridge regression of an operator from samples, dense or with its matrix put into another form."""
+"""Regressions of an operator from samples: maps with arrays that files hold, and ridge regression."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve as dense_solve
 
 Array = NDArray[np.float64]
-Product = tuple[Callable[[Array], Array], int]
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 
 
@@ -22,27 +23,142 @@ class Samples(Protocol):
         """Return inputs and outputs, ``(n, N)`` each, of "train" or "validation"."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Regression:
-    """A map ``w(q)`` of samples ``(n, N)``, the number of its parameters, and the settings chosen for it in words.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Regression(ABC):
+    """A map ``w(q)`` of samples ``(n, N)`` in closed form: arrays, ``settings`` chosen for it in words, and a card.
 
-    >>> from skfem_ml.baselines import Regression
-    >>> Regression(lambda q: 2 * q, 1, "doubled")
-    Regression(1 numbers, doubled)
-    >>> Regression(lambda q: 2 * q, 1)([[1.0, 3.0]]).tolist()
+    A kind of map says what it keeps (`arrays`), how it is made again (`made`) and what it does (`apply`).
+
+    >>> from skfem_ml.learning import AffineMap
+    >>> double = AffineMap(2 * np.eye(2), np.zeros(2), np.zeros(2), settings="doubled")
+    >>> double
+    AffineMap(6 numbers, doubled)
+    >>> double([[1.0, 3.0]]).tolist()
     [[2.0, 6.0]]
     """
 
-    apply: Callable[[Array], Array]
-    unknowns: int
     settings: str = ""
+    card: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    @abstractmethod
+    def inputs(self) -> int | None:
+        """The number of columns N that samples have to have; None for any."""
+
+    @abstractmethod
+    def apply(self, q: Array) -> Array:
+        """Return ``(n, N)`` for samples ``(n, N)``."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays that the map consists of, by name."""
+
+    @classmethod
+    @abstractmethod
+    def made(cls: type[R], arrays: dict[str, Array], sizes: Mapping[str, object]) -> R:
+        """Return the map of `arrays` and `sizes`; ValueError, TypeError or KeyError where they do not fit."""
+
+    @property
+    @abstractmethod
+    def unknowns(self) -> int:
+        """How many numbers were fitted."""
+
+    def sizes(self) -> Mapping[str, object]:
+        """Return what is needed beside the arrays, JSON values."""
+        return {}
 
     def __call__(self, q: ArrayLike) -> Array:
-        """Return ``(n, N)`` for ``(n, N)``."""
-        return self.apply(np.asarray(q, dtype=float))
+        """Return ``(n, N)`` for ``(n, N)``; ValueError for another N."""
+        samples = np.asarray(q, dtype=float)
+        if samples.ndim != 2 or self.inputs not in (None, samples.shape[1]):
+            raise ValueError(f"q: expected shape (n, {self.inputs or 'N'}), one row per sample, got {samples.shape}")
+        return self.apply(samples)
 
     def __repr__(self) -> str:
-        return f"Regression({self.unknowns:,} numbers{', ' + self.settings if self.settings else ''})"
+        return f"{type(self).__name__}({self.unknowns:,} numbers{', ' + self.settings if self.settings else ''})"
+
+    def save(self, path: str | Path, card: Mapping[str, object] | None = None) -> None:
+        """Write the map and a card of JSON values (who fitted it to what, errors) to a file.
+
+        The old file stays until the new one is whole. Raises what `storage.save_model` raises.
+        """
+        import torch
+
+        from skfem_ml.learning.storage import save_model
+
+        own = {"kind": type(self).__name__, "settings": self.settings, "sizes": dict(self.sizes())}
+        tensors = {name: torch.as_tensor(np.array(values, order="C")) for name, values in self.arrays().items()}
+        save_model(path, tensors, {**self.card, **(card or {}), **own})
+
+    @classmethod
+    def load(cls: type[R], path: str | Path) -> R:
+        """Return the map of a file of `save`.
+
+        Raises FileNotFoundError, CorruptModelError for a file that is damaged or holds other arrays than its card says,
+        ModelMismatchError for another kind of map.
+        """
+        from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model
+
+        tensors, card = load_model(path)
+        if card.get("kind") != cls.__name__:
+            remedy = "load it by skfem_ml.load_operator"
+            raise ModelMismatchError(str(path), {"kind": cls.__name__}, {"kind": card.get("kind")}, remedy)
+        with fitting(path, f"the arrays of {cls.__name__}"):
+            sizes = dict(card.pop("sizes"))
+            one = cls.made({name: tensor.numpy() for name, tensor in tensors.items()}, sizes)
+            if set(one.arrays()) != set(tensors):
+                raise ValueError(f"arrays: expected {sorted(one.arrays())}, got {sorted(tensors)}")
+            return replace(one, settings=str(card.pop("settings")), card={**card})
+
+
+R = TypeVar("R", bound=Regression)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AffineMap(Regression):
+    """The map ``w = A (q - centre) + mean`` with a dense matrix A ``(N, N)``.
+
+    Raises ValueError for arrays of other shapes.
+
+    >>> from skfem_ml.learning import AffineMap
+    >>> shift = AffineMap(np.eye(3), np.ones(3), np.zeros(3))
+    >>> shift(np.ones((2, 3))).any(), shift.unknowns
+    (False, 12)
+    """
+
+    matrix: Array
+    centre: Array
+    mean: Array
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (self.mean.size, self.centre.size) or self.centre.ndim != 1 or self.mean.ndim != 1:
+            raise ValueError(
+                f"matrix, centre, mean: expected shapes (M, N), (N,), (M,), got {self.matrix.shape}, "
+                f"{self.centre.shape} and {self.mean.shape}"
+            )
+
+    @property
+    def inputs(self) -> int:
+        """The number of columns of the matrix."""
+        return self.centre.size
+
+    def apply(self, q: Array) -> Array:
+        """Return ``(n, N)``; the mean is taken off first, for the matrix may be large."""
+        return (q - self.centre) @ self.matrix.T + self.mean
+
+    def arrays(self) -> dict[str, Array]:
+        """Return matrix, centre and mean."""
+        return {"matrix": self.matrix, "centre": self.centre, "mean": self.mean}
+
+    @classmethod
+    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> AffineMap:
+        """Return the map of `arrays`."""
+        return cls(arrays["matrix"], arrays["centre"], arrays["mean"])
+
+    @property
+    def unknowns(self) -> int:
+        """The numbers of the matrix and of one shift."""
+        return self.matrix.size + self.mean.size
 
 
 def ridge_matrix(q: Array, w: Array, ridge: float) -> Array:
@@ -64,26 +180,21 @@ def ridge_matrices(q: Array, w: Array, ridges: Iterable[float]) -> Iterator[Arra
 def affine_ridge(
     samples: Samples,
     ridges: tuple[float, ...],
-    product: Callable[[Array], Product],
     measure: Callable[[Array, Array], float],
+    made: Callable[[AffineMap], Regression] = lambda found: found,
 ) -> Regression:
     """Return the best ``A (q - mean q) + mean w`` over ``ridges``: that with the least error on validation samples.
 
-    ``product(A)`` gives the map of A on rows of samples, and how many numbers it keeps; ``measure(got, exact)`` is the
-    error.
+    ``measure(got, exact)`` is the error; ``made(map)`` puts a map into another form before it is judged.
     """
     q, w = samples.part("train")
     centre, mean = q.mean(axis=0), w.mean(axis=0)
-
-    def fitted(A: Array, ridge: float) -> Regression:
-        apply, numbers = product(A)
-        return Regression(lambda q: apply(q - centre) + mean, numbers + mean.size, f"ridge {ridge:g}")
-
-    matrices = ridge_matrices(q - centre, w - mean, ridges)
-    return best_of([fitted(A, ridge) for A, ridge in zip(matrices, ridges, strict=True)], samples, measure)
+    matrices = zip(ridge_matrices(q - centre, w - mean, ridges), ridges, strict=True)
+    found = [made(AffineMap(A, centre, mean, settings=f"ridge {ridge:g}")) for A, ridge in matrices]
+    return best_of(found, samples, measure)
 
 
-def best_of(tried: list[Regression], samples: Samples, measure: Callable[[Array, Array], float]) -> Regression:
+def best_of(tried: list[R], samples: Samples, measure: Callable[[Array, Array], float]) -> R:
     """Return the one with the least ``measure(got, exact)`` on the validation samples."""
     q, w = samples.part("validation")
     return min(tried, key=lambda one: measure(one(q), w))

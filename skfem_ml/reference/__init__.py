@@ -7,7 +7,6 @@ from skfem_ml.reference.fem import coarse_coefficient, solver_fem
 from skfem_ml.reference.fem_heat import solver_fem_heat
 from skfem_ml.reference.flow import eig_flow
 from skfem_ml.reference.kuramoto import ETDRK4, KuramotoSivashinsky
-from skfem_ml.reference.nlse import nlse_samples, nlse_solve, nlse_spectral
 from skfem_ml.reference.ode import dop853, trajectories
 from skfem_ml.reference.operators import coefficient_samples, load_samples
 from skfem_ml.reference.rte import rte_dense, rte_ordinates, rte_samples, rte_scattering, rte_solve
@@ -36,9 +35,6 @@ __all__ = [
     "kuramoto_sivashinsky",
     "l_shape_eigenvalues",
     "load_samples",
-    "nlse_samples",
-    "nlse_solve",
-    "nlse_spectral",
     "rte_dense",
     "rte_ordinates",
     "rte_samples",

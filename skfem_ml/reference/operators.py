@@ -65,20 +65,27 @@ def coefficient_samples(
     test: int,
     length: float = 0.3,
     sigma: float = 0.7,
+    phases: tuple[float, float] | None = None,
+    boundary: bool = False,
     f: float = 1.0,
 ) -> OperatorSamples:
     """Return samples of ``log a -> u``: ``a = exp(sigma Z)``, Z a Gaussian field of correlation ``length``, load f.
 
+    With ``phases`` (low, high) a has two values, high where Z > 0 (the Darcy flow of Li et al., 2021: 3 and 12).
+
     u = 0 on the whole boundary. Both are values at the free degrees of freedom of a Lagrange basis; a is the finite
-    element function of its values at all of them, so a on the boundary is not in the inputs.
+    element function of its values at all of them, so a on the boundary is not in the inputs. With ``boundary`` inputs
+    and outputs are values at all degrees of freedom.
 
     Raises ValueError as `load_samples`, and where the finite element function a is not positive (higher order, few
     cells a length).
     """
     free = free_dofs(basis)
     z = sigma * gaussian_fields(basis.doflocs, n, length, rng)
+    if phases is not None:
+        z = np.log(np.where(z > 0, max(phases), min(phases)))
     b = load(f).assemble(basis)[free]
-    u = np.empty((n, len(free)))
+    u = np.zeros((n, basis.N))
     for values, solution in zip(z, u, strict=True):
         field = np.asarray(basis.interpolate(np.exp(values)))
         if not (field > 0).all():
@@ -86,8 +93,9 @@ def coefficient_samples(
                 f"length: the finite element function of a is {field.min():.2g} somewhere, expected positive values; "
                 "take a longer correlation length, a finer mesh or linear elements"
             )
-        solution[:] = factor(diffusion.assemble(basis, a=field), free).solve(b)
-    return OperatorSamples(basis.doflocs[:, free], z[:, free], u, validation, test, "coefficient to solution")
+        solution[free] = factor(diffusion.assemble(basis, a=field), free).solve(b)
+    kept = slice(None) if boundary else free
+    return OperatorSamples(basis.doflocs[:, kept], z[:, kept], u[:, kept], validation, test, "coefficient to solution")
 
 
 def free_dofs(basis: Basis) -> NDArray[np.int64]:

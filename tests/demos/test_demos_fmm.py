@@ -3,9 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 
 from demos import rte_network
-from demos.benchmarks import fmm_tables
+from demos.benchmarks import fmm_rows, fmm_tables
 from tests.gallery import check_figure
 
 
@@ -26,7 +27,7 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
         make = getattr(fmm_tables, name)
         monkeypatch.setattr(fmm_tables, name, lambda *_, make=make, **options: make(short, **options))
     make_mnn = fmm_tables.solver_mnn
-    monkeypatch.setattr(fmm_tables, "solver_mnn", lambda kind, **options: make_mnn(kind, short, **options))
+    monkeypatch.setattr(fmm_tables, "solver_mnn", lambda **options: make_mnn(short, **options))
     rows = fmm_tables.measure_all(tmp_path)
     held = json.loads((tmp_path / "fmm_tables.json").read_text())
     assert held == rows and len(rows) == 4 + 10 + 3 + 1 + 5 + 8 + 1
@@ -39,3 +40,26 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
     fmm_tables.write()
     assert (tmp_path / "fmm_tables.md").read_text() == text and (tmp_path / "fmm_tables.png").exists()
     assert "not measured" in fmm_tables.report([row for row in rows if row["problem"] == fmm_tables.RTE])
+
+
+@pytest.mark.filterwarnings("ignore:no two of the")
+def test_rows_of_many_parameters(tmp_path, monkeypatch):
+    for name, value in (("OUTPUT", tmp_path / "fmm_rows.py"), ("N", 40), ("CELLS", 8)):
+        monkeypatch.setattr(fmm_rows, name, value)
+    monkeypatch.setattr(fmm_rows, "SAMPLES", dict.fromkeys(fmm_rows.SAMPLES, 45))
+    monkeypatch.setattr(fmm_rows, "STEPS", dict.fromkeys(fmm_rows.STEPS, 2))
+    monkeypatch.setattr(fmm_rows, "KERNEL", {"components": (4,), "lengths": (1.0,), "ridges": (1e-4,)})
+    rows = fmm_rows.measure_all(seeds=(0, 1))
+    assert json.loads((tmp_path / "fmm_rows.json").read_text()) == rows
+    monkeypatch.setattr(fmm_rows, "measured", None)  # nothing is left to measure
+    assert fmm_rows.measure_all(seeds=(0, 1)) == rows
+    text = fmm_rows.report(rows)
+    for problem in (fmm_rows.POINTS, fmm_rows.DARCY):
+        found = fmm_rows.of_method(rows, problem)
+        assert all(len(each) == 2 for each in found.values()) and fmm_rows.AFFINE in found
+        worst = max(row["test"] for row in found[fmm_rows.AFFINE])
+        assert f"{worst:.2e}" in text and all(f"| {name} |" in text for name in found)
+    assert "ms by elimination" in text
+    check_figure(fmm_rows.visualize(rows))
+    fmm_rows.write()
+    assert (tmp_path / "fmm_rows.md").read_text() == text and (tmp_path / "fmm_rows.png").exists()

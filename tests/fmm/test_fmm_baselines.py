@@ -262,9 +262,7 @@ def test_a_short_training_beats_the_line(transfer):
     assert history.steps[-1] == 400 and history.best == min(history.losses)
 
 
-@pytest.mark.parametrize(
-    "make", [solver_fmmnet, solver_conv, lambda r: solver_mnn("LC", r), lambda r: solver_mnn("Mix", r)]
-)
+@pytest.mark.parametrize("make", [solver_fmmnet, solver_conv, solver_mnn, lambda r: solver_mnn(r, kind="Mix")])
 def test_published_networks_learn_whatever_the_unit(make, custom):
     """Outputs are of size 1e-6 here; steps of Adam are of size 2.5e-3."""
     data = custom

@@ -1,4 +1,4 @@
-"""``skfem-ml train fmmnet``: a DeepFMMNet for the radiative transfer, with a checkpoint, a card and its errors."""
+"""``skfem-ml train fmmnet [DATA]``: a network on an H2 graph, with a checkpoint, a card and its errors."""
 
 from __future__ import annotations
 
@@ -9,59 +9,100 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skfem_ml.cli import options as opt
-from skfem_ml.cli.compare.operators import Samples, parts
 from skfem_ml.cli.run import run_training
 from skfem_ml.cli.screen import Screen, as_json
 from skfem_ml.cli.train.best import restore_best
+from skfem_ml.cli.train.pairs import Source, own, transfer
 
 if TYPE_CHECKING:
     from skfem_ml.cli.outputs import Outputs
-    from skfem_ml.fmm.networks import DeepFMMNet
+    from skfem_ml.fmm.networks.leaves import LeafModule
     from skfem_ml.learning import Learned
     from skfem_ml.problems import OperatorSamples
     from skfem_ml.progress import Progress
 
 NAMES = ["fmmnet.safetensors", "fmmnet.json", "fmmnet.png"]
 CHECKPOINT = "fmmnet.pt"
-LEAF = 10  # points, as in the paper
+# Sizes unless given; leaves are those of the paper in 1D.
+USUAL = {"deep": {"rank": 4, "hidden": 24, "products": 3}, "neural": {"rank": 6, "hidden": 32, "products": 1}}
+LEAF, LEAF_2D = 10, 18
 
 
 def fmmnet(
     screen: Screen,
-    cells: Annotated[int, typer.Option("--cells", help="Cells N of the interval.")] = 320,
-    samples: Samples = 6000,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Pairs of your own: .npz with inputs and outputs (n, N) and points (dim, N), perhaps the numbers of "
+            "validation and test samples, its last rows. Default: the radiative transfer."
+        ),
+    ] = None,
+    mesh: Annotated[
+        Path | None, typer.Option("--mesh", help="A mesh file in place of points: N nodes, or N cells.")
+    ] = None,
+    cells: Annotated[int | None, typer.Option("--cells", help="Radiative transfer: cells N; default 320.")] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Radiative transfer: pairs; default 6000.")] = None,
+    network: Annotated[
+        str, typer.Option("--network", help="deep (DeepFMMNet), or neural (H2NeuralOperator) for rough inputs.")
+    ] = "deep",
     steps: Annotated[int, typer.Option("--steps", help="Training steps.")] = 2000,
-    rank: Annotated[int, typer.Option("--rank", help="Moments of a leaf.")] = 4,
-    hidden: Annotated[int, typer.Option("--hidden", help="Hidden units of a leaf.")] = 24,
-    products: Annotated[int, typer.Option("--products", help="H2 products, with networks between them.")] = 3,
+    rank: Annotated[int | None, typer.Option("--rank", help="Moments of a cluster; default 4 or 6.")] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", help="Hidden units; default 24 or 32.")] = None,
+    products: Annotated[int | None, typer.Option("--products", help="H2 products; default 3 or 1.")] = None,
     seed: opt.Seed = 0,
     output: opt.Output = opt.OUTPUT,
 ) -> None:
-    """Train a DeepFMMNet on the radiative transfer in a slab, from scattering to mean intensity.
+    """Train a network on the H2 graph of points: on pairs of functions of your own, or on radiative transfer.
 
     Writes weights with a card (fmmnet.safetensors), card and history (JSON) and the loss curve (PNG) into the output
-    folder. Ctrl-C writes the best weights so far, and leaves a checkpoint from which the same command goes on.
+    folder. Ctrl-C writes the best weights so far, and leaves a checkpoint from which the same command goes on. Use the
+    network by: skfem-ml predict MODEL DATA.
     """
-    if cells < 2 or samples < 30 or steps < 1:
-        raise ValueError(f"cells, samples, steps: expected at least 2, 30 and 1, got {cells}, {samples} and {steps}")
-    if min(rank, hidden, products) < 1:
-        raise ValueError(f"rank, hidden, products: expected at least 1 each, got {rank}, {hidden} and {products}")
+    sizes = sizes_of(network, steps, {"rank": rank, "hidden": hidden, "products": products})
+    run(source_of(data, mesh, cells, samples, seed), {"steps": steps, "seed": seed}, sizes, output, screen)
+
+
+def source_of(data: Path | None, mesh: Path | None, cells: int | None, samples: int | None, seed: int) -> Source:
+    """Return where the pairs come from; ValueError for options that do not go together."""
+    if data is None:
+        if mesh is not None:
+            raise ValueError("mesh: expected DATA.npz with it, got the radiative transfer, which has its own points")
+        return transfer(cells, samples, seed)
+    if cells is not None or samples is not None:
+        raise ValueError(f"cells, samples: they are of the radiative transfer, the pairs are those of {data}")
+    return own(data, mesh)
+
+
+def sizes_of(network: str, steps: int, given: dict[str, int | None]) -> dict[str, int | str]:
+    """Return kind and sizes of the network, the usual ones where none is given; ValueError for sizes below one."""
+    from skfem_ml.checks import choice
+
+    choice(network, tuple(USUAL), "network")
+    sizes = {name: USUAL[network][name] if value is None else value for name, value in given.items()}
+    if steps < 1 or min(sizes.values()) < 1:
+        raise ValueError(f"steps, {', '.join(sizes)}: expected at least 1 each, got {[steps, *sizes.values()]}")
+    return {"network": network, **sizes}
+
+
+def run(source: Source, setting: dict[str, int], sizes: dict[str, int | str], output: Path, screen: Screen) -> None:
+    """Train, write and tell."""
     from skfem_ml.cli.outputs import Outputs
 
     outputs = Outputs(output, NAMES)
-    setting = {"cells": cells, "samples": samples, "steps": steps, "seed": seed}
-    training = Training(setting, {"rank": rank, "hidden": hidden, "products": products}, outputs)
+    training = Training(source, setting, sizes, outputs)
     training.require_same_run()
-    start = f"{output / NAMES[0]}: {steps} steps"
+    start = f"{output / NAMES[0]}: {setting['steps']} steps"
     learned, card = run_training(screen, start, training.train, training.keep)
     content = {**training.write(learned, card), "files": outputs.files()}
     outputs.write_text("fmmnet.json", as_json(content) + "\n")
     training.forget()
     text = (
         f"{learned.unknowns:,} parameters, {learned.history.message}\n"
-        f"mean relative residual: {card['residual_train']:.2e} (training), {card['residual_test']:.2e} (test)\n\n"
+        f"mean relative residual: {card['residual_train']:.2e} (training), {card['residual_test']:.2e} (test), "
+        f"{card['residual_ridge']:.2e} (test, affine ridge)\n\n"
         f"files: {', '.join(outputs.files().values())}\n"
-        f'load it by: skfem_ml.fmm.load_learned("{output / NAMES[0]}")'
+        f"use it by: skfem-ml predict {output / NAMES[0]} DATA.npz\n"
+        f'load it by: skfem_ml.load_operator("{output / NAMES[0]}")'
     )
     screen.tell(text, content)
 
@@ -69,15 +110,15 @@ def fmmnet(
 class Training:
     """One run, its files in a folder: what is asked for, and the network once there are samples."""
 
-    def __init__(self, setting: dict[str, int], sizes: dict[str, int], outputs: Outputs):
-        self.setting, self.sizes, self.outputs = setting, sizes, outputs
+    def __init__(self, source: Source, setting: dict[str, int], sizes: dict[str, int | str], outputs: Outputs):
+        self.source, self.setting, self.sizes, self.outputs = source, setting, sizes, outputs
         self.checkpoint = outputs.folder / CHECKPOINT
         self.note = outputs.folder / (CHECKPOINT + ".json")  # the settings of the checkpoint
-        self.net: DeepFMMNet | None = None
+        self.net: LeafModule | None = None
 
     def require_same_run(self) -> None:
         """A checkpoint of other settings would be taken for one of these: ValueError."""
-        wanted = {**self.setting, **self.sizes}
+        wanted = {**self.source.setting, **self.setting, **self.sizes}
         if self.checkpoint.exists():
             held = json_format.loads(self.note.read_text(encoding="utf-8")) if self.note.exists() else None
             if held != wanted:
@@ -89,37 +130,40 @@ class Training:
 
     def train(self, report: Progress) -> tuple[Learned, dict[str, object]]:
         """Draw samples, train, and return the map with its card."""
-        import numpy as np
-
+        from skfem_ml.baselines import solver_affine_ridge
         from skfem_ml.learning import Recipe, learn
         from skfem_ml.metrics import mean_residual
-        from skfem_ml.reference import transfer_samples
 
-        seed, samples, steps = self.setting["seed"], self.setting["samples"], self.setting["steps"]
-        report(0, steps, f"{samples} samples")
-        data = transfer_samples(samples, self.setting["cells"], np.random.default_rng(seed), **parts(samples))
+        seed, steps = self.setting["seed"], self.setting["steps"]
+        report(0, steps, f"{self.source.name}: pairs")
+        data = self.source.draw()
         self.net = self._network(data)
         learned = learn(self.net, data, Recipe(steps, checkpoint=self.checkpoint, progress=report), seed=seed)
         residuals = {
             f"residual_{name}": mean_residual(learned(data.part(name)[0]), data.part(name)[1])
             for name in ("train", "validation", "test")
         }
-        return learned, {**self._card(data.name), "parameters": learned.unknowns, **residuals}
+        ridge = mean_residual(solver_affine_ridge()(data)(data.part("test")[0]), data.exact)
+        return learned, {**self._card(), "parameters": learned.unknowns, **residuals, "residual_ridge": ridge}
 
-    def _network(self, data: OperatorSamples) -> DeepFMMNet:
+    def _network(self, data: OperatorSamples) -> LeafModule:
         import torch
 
-        from skfem_ml.fmm import H2Skeleton
-        from skfem_ml.fmm.networks import DeepFMMNet
+        from skfem_ml.fmm import DeepFMMNet, H2NeuralOperator, H2Skeleton
 
         generator = torch.Generator().manual_seed(self.setting["seed"])
-        rank, hidden, products = (self.sizes[name] for name in ("rank", "hidden", "products"))
-        net = DeepFMMNet(H2Skeleton(data.points, LEAF), rank, hidden, products, generator=generator)
+        rank, hidden, products = (int(self.sizes[name]) for name in ("rank", "hidden", "products"))
+        skeleton = H2Skeleton(data.points, min(LEAF if len(data.points) == 1 else LEAF_2D, data.points.shape[1]))
+        net: LeafModule = (
+            DeepFMMNet(skeleton, rank, hidden, products, generator=generator)
+            if self.sizes["network"] == "deep"
+            else H2NeuralOperator(skeleton, rank, hidden=hidden, layers=products, generator=generator)
+        )
         net.normalise(*data.part("train"))
         return net
 
-    def _card(self, problem: str) -> dict[str, object]:
-        return {"problem": problem, **self.setting, **self.sizes}
+    def _card(self) -> dict[str, object]:
+        return {"problem": self.source.name, **self.source.setting, **self.setting, **self.sizes}
 
     def keep(self) -> Path | None:
         """Write the best network of a run that was stopped; its card has no residuals."""
@@ -127,7 +171,7 @@ class Training:
             return None
         from skfem_ml.learning import Learned
 
-        return self._save(Learned(self.net), {**self._card("radiative transfer"), "stopped": True})
+        return self._save(Learned(self.net), {**self._card(), "stopped": True})
 
     def _save(self, learned: Learned, card: dict[str, object]) -> Path:
         return self.outputs.write(NAMES[0], lambda path: learned.save(path, card))

@@ -3,9 +3,11 @@ from .fmmnet import FMMNet as FMMNet
 from .models import load_learned as load_learned
 from .models import load_network as load_network
 from .models import save_network as save_network
+from .neural import H2NeuralOperator as H2NeuralOperator
 from .training import PUBLISHED as PUBLISHED
 from .training import Learned as Learned
 from .training import Recipe as Recipe
 from .training import learn as learn
 from .training import solver_deep as solver_deep
 from .training import solver_fmmnet as solver_fmmnet
+from .training import solver_h2no as solver_h2no

@@ -9,17 +9,18 @@ from torch import nn
 from skfem_ml.fmm.networks.deep import DeepFMMNet
 from skfem_ml.fmm.networks.fmmnet import FMMNet
 from skfem_ml.fmm.networks.leaves import LeafModule
+from skfem_ml.fmm.networks.neural import H2NeuralOperator
 from skfem_ml.learning import stored
 from skfem_ml.learning.samples import Learned
 from skfem_ml.learning.storage import ModelMismatchError
 from skfem_ml.learning.stored import Card, save_network
 
 __all__ = ["KINDS", "load_learned", "load_network", "save_network"]
-KINDS = (DeepFMMNet, FMMNet)
+KINDS = (DeepFMMNet, FMMNet, H2NeuralOperator)
 
 
 def load_network(path: str | Path, *, N: int | None = None) -> tuple[nn.Module, Card]:
-    """Return the `DeepFMMNet` or `FMMNet` of a file of `save_network` or `Learned.save`, and its card.
+    """Return the network on a skeleton in a file of `save_network` or `Learned.save`, and its card.
 
     Raises FileNotFoundError, CorruptModelError for a file that is damaged or holds other tensors than its card says,
     ModelMismatchError for another kind of model or, where ``N`` is given, another number of points.

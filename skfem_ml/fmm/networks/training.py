@@ -8,6 +8,7 @@ import torch
 
 from skfem_ml.fmm.networks.deep import DeepFMMNet
 from skfem_ml.fmm.networks.fmmnet import FMMNet
+from skfem_ml.fmm.networks.neural import H2NeuralOperator
 from skfem_ml.fmm.skeleton import H2Skeleton
 from skfem_ml.learning.samples import PUBLISHED, Learned, Recipe, learn
 from skfem_ml.problems import OperatorSamples
@@ -44,5 +45,27 @@ def solver_fmmnet(recipe: Recipe = PUBLISHED, *, depth: int = 3, offset: float =
         generator = torch.Generator().manual_seed(seed)
         net = FMMNet(H2Skeleton(problem.points, LEAF), RANK, depth, generator=generator)
         return learn(net, problem, recipe, seed=seed, offset=offset, scaled=True)
+
+    return solver
+
+
+def solver_h2no(
+    recipe: Recipe = USUAL,
+    *,
+    leaf: int = 18,
+    rank: int = 6,
+    channels: int = 4,
+    hidden: int = 32,
+    layers: int = 1,
+    seed: int = 0,
+) -> Solver:
+    """Return the training of an `H2NeuralOperator`, normalised by the training samples."""
+
+    def solver(problem: OperatorSamples) -> Learned:
+        generator = torch.Generator().manual_seed(seed)
+        skeleton = H2Skeleton(problem.points, leaf)
+        net = H2NeuralOperator(skeleton, rank, channels, hidden, layers, generator=generator)
+        net.normalise(*problem.part("train"))
+        return learn(net, problem, recipe, seed=seed)
 
     return solver
