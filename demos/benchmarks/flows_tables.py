@@ -62,8 +62,8 @@ def learned(results: Results, name: str) -> dict[str, list[tuple[str, dict]]]:
 
 
 def worse(row: Mapping[str, Any], what: str = "mean") -> float:
-    """The larger of the errors on both sets."""
-    values = [row[split][what] for split in ("test", "accept")]
+    """The larger of the errors on both sets; NaN where it was not kept."""
+    values = [row[split].get(what, float("nan")) for split in ("test", "accept")]
     return float("inf") if None in values else max(values)
 
 
@@ -73,6 +73,8 @@ def worst(rows: list[tuple[str, dict]]) -> dict:
 
 
 def number(value: float | None) -> str:
+    if value is not None and value != value:
+        return ""
     return "not finite" if value is None or value == float("inf") else f"{value:.1e}"
 
 
@@ -115,6 +117,10 @@ def training(results: Results, name: str) -> str:
     }  # fmt: skip
     told = [f"{label} {' '.join(f'{s:.0f}' for s in spent[v])}" for v, label in
             (("ours", "ours"), ("published", "published variant")) if spent[v]]  # fmt: skip
+    if f"{name} | published | 0" not in results:
+        told.append("published variant not run")
+    elif results[f"{name} | published | 0"].get("earlier"):
+        told[-1] += " (measured earlier, on a quieter machine, without median and worst trajectory)"
     shipped = " Seed 0 is the model of the package." if name == "van-der-pol" else ""
     return f"Training of all five networks, CPU seconds a seed: {', '.join(told) or 'not measured'}.{shipped}"
 
