@@ -73,7 +73,8 @@ def cases() -> dict[str, Case]:
                                              lambda z, m: -m.sin(np.pi * z[:, :1]),
                                              lambda z: z[:, 1:] * (1 - z[:, :1] ** 2), fronts, 500),
         "Poisson's equation on the square": Case(poisson_problem(), ((0, 1), (0, 1)), False, poisson,
-                                                 lambda z, m: 0.0, lambda z: (z * (1 - z))[:, :1] * (z * (1 - z))[:, 1:]),
+                                                 lambda z, m: 0.0,
+                                                 lambda z: (z * (1 - z))[:, :1] * (z * (1 - z))[:, 1:]),
     }  # fmt: skip
 
 
