@@ -49,7 +49,16 @@ INSTEAD = {
                 "sequences",
                 "slod",
             ),
-            *("surrogate", "work_precision", "super_elements", "own_family", "coverage", "blocks", "scaling"),
+            *(
+                "surrogate",
+                "work_precision",
+                "super_elements",
+                "own_family",
+                "coverage",
+                "blocks",
+                "scaling",
+                "deepxde_rows",
+            ),
         )
     },
     **{
