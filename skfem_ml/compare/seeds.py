@@ -36,7 +36,8 @@ def worst_of_seeds(table: Table) -> Table:
     """
     first = table.headings[0]
     headings = (first, f"{first}, best seed", *table.headings[1:])
-    rows, solutions = [], {}
+    rows: list[Row] = []
+    solutions: dict[str, object] = {}
     for name, found in by_method(table).items():
         worst = max(found, key=lambda row: (bool(row.failure), row.error or 0.0))
         best = min((row.error for row in found if row.error is not None), default=None)
