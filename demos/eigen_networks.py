@@ -13,20 +13,26 @@ networks on short windows, and a network with orthonormal output. For a matrix o
 
 For the Laplacian the question is what the span of one hidden layer can do: Rayleigh-Ritz in the space of 50 to 400
 features times a distance function. On the square the error falls exponentially; on the L-shape the eigenfunctions are
-singular at the corner and features that are smooth gain little.
+singular at the corner, like r^(2/3) sin(2 theta / 3), and features that are smooth gain little. The singular functions
+of the corner times polynomials and a function that vanishes on the other sides are exponential again,
+
+    u = sum_jp c_jp (1 - x^2) (1 - y^2) r^(2j/3) sin(2j theta / 3) p(x, y),
+
+integrated on triangles that halve towards the corner. The reference are particular solutions, the third way.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from skfem import Basis, ElementQuad2, ElementTriP2, MeshQuad, MeshTri
+from skfem import Basis, ElementQuad2, ElementTriP1, ElementTriP2, MeshQuad, MeshTri
 
 from skfem_ml.baselines import eig_published
 from skfem_ml.compare import Table, compare
+from skfem_ml.meshes import refined_towards
 from skfem_ml.metrics import eigenvalue_errors
-from skfem_ml.pinn import eig_neural, eig_subspace
+from skfem_ml.pinn import Corner, box_distance, eig_neural, eig_subspace
 from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
-from skfem_ml.reference import eig_flow, eig_reference
+from skfem_ml.reference import eig_flow, eig_reference, l_shape_eigenvalues
 from skfem_ml.reference.flow import flow
 from skfem_ml.solutions import Eigenpairs
 
@@ -34,8 +40,9 @@ from skfem_ml.solutions import Eigenpairs
 TABLE_1 = np.array([6.99e-7, 1.04e-6, 1.01e-6, 2.89e-6, 8.12e-8, 6.24e-8])
 TABLE_2 = np.array([1.274e-5, np.nan, 3.231e-6, 2.901e-7, np.nan, 5.757e-7])
 FEATURES = (50, 100, 200, 300, 400)
-# Betcke and Trefethen, SIAM Review 47 (2005).
-L_SHAPE = np.array([9.6397238440219, 15.1972519264543, 19.7392088021787])
+DEGREES = (2, 4, 6, 8)
+# The L-shape is (-1, 1)^2 without (0, 1)^2: its first edge goes up from the corner, the domain is left of it.
+CORNER, BOX = Corner((0.0, 0.0), start=np.pi / 2, angle=1.5 * np.pi), box_distance([-1, -1], [1, 1])
 EPOCHS, RUNS = 5_000, 3
 
 
@@ -43,8 +50,9 @@ EPOCHS, RUNS = 5_000, 3
 class Result:
     exact: Eigenpairs
     table: Table
-    square: np.ndarray
-    l_shape: np.ndarray
+    square: np.ndarray = field(default_factory=lambda: np.empty(0))
+    l_shape: np.ndarray = field(default_factory=lambda: np.empty(0))
+    corner: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))  # numbers of functions, errors
 
     def errors(self, name: str) -> np.ndarray:
         """Relative error of each of the six eigenvalues; nan where the method did not find it."""
@@ -66,6 +74,22 @@ def features_study(problem: Eigenproblem, exact: np.ndarray, seeds: tuple[int, .
     ])  # fmt: skip
 
 
+def quadrature(levels: int, intorder: int) -> Eigenproblem:
+    """The L-shape with a quadrature for functions that are singular at its corner."""
+    mesh = refined_towards(MeshTri.init_lshaped().refined(1), CORNER.at, levels)
+    return dirichlet_laplacian(Basis(mesh, ElementTriP1(), intorder=intorder))
+
+
+def corner_study(exact: np.ndarray, levels: int = 20, intorder: int = 14) -> np.ndarray:
+    """Numbers of corner functions by degree of the polynomials, and the worst relative error of the eigenvalues."""
+    problem, found = quadrature(levels, intorder), []
+    for degree in DEGREES:
+        features = CORNER.features(8, degree, BOX)
+        pairs = eig_subspace(len(exact), features=0, extra=[features])(problem)
+        found.append((len(features.indices), abs(pairs.values / exact - 1).max()))
+    return np.array(found).T
+
+
 def compute(epochs: int = EPOCHS, runs: int = RUNS, refinements: int = 3, windowed: bool = True) -> Result:
     problem = Eigenproblem(report_matrix())
     routes = {
@@ -83,7 +107,8 @@ def compute(epochs: int = EPOCHS, runs: int = RUNS, refinements: int = 3, window
     square = dirichlet_laplacian(Basis(MeshQuad.init_tensor(edge, edge), ElementQuad2(), intorder=13))
     corner = dirichlet_laplacian(Basis(MeshTri.init_lshaped().refined(refinements), ElementTriP2(), intorder=6))
     on_square = features_study(square, np.pi**2 * np.array([2.0, 5.0, 5.0]))
-    return Result(table.solutions["eigh"], table, on_square, features_study(corner, L_SHAPE))
+    exact = l_shape_eigenvalues(3)
+    return Result(table.solutions["eigh"], table, on_square, features_study(corner, exact), corner_study(exact))
 
 
 def trajectory(t_end: float = 8.0, dt: float = 1e-2) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +145,8 @@ def visualize(result: Result | None = None):
     errors.legend(fontsize=8, loc="upper center", ncols=2, columnspacing=1.0)
     study.semilogy(FEATURES, result.square, "o-", label="square (8 x 8 cells' quadrature)")
     study.semilogy(FEATURES, result.l_shape, "s-", label="L-shape")
-    study.set(title="Rayleigh-Ritz in random features", xlabel="features",
+    study.semilogy(*result.corner, "D-", label="L-shape, functions of the corner")
+    study.set(title="Rayleigh-Ritz in random features", xlabel="functions",
               ylabel="worst relative error of 3 eigenvalues")  # fmt: skip
     study.legend()
     for axes in (errors, study):
@@ -143,5 +169,5 @@ if __name__ == "__main__":
     result = compute()
     print(result.table)
     print(report_tables(result))
-    print("square:", result.square, "L-shape:", result.l_shape)
+    print("square:", result.square, "L-shape:", result.l_shape, "with functions of the corner:", *result.corner)
     visualize(result).savefig("eigen_networks.png", dpi=120)

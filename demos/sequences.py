@@ -8,9 +8,11 @@ each from the frames 0, s, 2 s, ... alone. W and d are drawn at random, A, b and
 The sequence is generated from its first frame, the largest stride first; the finer ones fill in. The longest chain has
 a few links a stride where a recurrent network has thousands of steps, in which errors grow.
 
-That is the published protocol (Liu, Kutz and Brunton 2022): the same sequence is learnt and reproduced. It tests
-memory. The frames after the sequence are held out here, and no map that memorises knows anything of them: the fluid is
-periodic and the map of stride 1 alone continues it well, the others nothing here continues for long.
+That is the published protocol (Liu, Kutz and Brunton 2022): the same sequence is learnt and reproduced. For the clip it
+tests memory: white noise of the same shape is reproduced as well. In place of the others it is not. The frames after
+the sequence are held out here: the fluid is periodic and the map of stride 1 alone continues it well, the others
+nothing here continues for long. What has learnt continues from any frame, ``found.model.forecast(frames, count)``, and
+goes to disk, ``found.model.save(path)``.
 """
 
 from collections.abc import Callable

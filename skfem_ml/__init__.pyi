@@ -50,6 +50,7 @@ from .lod.surrogate import Hybrid as Hybrid
 from .lod.surrogate import Surrogate as Surrogate
 from .meshes import coarsened as coarsened
 from .meshes import pixel_mesh as pixel_mesh
+from .pinn import LearnedSolution as LearnedSolution
 from .pinn import solver_elm as solver_elm
 from .pinn import solver_pinn as solver_pinn
 from .pinn import solver_vpinn as solver_vpinn

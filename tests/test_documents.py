@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "demos/README.md", "docs/beyond_one_machine.md")
+PAGES = ("README.md", "demos/README.md", "docs/beyond_one_machine.md", "docs/your_own_problem.md")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Blocks of Python run as they are, but for these: trainings of minutes, cut to seconds.
 SHORTER = {"steps=5000": "steps=50", "steps=110": "steps=4", "steps=60": "steps=4", "320,": "80,"}

@@ -13,54 +13,219 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skfem import Basis, ElementQuad2, ElementTriP2, MeshQuad, MeshTri
+from skfem import (
+    Basis,
+    BilinearForm,
+    ElementQuad1,
+    ElementQuad2,
+    ElementTriP2,
+    ElementTriP3,
+    ElementTriP4,
+    MeshQuad,
+    MeshTri,
+)
+from skfem.helpers import dot, grad
 
 from demos import eigen_networks
+from demos.eigen_networks import BOX, CORNER, quadrature
 from skfem_ml.baselines import eig_published
-from skfem_ml.compare import Table, compare, median_rows, seeded
+from skfem_ml.coefficients import log_normal
+from skfem_ml.compare import Table, by_method, compare, median_rows, seeded, sentence
+from skfem_ml.meshes import graded
+from skfem_ml.metrics import eigen_residuals
 from skfem_ml.pinn import eig_neural, eig_subspace
-from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
-from skfem_ml.reference import eig_flow, eig_reference
-from skfem_ml.solutions import Eigenpairs
+from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, mass, report_matrix, report_start
+from skfem_ml.reference import eig_flow, eig_reference, l_shape_eigenvalues
+from skfem_ml.solutions import Eigenpairs, probes
 
 MATRIX = "All six pairs of matrix (26)"
+SQUARE = "Six eigenvalues of the square (8 x 8 cells)"
+L_SHAPE = "Four eigenvalues of the L-shape"
+FORMS = "Two forms of one's own: four pairs of 72 unknowns"
+LARGE = "Ten pairs of 9801 unknowns"
+LEARNED = "learned"
 OUTPUT = Path(__file__).with_suffix(".md")
-# First eigenvalues of the L-shape of area 3: Betcke and Trefethen, SIAM Review 47 (2005); the third is 2 pi^2.
-L_SHAPE = np.array([9.6397238440219, 15.1972519264543, 19.7392088021787, 29.5214811141506])
+Solvers = dict[str, Callable]
 
 
-def matrix_solvers() -> dict[str, Callable]:
+@BilinearForm
+def stiffness(u, v, w):
+    """``int a grad u . grad v``."""
+    return w.a * dot(grad(u), grad(v))
+
+
+@BilinearForm
+def density(u, v, w):
+    """``int rho u v``."""
+    return w.rho * u * v
+
+
+def matrix_solvers() -> dict[str, Solvers]:
     """Return everything that finds the pairs of matrix (26)."""
     return {
-        "eigh": eig_reference(6),
-        "Euler as in the report (t = 8)": eig_flow(t_end=8.0, dt=4e-5, start=report_start(), normalise=False),
-        "Euler, projected start only": eig_flow(deflation="start only", start=report_start()),
-        "Euler with projection": eig_flow(start=report_start()),
-        "solve_ivp with projection": eig_flow(method="ivp", start=report_start()),
-        **seeded("windowed networks", eig_neural, method="windowed"),
-        **seeded("orthonormal network", eig_neural, method="orthonormal"),
-        "network as published, 6 runs of 20000 epochs": eig_published(runs=6, epochs=20_000, start=report_start()),
+        "linear algebra and flows": {
+            "eigh": eig_reference(6),
+            "Euler as in the report (t = 8)": eig_flow(t_end=8.0, dt=4e-5, start=report_start(), normalise=False),
+            "Euler, projected start only": eig_flow(deflation="start only", t_end=60.0, start=report_start()),
+            "Euler with projection": eig_flow(start=report_start()),
+            "solve_ivp with projection": eig_flow(method="ivp", start=report_start()),
+        },
+        LEARNED: {
+            **seeded("windowed networks, 1-8-6", eig_neural, method="windowed"),
+            **seeded("orthonormal network, 6-20-6", eig_neural, method="orthonormal"),
+            "network as published, 3 runs of 10000 epochs": eig_published(runs=3, epochs=10_000, start=report_start()),
+        },
     }
 
 
 def square_problem(cells: int, intorder: int) -> Eigenproblem:
-    """Return the Dirichlet Laplacian on the unit square with its exact six eigenvalues."""
-    exact = np.sort([np.pi**2 * (i * i + j * j) for i in range(1, 9) for j in range(1, 9)])[:6]
+    """Return the Dirichlet Laplacian on the unit square with its six first pairs; all their spaces are complete."""
+    modes = sorted((i * i + j * j, i, j) for i in range(1, 9) for j in range(1, 9))[:6]
     edge = np.linspace(0, 1, cells + 1)
-    basis = Basis(MeshQuad.init_tensor(edge, edge), ElementQuad2(), intorder=intorder)
-    return dirichlet_laplacian(basis, Eigenpairs(exact))
+    problem = dirichlet_laplacian(Basis(MeshQuad.init_tensor(edge, edge), ElementQuad2(), intorder=intorder))
+    assert problem.basis is not None
+    x, y = problem.basis.doflocs[:, problem.free]
+    vectors = [np.sin(np.pi * i * x) * np.sin(np.pi * j * y) for _, i, j in modes]
+    exact = Eigenpairs(np.pi**2 * np.array([size for size, _, _ in modes], dtype=float), np.array(vectors).T)
+    return dirichlet_laplacian(problem.basis, exact)
 
 
-def l_shape_problem(refinements: int) -> Eigenproblem:
-    """Return the Dirichlet Laplacian on the L-shape; eigenfunctions are singular at the corner."""
-    basis = Basis(MeshTri.init_lshaped().refined(refinements), ElementTriP2(), intorder=6)
-    return dirichlet_laplacian(basis, Eigenpairs(L_SHAPE))
+def l_shape_problem() -> Eigenproblem:
+    """Return the Dirichlet Laplacian on the L-shape: values by particular solutions, functions by singular features."""
+    best = eig_subspace(4, features=0, extra=[CORNER.features(8, 10, BOX)])(quadrature(26, 18))
+    basis = Basis(graded(MeshTri.init_lshaped().refined(4), (0, 0), 2.0), ElementTriP2())
+    problem = dirichlet_laplacian(basis)
+    functions = best.record["functions"](basis.doflocs[:, problem.free])
+    return dirichlet_laplacian(basis, Eigenpairs(l_shape_eigenvalues(4), functions))
+
+
+def elements(element, refinements: int, exponent: float) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return ``solve(problem) -> Eigenpairs`` by elements on an L-shape of its own, vectors at the problem's nodes."""
+
+    def solve(problem: Eigenproblem) -> Eigenpairs:
+        mesh = graded(MeshTri.init_lshaped().refined(refinements), (0, 0), exponent)
+        own = dirichlet_laplacian(Basis(mesh, element()))
+        pairs = eig_reference(4, "eigsh")(own)
+        vectors = probes(own.basis, problem.basis.doflocs[:, problem.free]) @ own.extend(pairs.vectors)
+        told = pairs.record.with_notes(residuals=eigen_residuals(pairs, own.A, own.M))
+        return Eigenpairs(pairs.values, vectors, told.__class__(own.size, notes=told.notes))
+
+    return solve
+
+
+def singular(degree: int, levels: int, intorder: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return ``solve(problem) -> Eigenpairs`` in a space of singular functions, vectors at the problem's nodes."""
+
+    def solve(problem: Eigenproblem) -> Eigenpairs:
+        features = CORNER.features(8, degree, BOX)
+        pairs = eig_subspace(4, features=0, extra=[features])(quadrature(levels, intorder))
+        nodes = pairs.record["functions"](problem.basis.doflocs[:, problem.free])
+        return Eigenpairs(pairs.values, nodes, pairs.record)
+
+    return solve
+
+
+def l_shape_solvers() -> dict[str, Solvers]:
+    """Return elements on uniform and graded meshes, smooth features and singular ones."""
+    return {
+        "elements, eigsh": {
+            "P2, uniform": elements(ElementTriP2, 4, 1.0),
+            "P2, graded 2": elements(ElementTriP2, 4, 2.0),
+            "P3, graded 3": elements(ElementTriP3, 4, 3.0),
+            "P3, graded 3, finer": elements(ElementTriP3, 5, 3.0),
+            "P4, graded 4": elements(ElementTriP4, 4, 4.0),
+            "P4, graded 4, finer": elements(ElementTriP4, 5, 4.0),
+        },
+        LEARNED: {
+            **seeded("subspace of 400 smooth features", eig_subspace, k=4),
+            "corner functions, degree 6": singular(6, 20, 12),
+            "corner functions, degree 8": singular(8, 24, 15),
+            "corner functions, degree 10": singular(10, 26, 18),
+        },
+    }
+
+
+def forms_problem() -> Eigenproblem:
+    """Return two forms with coefficients that jump from cell to cell, u = 0 on one side."""
+    mesh, rng = MeshTri().refined(2).with_defaults(), np.random.default_rng(0)
+    basis = Basis(mesh, ElementTriP2())
+    a, rho = rng.uniform(1, 10, mesh.nelements), rng.uniform(1, 2, mesh.nelements)
+    return Eigenproblem.of_forms(stiffness, density, basis, D=basis.get_dofs("left"), a=a, rho=rho)
+
+
+def forms_solvers() -> dict[str, Solvers]:
+    """Return every route; flows and networks work on the inverse in standard form."""
+    return {
+        "linear algebra and flows": {
+            "eigh": eig_reference(6),
+            "eigsh": eig_reference(4, "eigsh"),
+            "lobpcg + pyamg": eig_reference(4, "lobpcg", tol=1e-13),
+            "Euler with projection": eig_flow(4),
+            "solve_ivp with projection": eig_flow(4, "ivp"),
+        },
+        LEARNED: {
+            **seeded("orthonormal network, 72-20-4", eig_neural, k=4, method="orthonormal"),
+            **seeded("subspace of 60 features, 8 steps", eig_subspace, k=4, features=60, space="elements", steps=8),
+        },
+    }
+
+
+def large_problem(a) -> Eigenproblem:
+    """Return a diffusion of coefficient ``a(mesh)`` on 100 x 100 cells."""
+    edge = np.linspace(0, 1, 101)
+    basis = Basis(MeshQuad.init_tensor(edge, edge), ElementQuad1())
+    return Eigenproblem.of_forms(stiffness, mass, basis, D=basis.get_dofs(), a=a(basis.mesh))
+
+
+FIELDS = {
+    "a = 1": lambda mesh: 1.0,
+    "a log-normal, sigma 1, length 0.3": lambda mesh: log_normal(mesh, 1.0, 0.3, rng=np.random.default_rng(7)),
+    "a log-normal, sigma 1.5, length 0.03": lambda mesh: log_normal(mesh, 1.5, 0.03, rng=np.random.default_rng(7)),
+}
+
+
+def large_solvers() -> dict[str, Solvers]:
+    """Return learned subspaces beside shift-invert Lanczos and LOBPCG with multigrid."""
+    subspace = {"k": 10, "space": "elements"}
+    return {
+        "linear algebra": {
+            "eigsh, 14 pairs": eig_reference(14, "eigsh"),
+            "eigsh": eig_reference(10, "eigsh"),
+            **seeded("lobpcg + pyamg", eig_reference, k=10, method="lobpcg"),
+        },
+        LEARNED: {
+            **seeded("subspace of 400 features", eig_subspace, features=400, **subspace),
+            **seeded("subspace of 100 features, 2 steps", eig_subspace, features=100, steps=2, **subspace),
+            **seeded("subspace of 50 features, 6 steps", eig_subspace, features=50, steps=6, **subspace),
+            **seeded("lobpcg + pyamg from 100 features", learned_start),
+        },
+    }
+
+
+def learned_start(seed: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return LOBPCG from the fifteen first Ritz vectors of a subspace."""
+    return eig_reference(10, "lobpcg", start=eig_subspace(15, 100, seed=seed, space="elements"))
+
+
+def sections(progress: Callable | None = None):
+    """Yield title and table of each comparison."""
+    matrix = Eigenproblem(report_matrix())
+    yield MATRIX, compare(matrix, matrix_solvers(), reference="eigh", progress=progress)
+    square = {
+        "elements": {"eigsh, Q2": eig_reference(6, "eigsh"), "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg")},
+        LEARNED: seeded("subspace of 400 features", eig_subspace, k=6),
+    }
+    yield SQUARE, compare(square_problem(8, 13), square, progress=progress)
+    yield L_SHAPE, compare(l_shape_problem(), l_shape_solvers(), progress=progress)
+    yield FORMS, compare(forms_problem(), forms_solvers(), reference="eigh", progress=progress)
+    for name, field in FIELDS.items():
+        problem = large_problem(field)
+        yield f"{LARGE}, {name}", compare(problem, large_solvers(), reference="eigsh, 14 pairs", progress=progress)
 
 
 def report_lines(table: Table) -> list[str]:
     """Return tables I and II of the report beside ours: the relative error of every eigenvalue."""
-    empty = np.empty(0)
-    result = eigen_networks.Result(table.solutions["eigh"], table, empty, empty)
+    result = eigen_networks.Result(table.solutions["eigh"], table)
     heading = "Relative error of every eigenvalue, tables I (Euler) and II (network) of the report first:"
     return [heading, "", eigen_networks.report_tables(result)]
 
@@ -74,37 +239,49 @@ def _found(name: str, pairs) -> str:
     return f"{name}: found {told['found']} of 6 eigenvalues in {told['runs']} runs: {values}"
 
 
-def sections(progress: Callable | None = None):
-    """Yield title and table of each comparison."""
-    matrix = Eigenproblem(report_matrix())
-    yield MATRIX, compare(matrix, matrix_solvers(), reference="eigh", progress=progress)
-    square = {
-        "eigsh, Q2": eig_reference(6, "eigsh"),
-        "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg"),
-        **seeded("subspace of 400 features", lambda seed: eig_subspace(6, seed=seed)),
-    }
-    yield "Six eigenvalues of the square (8 x 8 cells)", compare(square_problem(8, 13), square, progress=progress)
-    l_shape = {
-        "eigsh, P2": eig_reference(4, "eigsh"),
-        "lobpcg + pyamg, P2": eig_reference(4, "lobpcg"),
-        **seeded("subspace of 400 features", lambda seed: eig_subspace(4, seed=seed)),
-    }
-    yield "Four eigenvalues of the L-shape (1536 triangles)", compare(l_shape_problem(4), l_shape, progress=progress)
+def visualize(tables: dict[str, Table]):
+    """Return errors of eigenvalues over CPU seconds, one panel a problem, one mark a seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(16, 4.4 * ((len(tables) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(tables) + 1) // 2, 2, squeeze=False).ravel()
+    for axes, (title, table) in zip(panels, tables.items(), strict=False):
+        for k, (name, rows) in enumerate(by_method(table).items()):
+            good = [row for row in rows if row.error and row.cpu_seconds]
+            if good:
+                style = f"C{k % 10}{'osD^vP*X'[k % 8]}"
+                axes.loglog([r.cpu_seconds for r in good], [r.error for r in good], style, ms=8, label=name)
+        axes.set(title=title, xlabel="CPU seconds", ylabel="relative error of eigenvalues")
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.grid(True, alpha=0.3)
+    for axes in panels[len(tables) :]:
+        axes.remove()
+    return figure
+
+
+HEAD = [
+    "# Routes to eigenpairs, measured",
+    "",
+    "Written by `python -m demos.benchmarks.eigen`. Learners: median of three seeds (0, 1, 2), worst in brackets. The",
+    "residual is that of a method's own discrete problem: an `eigsh` on a coarse mesh may have a residual of rounding",
+    "and an error of discretisation.",
+]
 
 
 def main() -> None:
-    """Measure everything and write the Markdown file."""
+    """Measure everything and write the Markdown file and the picture."""
     threads = os.environ.get("OMP_NUM_THREADS", "not limited")
     torch.set_num_threads(int(threads) if threads.isdigit() else torch.get_num_threads())
-    text = ["# Routes to eigenpairs, measured", ""]
-    text.append("Written by `python -m demos.benchmarks.eigen`. Learners: median of three seeds, worst in brackets.")
+    text, tables = list(HEAD), {}
     for title, table in sections(lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr)):
         print(title, table, sep="\n", flush=True)
-        text += ["", f"## {title}", "", *median_rows(table), "", *table.notes]
+        tables[title] = table
+        text += ["", f"## {title}", "", *median_rows(table), "", *table.notes, "", sentence(table, LEARNED)]
         text += [note for name, pairs in table.solutions.items() if (note := _found(name, pairs))]
         if title == MATRIX:
             text += ["", *report_lines(table)]
     OUTPUT.write_text("\n".join(text) + "\n", encoding="utf-8")
+    visualize(tables).savefig(OUTPUT.with_suffix(".png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from .published import eig_published as eig_published
 from .published import solver_published as solver_published
 from .recurrent import LSTM as LSTM
 from .recurrent import ClockworkRNN as ClockworkRNN
-from .recurrent import solver_recurrent as solver_recurrent
+from .recurrent import Recurrent as Recurrent
+from .recurrent_training import solver_recurrent as solver_recurrent
 from .regression import AdditiveMap as AdditiveMap
 from .regression import KernelMap as KernelMap
 from .regression import MeanMap as MeanMap
@@ -18,4 +19,6 @@ from .regression import solver_additive_ridge as solver_additive_ridge
 from .regression import solver_affine_ridge as solver_affine_ridge
 from .regression import solver_constant as solver_constant
 from .regression import solver_kernel_ridge as solver_kernel_ridge
+from .reservoir import EchoStates as EchoStates
 from .reservoir import solver_esn as solver_esn
+from .tuning import choose as choose

@@ -1,23 +1,20 @@
-"""Recurrent networks that generate sequences: LSTM and clockwork RNN, the published baselines."""
+"""Recurrent networks, the published baselines: LSTM and clockwork RNN, and what one has learnt of a sequence."""
 
 from __future__ import annotations
 
 import math
-import sys
-import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from skfem_ml.checks import choice
-from skfem_ml.learning.schedules import cosine
-from skfem_ml.learning.training import History, fit
-from skfem_ml.problems import Sequence
-from skfem_ml.progress import Progress
-from skfem_ml.solutions import Generated, Record
+from skfem_ml.learning.storage import ModelMismatchError
+from skfem_ml.learning.stored import Card, StoredNetwork, load_network, save_network
+from skfem_ml.problems.sequences import check_frames
 
 Array = NDArray[np.float64]
 Hidden = tuple[Tensor, Tensor] | None
@@ -110,66 +107,6 @@ def units_for(kind: str, n: int, parameters: int) -> int:
     return units
 
 
-def solver_recurrent(
-    kind: str = "lstm",
-    parameters: int = 20000,
-    *,
-    steps: int = 1000,
-    seconds: float = math.inf,
-    window: int = 200,
-    batch: int = 8,
-    rate: float = 1e-3,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Callable[[Sequence], Generated]:
-    """Return ``solver(sequence)``: a recurrent network of about ``parameters`` numbers, trained by Adam.
-
-    The loss is the mean squared error of the next state given the exact ones before, on ``batch`` windows of at most
-    ``window`` states from random times (all of a sequence that fits into one window). ``seconds`` of CPU time cut the
-    ``steps``; the rate falls from ``rate`` to zero like a cosine. The reproduction runs free from the first state and
-    an empty memory, the continuation after the exact sequence. Raises ValueError for another kind than "lstm", "cwrnn".
-    """
-    choice(kind, KINDS, "kind")
-    if min(parameters, steps, window - 1, batch) < 1 or not (seconds > 0 and rate > 0):
-        raise ValueError(
-            "parameters, steps, window, batch, seconds, rate: expected >= 1, >= 1, >= 2, >= 1, > 0, > 0, got "
-            f"{parameters}, {steps}, {window}, {batch}, {seconds}, {rate}"
-        )
-
-    def solver(sequence: Sequence) -> Generated:
-        learnt = sequence.learnt
-        center, scale = learnt.mean(axis=0), learnt.std() or 1.0
-        data = torch.from_numpy((learnt - center) / scale).float()
-        net, units = _drawn(kind, learnt.shape[1], parameters, seed)
-        history = _train(net, _Windows(data, min(window, len(data) - 1), batch, seed), steps, seconds, rate, progress)
-        with torch.no_grad():
-            reproduced = run_free(net, data[:1], len(data) - 1)
-            continued = run_free(net, data, sequence.held_out)
-        made = [to_states(part, center, scale) for part in (torch.cat([data[:1], reproduced]), continued)]
-        count = net.parameter_count(learnt.shape[1], units)
-        return Generated(made[0], made[1], Record(count, history=(history,), notes={"units": units}))
-
-    return solver
-
-
-def _drawn(kind: str, n: int, parameters: int, seed: int) -> tuple[LSTM | ClockworkRNN, int]:
-    """An untrained network of n unknowns, and its units."""
-    units = units_for(kind, n, parameters)
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator
-        torch.manual_seed(seed)
-        return LSTM(n, units) if kind == "lstm" else ClockworkRNN(n, units), units
-
-
-def _train(
-    net: nn.Module, loss: _Windows, steps: int, seconds: float, rate: float, progress: Progress | None
-) -> History:
-    done = min(steps, affordable(net, loss, seconds))
-    return fit(
-        net, loss, optimiser=torch.optim.Adam(net.parameters(), rate), steps=done, every=min(10, done),
-        validate=lambda net: loss.mean, schedule=cosine(rate, done), progress=progress,
-    )  # fmt: skip
-
-
 def run_free(net: nn.Module, read: Tensor, count: int) -> Tensor:
     """Return ``count`` states ``(count, n)`` after the states ``read`` ``(k, n)``, each fed back as the next input."""
     if not count:
@@ -182,36 +119,79 @@ def run_free(net: nn.Module, read: Tensor, count: int) -> Tensor:
     return torch.cat(states)
 
 
-def to_states(values: Tensor, center: Array, scale: float) -> Array:
-    """Return network values ``(k, n)`` as states in double precision."""
-    return values.double().numpy() * scale + center
+class Recurrent(StoredNetwork):
+    """A recurrent network of ``kind`` "lstm" or "cwrnn" for sequences, and their scaling: ``(x - center) / scale``.
 
+    ``center`` is ``(n,)``, ``scale`` one positive number; weights come from torch's own generator. ``card`` tells data,
+    budget and seed. Raises ValueError for another kind, and sizes that the network refuses.
 
-def affordable(net: nn.Module, loss: Callable[[nn.Module, None], Tensor], seconds: float, tried: int = 3) -> int:
-    """Return how many steps of training fit into so many CPU seconds, at least one, by timing ``tried`` of them."""
-    if math.isinf(seconds):
-        return sys.maxsize
-    loss(net, None).backward()  # the first one allocates
-    start = time.process_time()
-    for _ in range(tried):
-        loss(net, None).backward()
-    net.zero_grad()
-    return max(1, int(seconds * tried / max(time.process_time() - start, 1e-9)))
+    >>> model = Recurrent("lstm", 3, [0.0, 1.0], 0.5)
+    >>> model
+    Recurrent(LSTM(2 unknowns, 3 units), 92 parameters)
+    >>> model.forecast(np.zeros((4, 2)), 3).shape
+    (3, 2)
+    """
 
+    LIMITS: ClassVar = {"units": 4096}
 
-class _Windows:
-    """The loss of one step on windows drawn anew each time; ``mean`` is a running mean of it."""
+    def __init__(self, kind: str, units: int, center: ArrayLike, scale: float):
+        super().__init__()
+        choice(kind, KINDS, "kind")
+        self.kind, self.units, self.card = kind, units, dict[str, object]()
+        self.center, self.scale = np.array(center, dtype=float), float(scale)
+        if self.center.ndim != 1 or not np.isfinite(self.center).all() or not 0 < self.scale < math.inf:
+            raise ValueError(f"center, scale: expected finite (n,) and a positive number, got {center!r} and {scale}")
+        n = len(self.center)
+        self.net = LSTM(n, units) if kind == "lstm" else ClockworkRNN(n, units)
 
-    def __init__(self, data: Tensor, window: int, batch: int, seed: int):
-        self.data, self.window = data, window
-        self.batch = 1 if window == len(data) - 1 else batch
-        self.rng, self.mean = np.random.default_rng(seed), math.nan
+    def __repr__(self) -> str:
+        return f"Recurrent({self.net}, {self.parameters_fitted} parameters)"
 
-    def __call__(self, net: nn.Module, rows: None) -> Tensor:
-        starts = self.rng.integers(0, len(self.data) - self.window, self.batch)
-        x = torch.stack([self.data[s : s + self.window] for s in starts])
-        y = torch.stack([self.data[s + 1 : s + 1 + self.window] for s in starts])
-        loss = (net(x)[0] - y).square().mean()
-        value = float(loss.detach())
-        self.mean = value if math.isnan(self.mean) else 0.9 * self.mean + 0.1 * value
-        return loss
+    @property
+    def parameters_fitted(self) -> int:
+        """How many numbers are fitted."""
+        return self.net.parameter_count(len(self.center), self.units)
+
+    def scaled(self, frames: Array) -> Tensor:
+        """Return frames ``(k, n)`` as the network sees them."""
+        return torch.from_numpy((frames - self.center) / self.scale).float()
+
+    def forecast(self, frames: Array, count: int) -> Array:
+        """Return the ``count`` frames ``(count, n)`` after ``frames`` ``(k, n)``, which are read from an empty memory.
+
+        Raises ValueError for other shapes and frames that are not finite.
+        """
+        frames = check_frames(frames, len(self.center), count)
+        with torch.no_grad():
+            free = run_free(self.net, self.scaled(frames), count)
+        return free.double().numpy() * self.scale + self.center
+
+    def save(self, path: str | Path, **card: object) -> None:
+        """Write network, scaling, what is in ``.card`` and further entries; see `storage.save_model`."""
+        save_network(path, self, {**self.card, **card})
+
+    @classmethod
+    def load(cls, path: str | Path, **wanted: object) -> Recurrent:
+        """Read a file of `save`; ``wanted`` are entries that its card must have.
+
+        Raises FileNotFoundError, CorruptModelError, ModelMismatchError for another card or another kind of model.
+        """
+        net, card = load_network(path, (cls,))
+        net.card = {name: value for name, value in card.items() if name not in ("kind", "sizes")}
+        differing = {name: value for name, value in wanted.items() if net.card.get(name) != value}
+        if differing:
+            raise ModelMismatchError(str(path), differing, net.card, "load another model or train one")
+        return net
+
+    def sizes(self) -> Card:
+        """Return kind of cell and units; see `StoredNetwork`."""
+        return {"cell": self.kind, "units": self.units}
+
+    def made_of(self) -> dict[str, Tensor]:
+        """Return the scaling."""
+        return {"center": torch.from_numpy(self.center), "scale": torch.tensor(self.scale, dtype=torch.float64)}
+
+    @classmethod
+    def made(cls, sizes: Card, tensors: dict[str, Tensor]) -> Recurrent:
+        """Return a network of these sizes; see `StoredNetwork`."""
+        return cls(str(sizes["cell"]), int(sizes["units"]), tensors["center"].numpy(), float(tensors["scale"]))  # type: ignore[call-overload]

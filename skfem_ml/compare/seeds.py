@@ -76,3 +76,54 @@ def median_and_worst(values: Sequence[float | None], form: str) -> str:
         return "-"
     middle = format(float(np.median(known)), form)
     return middle if len(known) == 1 else f"{middle} ({format(max(known), form)})"
+
+
+def seeds_lines(table: Table) -> list[str]:
+    """Return one line a method with several seeds: errors by heading and CPU seconds, each from least to largest."""
+    lines = []
+    for name, rows in by_method(table).items():
+        good = [row for row in rows if not row.failure]
+        if len(rows) < 2 or not good:
+            continue
+        parts = [_range(heading, [row.errors.get(heading) for row in good]) for heading in table.headings]
+        parts.append(_range("CPU seconds", [row.cpu_seconds for row in good], ".3g"))
+        seeds = ", ".join(row.name.rpartition(MARK)[2] for row in rows)
+        failed = f"; {len(rows) - len(good)} failed" if len(good) < len(rows) else ""
+        lines.append(f"{name}, seeds {seeds}: {'; '.join(part for part in parts if part)}{failed}")
+    return lines
+
+
+def sentence(table: Table, learned: str) -> str:
+    """Return one sentence: which row to use, and what the best method of the group ``learned`` has beside it.
+
+    A method with several seeds counts by its worst. The row to use is the cheapest, in CPU seconds, whose first error
+    is within twice the best learned one, or, where no other row comes there, the learned one itself.
+    """
+    found = {name: _worst(rows) for name, rows in by_method(table).items()}
+    known = {name: cost for name, cost in found.items() if cost is not None}
+    own = {name: known[name] for name, rows in by_method(table).items() if name in known and rows[0].group == learned}
+    if not own:
+        return "for this, use what has the least error above: no learned row succeeded."
+    best = min(own, key=lambda name: own[name][0])
+    error, seconds = own[best]
+    rivals = {name: cost for name, cost in known.items() if name not in own and cost[0] <= 2 * error}
+    if not rivals:
+        return f"for this, use {best}: {error:.1e} at worst in {seconds:.2g} CPU seconds, which no other row reaches."
+    use = min(rivals, key=lambda name: rivals[name][1])
+    there = f"for this, use {use}: {rivals[use][0]:.1e} in {rivals[use][1]:.2g} CPU seconds"
+    if rivals[use][1] > seconds:
+        return f"{there}; or {best}, cheaper: {error:.1e} at worst in {seconds:.2g}."
+    return f"{there}; the best learned row, {best}, has {error:.1e} at worst in {seconds:.2g}."
+
+
+def _worst(rows: list[Row]) -> tuple[float, float] | None:
+    """The largest first error of some rows, and their largest CPU seconds; None where a figure is missing."""
+    errors, seconds = [row.error for row in rows], [row.cpu_seconds for row in rows]
+    if any(value is None for value in (*errors, *seconds)):
+        return None
+    return max(error or 0.0 for error in errors), max(value or 0.0 for value in seconds)
+
+
+def _range(heading: str, values: Sequence[float | None], form: str = ".1e") -> str:
+    known = [value for value in values if value is not None]
+    return f"{heading} {format(min(known), form)} to {format(max(known), form)}" if known else ""

@@ -1,8 +1,10 @@
 from .box import Box as Box
 from .control import HiTSMethod as HiTSMethod
 from .control import discrepancy as discrepancy
+from .control import increment_size as increment_size
 from .control import mean_squared_error as mean_squared_error
 from .control import solve_adaptive as solve_adaptive
+from .control import solve_adaptive_each as solve_adaptive_each
 from .control import solve_ensemble as solve_ensemble
 from .fitting import fit_map as fit_map
 from .flow_map import FlowMap as FlowMap

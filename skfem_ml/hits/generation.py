@@ -6,9 +6,13 @@ fewer pairs to learn, and the reproduction visits exactly these. Where a map has
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Several
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TypedDict
 
@@ -17,16 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skfem_ml.hits.box import Box
 from skfem_ml.hits.fitting import Optimiser, fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.hits.hierarchy import HiTS
 from skfem_ml.hits.skip_net import SkipNet, solve_outputs
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.optim import SOAP
-from skfem_ml.learning.schedules import cosine
+from skfem_ml.learning.schedules import affordable, cosine
 from skfem_ml.learning.training import History, fit
 from skfem_ml.problems import Sequence
-from skfem_ml.solutions import Generated, Record
+from skfem_ml.problems.sequences import generated
+from skfem_ml.solutions import Generated
 
 Array = NDArray[np.float64]
 RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
@@ -75,13 +81,16 @@ def fit_stride(
     width: int = 512,
     gain: float = 1.0,
     steps: int = 0,
+    seconds: float = math.inf,
+    rate: float = 3e-3,
     ridge: float = 1e-12,
     seed: int = 0,
 ) -> tuple[FlowMap, StrideFit]:
     """Return the map of ``stride`` frames of ``states`` ``(k, n)`` dt apart, learnt from frames 0, stride, ...
 
-    ``width`` is cut to the number of pairs. ``steps`` steps of SOAP train the features (0: they stay as drawn), then
-    the outputs are solved for. Raises ValueError where no pair is left.
+    ``width`` is cut to the number of pairs. ``steps`` steps of SOAP (fewer where ``seconds`` of CPU time end before)
+    train the features from a rate of ``rate`` (0: they stay as drawn), then the outputs are solved for. Raises
+    ValueError where no pair is left.
     """
     knots = states[::stride]
     if len(knots) < 2:
@@ -96,16 +105,16 @@ def fit_stride(
     residual = solve_outputs(net, z, values, ridge)
     history = None
     if steps:
-        history = _train(net, z, values, steps)
+        done = min(steps, affordable(lambda count: _train(deepcopy(net), z, values, count, rate), seconds))
+        history = _train(net, z, values, done, rate)
         residual = solve_outputs(net, z, values, ridge)
     return flow_map, StrideFit(len(x), min(width, len(x)), residual, history)
 
 
-def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
+def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int, rate: float) -> History:
     def loss(model: SkipNet, rows: tuple[Tensor, Tensor]) -> Tensor:
         return (model(rows[0]) - rows[1]).square().mean()
 
-    rate = 3e-3
     return fit(
         net, loss, (z, values), optimiser=SOAP(net.parameters(), rate), steps=steps, batch=1024,
         schedule=cosine(rate, steps),
@@ -113,14 +122,18 @@ def _train(net: SkipNet, z: Tensor, values: Tensor, steps: int) -> History:
 
 
 def fit_strides(
-    states: Array, strides: Several[int], dt: float, width: int, gain: float, steps: int, ridge: float, seed: int
+    states: Array, strides: Several[int], dt: float, *, seconds: float = math.inf, seed: int = 0, **options: float
 ) -> tuple[list[FlowMap], dict[int, StrideFit]]:
-    """Return the maps of `fit_stride` and what it says of each stride; the k-th draws from seed + 1000 k."""
+    """Return the maps of `fit_stride` and what it says of each stride; the k-th draws from seed + 1000 k.
+
+    Each stride has an equal part of the ``seconds``.
+    """
     maps, told = list[FlowMap](), dict[int, StrideFit]()
     for k, stride in enumerate(strides):
         flow_map, told[stride] = fit_stride(
-            states, stride, dt, width=width, gain=gain, steps=steps, ridge=ridge, seed=seed + 1000 * k
-        )
+            states, stride, dt, seconds=seconds / len(strides), seed=seed + 1000 * k,
+            **options,  # type: ignore[arg-type]
+        )  # fmt: skip
         maps.append(flow_map)
     return maps, told
 
@@ -131,20 +144,28 @@ def solver_hits(
     *,
     gain: float = 1.0,
     steps: int = 0,
+    seconds: float = math.inf,
+    rate: float = 3e-3,
     ridge: float = 1e-12,
     seed: int = 0,
 ) -> Callable[[Sequence], Generated]:
     """Return ``solver(sequence)``: one map a stride (default 1, 4, 16, ...), coupled by `HiTS`.
 
-    The reproduction starts from the first frame, the continuation from the last one learnt. The ``record`` counts
-    all weights and biases as ``unknowns`` and notes the hierarchy "hits" and "maps" (what `fit_stride` says of each
-    stride). Raises as `fit_stride` and `HiTS`.
+    The reproduction starts from the first frame, the continuation from the last one learnt. With ``steps`` above zero
+    the features are trained, for as long as ``seconds`` of CPU time allow. The ``record`` counts all weights and biases
+    as ``unknowns`` and notes the hierarchy as "model", and "maps" (what `fit_stride` says of each stride). Raises
+    ValueError for strides without 1, and as `fit_stride` and `HiTS`.
     """
 
     def solver(sequence: Sequence) -> Generated:
+        start = time.process_time()
         ladder = strides_for(sequence.train) if strides is None else strides
-        maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, width, gain, steps, ridge, seed)
-        return _generate(maps, sequence, maps=told)
+        options = {"width": width, "gain": gain, "steps": steps, "rate": rate, "ridge": ridge}
+        maps, told = fit_strides(sequence.learnt, ladder, sequence.dt, seconds=seconds, seed=seed, **options)
+        done = [0 if one.history is None else one.history.steps[-1] for one in told.values()]
+        card = {"solver": "hits", "width": width, "gain": gain, "ridge": ridge, "seed": seed, "steps": done}
+        card |= {"rate": rate} if steps else {}
+        return _generate(maps, sequence, {**card, "seconds": time.process_time() - start}, maps=told)
 
     return solver
 
@@ -160,18 +181,14 @@ def solver_chosen(
     """
 
     def solver(sequence: Sequence) -> Generated:
-        aside = min(sequence.held_out, sequence.train // 3)
-        if aside < 1:
-            raise ValueError("sequence: expected frames held out, to be continued, got none")
-        learnt = sequence.learnt
-        trial = Sequence(sequence.name, learnt, sequence.train - aside, sequence.dt)
+        trial = sequence.trial()
         ladder = strides_for(trial.train)
         options: Choice = {}
         best = np.inf
         for gain, ridge in product(gains, ridges):
-            maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width, gain, 0, ridge, seed)
+            maps, _ = fit_strides(trial.learnt, ladder, trial.dt, width=width, gain=gain, ridge=ridge, seed=seed)
             for k in range(len(ladder)):
-                found = _generate(maps[: k + 1], trial).continued
+                found = _generate(maps[: k + 1], trial, {}).continued
                 with np.errstate(over="ignore", invalid="ignore"):
                     error = float(((found - trial.states[trial.train :]) ** 2).mean())
                 if error < best:
@@ -179,6 +196,7 @@ def solver_chosen(
         if not options:
             raise FloatingPointError("every hierarchy diverged on the frames kept apart; add larger ridges")
         result = solver_hits(width, seed=seed, **options)(sequence)
+        result.record["model"].card["solver"] = "chosen"
         return replace(result, record=result.record.with_notes(chosen=options))
 
     return solver
@@ -191,41 +209,56 @@ def solver_trained(
     activation: str = "relu",
     optimiser: Optimiser = torch.optim.Adam,
     steps: int = 1000,
+    seconds: float = math.inf,
+    rate: float = 1e-3,
     window: int = 5,
     seed: int = 0,
 ) -> Callable[[Sequence], Generated]:
     """Return the hierarchy as published: networks ``(n, width, n)``, ReLU, Adam, loss (2.5) over ``window`` steps.
 
-    The strides and the frames each map learns from are those of `solver_hits`; ``record.history`` has one entry a map.
-    Raises as `fit_map` and `HiTS`.
+    The strides and the frames each map learns from are those of `solver_hits`; ``steps`` and ``seconds`` of CPU time,
+    of which each stride has an equal part, end the training. ``record.history`` has one entry a map. Raises as
+    `solver_hits` and `fit_map`.
     """
 
     def solver(sequence: Sequence) -> Generated:
-        learnt, maps, histories = sequence.learnt, list[FlowMap](), list[History]()
-        n = learnt.shape[1]
-        for k, stride in enumerate(strides_for(len(learnt)) if strides is None else strides):
-            knots = learnt[::stride]
-            generator = torch.Generator().manual_seed(seed + 1000 * k)
-            net = MLP((n, min(width, len(knots) - 1), n), activation, generator=generator)
-            flow_map = FlowMap(net, stride * sequence.dt)
-            history = fit_map(
-                flow_map, np.arange(len(knots)) * flow_map.dt, knots.T[None], steps=steps, batch=100,
-                window=max(1, min(window, (len(knots) - 1) // 2)), optimiser=optimiser, rate=1e-3, seed=seed,
-                sampling="uniform",
+        start, maps, histories = time.process_time(), list[FlowMap](), list[History]()
+        ladder = strides_for(sequence.train) if strides is None else strides
+        for k, stride in enumerate(ladder):
+            knots = sequence.learnt[::stride]
+            widths = (knots.shape[1], min(width, len(knots) - 1), knots.shape[1])
+            net = MLP(widths, activation, generator=torch.Generator().manual_seed(seed + 1000 * k))
+            maps.append(FlowMap(net, stride * sequence.dt))
+            train = partial(
+                fit_map, t=maps[-1].dt * np.arange(len(knots)), y=knots.T[None], batch=100, optimiser=optimiser,
+                window=max(1, min(window, (len(knots) - 1) // 2)), rate=rate, seed=seed, sampling="uniform",
             )  # fmt: skip
-            histories.append(history)
-            maps.append(flow_map)
-        return _generate(maps, sequence, histories)
+            histories.append(_within(seconds / len(ladder), steps, train, maps[-1]))
+        card = {"solver": "trained", "width": width, "rate": rate, "seed": seed}
+        card |= {"steps": [one.steps[-1] for one in histories], "seconds": time.process_time() - start}
+        return _generate(maps, sequence, card, histories)
 
     return solver
 
 
+def _within(seconds: float, steps: int, train: Callable[..., History], flow_map: FlowMap) -> History:
+    """Train a map for at most so many steps, as many as the seconds allow."""
+    return train(flow_map, steps=min(steps, affordable(lambda count: train(deepcopy(flow_map), steps=count), seconds)))
+
+
 def _generate(
-    flow_maps: list[FlowMap], sequence: Sequence, history: Several[History] = (), **notes: object
+    flow_maps: list[FlowMap],
+    sequence: Sequence,
+    card: dict[str, object],
+    history: Several[History] = (),
+    **notes: object,
 ) -> Generated:
-    hits, learnt = HiTS(flow_maps), sequence.learnt
-    with np.errstate(over="ignore", invalid="ignore"):
-        reproduced = hits.rollout(learnt[0], len(learnt) - 1)[0]
-        continued = hits.rollout(learnt[-1], sequence.held_out)[0][1:]
-    unknowns = sum(p.numel() for m in flow_maps for p in m.parameters())
-    return Generated(reproduced, continued, Record(unknowns, history=tuple(history), notes={"hits": hits, **notes}))
+    """Couple the maps and generate; the card tells the data besides what it is given."""
+    hits = HiTS(flow_maps)
+    if abs(hits.maps[-1].dt - sequence.dt) > 1e-9 * sequence.dt:
+        raise ValueError(f"strides: expected 1 among them, got {[round(m.dt / sequence.dt) for m in hits.maps[::-1]]}")
+    hits.card = {**sequence.card, **card}
+    found = generated(sequence, hits, sum(p.numel() for m in flow_maps for p in m.parameters()), history, **notes)
+    # Not before: what diverges here is seen in the errors, and is not warned of.
+    hits.box = Box.of(sequence.dt * np.arange(sequence.train), sequence.learnt.T[None])
+    return found

@@ -15,6 +15,7 @@ from skfem_ml.hits.fitting import fit_map
 from skfem_ml.hits.flow_map import FlowMap
 from skfem_ml.learning.storage import fitting
 from skfem_ml.learning.training import History
+from skfem_ml.problems.sequences import check_frames
 from skfem_ml.progress import Progress
 from skfem_ml.stepping.hierarchy import Hierarchy, describe, select_scales
 from skfem_ml.stepping.stepper import Stepper
@@ -50,7 +51,7 @@ class HiTS(Hierarchy):
         told = describe(self.maps)
         if len(self.all_maps) > len(self.maps):
             told = f"{len(self.maps)} of {len(self.all_maps)}{told.removeprefix(str(len(self.maps)))}"
-        system = self.card.get("system")
+        system = self.card.get("system", self.card.get("sequence"))
         return f"HiTS({told}{'' if system is None else f', {system}'})"
 
     def fit(
@@ -99,6 +100,18 @@ class HiTS(Hierarchy):
     def watch(self, states: Array) -> bool:
         """Warn where states ``(..., n)`` lie outside the box of training, and return whether they do."""
         return self.box is not None and self.box.warn(states)
+
+    def forecast(self, frames: Array, count: int) -> Array:
+        """Return the ``count`` states ``(count, n)`` after the last of ``frames`` ``(k, n)``, a smallest step apart.
+
+        What came before the last frame is not looked at: the maps have no memory. Values are not finite where the maps
+        diverge. Raises ValueError for other shapes and frames that are not finite.
+        """
+        frames = check_frames(frames, self.size, count)
+        with np.errstate(over="ignore", invalid="ignore"):
+            states = self.rollout(frames[-1], count)[0][1:]
+        self.watch(states)
+        return states
 
     def double(self) -> HiTS:
         """Return a copy whose networks compute in double precision, with the same weights.

@@ -16,6 +16,7 @@ from skfem_ml.meshes.cells import (
     relative_midpoints,
     widths,
 )
+from skfem_ml.meshes.grading import graded, refined_towards
 from skfem_ml.meshes.lattice import Lattice, lattice, mesh_lattice
 from skfem_ml.meshes.names import carried
 from skfem_ml.meshes.pixels import box_lattice, coarsened, default_refinement, named_sides, pixel_mesh, refinements
@@ -29,6 +30,7 @@ __all__ = [
     "cell_finder",
     "coarsened",
     "default_refinement",
+    "graded",
     "grid_index",
     "lattice",
     "locate",
@@ -39,6 +41,7 @@ __all__ = [
     "points_finder",
     "raster_to_cells",
     "reference_coordinates",
+    "refined_towards",
     "refinements",
     "relative_midpoints",
     "widths",

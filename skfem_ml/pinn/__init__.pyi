@@ -1,6 +1,7 @@
 from .distances import box_distance as box_distance
 from .distances import fe_distance as fe_distance
 from .distances import fe_lift as fe_lift
+from .eigen.corners import Corner as Corner
 from .eigen.networks import eig_neural as eig_neural
 from .eigen.subspace import eig_subspace as eig_subspace
 from .elm import RandomFeatures as RandomFeatures

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from skfem import Basis, BilinearForm, CellBasis, MeshLine
 from skfem.assembly.form.form import FormExtraParams
 from skfem.element import DiscreteField
@@ -44,7 +45,8 @@ def weak_block(pde: PDE, trial: Trial, basis: CellBasis, times: int, layout: Lay
         phi = phi[: max(pde.fields)]
     if norm == "dual":
         factor = np.linalg.cholesky(_gram(basis, free, bool(pde.sides())))
-        phi = np.linalg.solve(factor, phi.transpose(0, 2, 1)).transpose(0, 2, 1)
+        rows = phi.reshape(-1, phi.shape[2])
+        phi = solve_triangular(factor, rows.T, lower=True).T.reshape(phi.shape)
     function = Pointwise(call, layout, shape, given)
     return Block.of(trial, z, function, np.ones(z.shape[1]), (psi, phi))
 

@@ -16,7 +16,7 @@ from skfem_ml.problems.ode import (
 )
 from skfem_ml.problems.operators import OperatorSamples
 from skfem_ml.problems.pde import PDE
-from skfem_ml.problems.sequences import Sequence, clip, cylinder, music
+from skfem_ml.problems.sequences import Sequence, clip, cylinder, music, white_noise
 from skfem_ml.problems.staged import Staged
 
 __all__ = [
@@ -48,4 +48,5 @@ __all__ = [
     "report_matrix",
     "report_start",
     "van_der_pol",
+    "white_noise",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +11,44 @@ from scipy.integrate import solve_ivp
 
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Array]
+Ranges = Sequence[tuple[float, float]]
 SPLITS = ("train", "val", "test", "accept")
+SIZES = {"train": 1600, "val": 320, "test": 320}
 
 
 @dataclass(frozen=True, eq=False)
 class OdeSystem:
     """``y' = rhs(t, y)`` over ``steps`` steps of ``dt`` from starts drawn at random.
 
-    ``rhs(t, y)`` takes y ``(n,)`` or ``(..., n)``, and does not depend on t. ``starts`` draws ``(count, n)`` for
-    "train", and for "val" where it differs; "test" and "accept" are drawn like "val". ``sizes`` are the published
-    numbers of starts. ``exact(t, y0)`` is the solution ``(..., n)`` where there is one. Raises ValueError for dt or
-    steps out of range.
+    ``rhs(t, y)`` takes y ``(n,)`` or ``(..., n)``, and does not depend on t. ``starts`` are ranges ``(low, high)`` of
+    the unknowns, in which they are uniform, or functions that draw ``(count, n)`` for "train", and for "val" where it
+    differs; "test" and "accept" are drawn like "val". ``sizes`` are the numbers of starts. ``exact(t, y0)`` is the
+    solution ``(..., n)`` where there is one. Raises ValueError for dt or steps out of range, a rhs that depends on time
+    or does not take many states at once, and ranges that are not one an unknown.
 
     >>> import numpy as np
-    >>> from skfem_ml.problems import harmonic
-    >>> system = harmonic()
-    >>> system, system.rhs(0.0, np.array([1.0, 2.0])).tolist()
-    (OdeSystem('harmonic', x, y, dt = 0.001, 5120 steps), [2.0, -1.0])
+    >>> from skfem_ml import OdeSystem
+    >>> swing = lambda t, y: np.stack([y[..., 1], -np.sin(y[..., 0])], axis=-1)
+    >>> pendulum = OdeSystem("pendulum", swing, ("angle", "speed"), 0.05, [(-2, 2), (-1, 1)], steps=256)
+    >>> pendulum, pendulum.draw("test", np.random.default_rng(0)).shape
+    (OdeSystem('pendulum', angle, speed, dt = 0.05, 256 steps), (320, 2))
     """
 
     name: str
     rhs: Callable[[float, Array], Array]
     variables: tuple[str, ...]
     dt: float
-    starts: Mapping[str, Draw]
-    sizes: Mapping[str, int]
+    starts: Mapping[str, Draw] | Ranges
+    sizes: Mapping[str, int] = field(default_factory=SIZES.copy)
     steps: int = 5120
     exact: Callable[[float, Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.dt) and self.dt > 0 and self.steps >= 1):
             raise ValueError(f"dt, steps: expected positive, got {self.dt} and {self.steps}")
+        if not isinstance(self.starts, Mapping):
+            object.__setattr__(self, "starts", {"train": _box(*_ranges(self.starts, self.n))})
+        _check_rhs(self.rhs, self.n)
 
     def __repr__(self) -> str:
         return f"OdeSystem({self.name!r}, {', '.join(self.variables)}, dt = {self.dt:.4g}, {self.steps} steps)"
@@ -63,6 +70,7 @@ class OdeSystem:
         """
         if split not in SPLITS:
             raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
+        assert isinstance(self.starts, Mapping)
         draw = self.starts["train" if split == "train" else "val" if "val" in self.starts else "train"]
         return draw(rng, self.sizes["test" if split == "accept" else split] if count is None else count)
 
@@ -184,3 +192,31 @@ def _box(*sides: tuple[float, float]) -> Draw:
 
 def _sizes(train: int, other: int) -> dict[str, int]:
     return {"train": train, "val": other, "test": other}
+
+
+def _ranges(starts: Ranges, n: int) -> Ranges:
+    sides = np.asarray(starts, dtype=float)
+    if sides.shape != (n, 2) or not np.isfinite(sides).all() or (sides[:, 0] > sides[:, 1]).any():
+        raise ValueError(f"starts: expected {n} finite ranges (low, high), one an unknown, got {starts}")
+    return [(float(low), float(high)) for low, high in sides]
+
+
+def _check_rhs(rhs: Callable[[float, Array], Array], n: int) -> None:
+    """Raise ValueError unless rows of states give what the states give one by one, at all times."""
+    rows = np.linspace(0.1, 0.9, (n + 1) * n).reshape(n + 1, n)
+    with np.errstate(all="ignore"):
+        try:
+            each = np.stack([np.asarray(rhs(0.0, row), dtype=float) for row in rows])
+            late, together = (np.asarray(rhs(t, rows), dtype=float) for t in (1.0, 0.0))
+        except (ValueError, IndexError, TypeError) as error:
+            raise ValueError(f"rhs: {ROWS}; {type(error).__name__}: {error}") from error
+    if together.shape != (n + 1, n) or not np.allclose(together, each, equal_nan=True):
+        raise ValueError(f"rhs: {ROWS}; for {n + 1} states got the shape {together.shape}")
+    if not np.allclose(late, together, equal_nan=True):
+        raise ValueError("rhs: expected one that does not depend on t; make the time, or its phase, an unknown")
+
+
+ROWS = (
+    "expected rhs(t, y) for one state (n,) and for many (..., n), the unknowns last: write y[..., 0] for y[0] and "
+    "np.stack([...], axis=-1) for [...]"
+)

@@ -6,6 +6,7 @@ from its first state. What lies after it is here as well, so that a continuation
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -13,7 +14,8 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from skfem_ml.solutions import Generated
+from skfem_ml.solutions import Forecaster, Generated, Record
+from skfem_ml.solutions.record import Losses
 
 Array = NDArray[np.float64]
 
@@ -84,9 +86,35 @@ class Sequence:
         """What is measured, exact, ``(k, m)``."""
         return self.measured(self.states) if self.target is None else self.target
 
+    @property
+    def card(self) -> dict[str, object]:
+        """What the card of a model says of its data."""
+        return {"sequence": self.name, "frames": self.train, "dt": self.dt}
+
+    def trial(self) -> Sequence:
+        """Return the frames to be learnt alone, the last of them held out, to choose settings on.
+
+        As many as are held out here, at most a third. Raises ValueError where nothing is held out.
+        """
+        aside = min(self.held_out, self.train // 3)
+        if aside < 1:
+            raise ValueError("sequence: expected frames held out, to be continued, got none")
+        return Sequence(self.name, self.learnt, self.train - aside, self.dt)
+
     def measured(self, states: Array) -> Array:
         """Return what is measured of states ``(..., n)``: fields ``(..., m)``, or the states."""
         return states if self.modes is None else states @ self.modes
+
+
+def white_noise(like: Sequence, seed: int = 0) -> Sequence:
+    """Return white noise with the shape of a sequence, and the mean and deviation of each number in what is learnt.
+
+    There is nothing to learn in it but the frames themselves: who reproduces it remembers.
+    """
+    rng = np.random.default_rng(seed)
+    center, spread = like.learnt.mean(axis=0), like.learnt.std(axis=0)
+    states = center + spread * rng.standard_normal(like.states.shape)
+    return Sequence(f"white noise for {like.name}", states, like.train, like.dt)
 
 
 def music(
@@ -162,6 +190,29 @@ def cylinder_file() -> dict[str, Array]:
     path = resources.files("skfem_ml") / "fields" / FLOW_FILE
     with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
         return {name: data[name].astype(float) for name in data.files}
+
+
+def generated(
+    sequence: Sequence, model: Forecaster, unknowns: int, history: Iterable[Losses] = (), **notes: object
+) -> Generated:
+    """Return what a model makes of a sequence: what it learnt from the first frame on, and what follows the last.
+
+    The ``record`` notes the model as "model", and the ``notes``.
+    """
+    learnt = sequence.learnt
+    reproduced = np.concatenate([learnt[:1], model.forecast(learnt[:1], len(learnt) - 1)])
+    record = Record(unknowns, history=tuple(history), notes={"model": model, **notes})
+    return Generated(reproduced, model.forecast(learnt, sequence.held_out), record)
+
+
+def check_frames(frames: Array, n: int | None, count: int) -> Array:
+    """Return frames ``(k, n)`` to go on from, in double; ValueError for other shapes, values or a negative count."""
+    frames = np.asarray(frames, dtype=float)
+    if frames.ndim != 2 or not len(frames) or n not in (None, frames.shape[1]) or not np.isfinite(frames).all():
+        raise ValueError(f"frames: expected finite (k, {n or 'n'}), k at least 1, got shape {frames.shape}")
+    if count < 0:
+        raise ValueError(f"count: expected 0 or more frames to come, got {count}")
+    return frames
 
 
 def svd_states(frames: Array, train: int, rank: int) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Trusted classical answers to compare with: finite elements and differences, eigenpairs, transfer, ODEs, nulls."""
 
 from skfem_ml.reference.cylinder import CylinderFlow, cylinder_mesh
-from skfem_ml.reference.eigen import eig_reference
+from skfem_ml.reference.eigen import eig_reference, l_shape_eigenvalues
 from skfem_ml.reference.fd import ForwardEuler, solver_fd
 from skfem_ml.reference.fem import coarse_coefficient, solver_fem
 from skfem_ml.reference.fem_heat import solver_fem_heat
@@ -33,6 +33,7 @@ __all__ = [
     "eig_flow",
     "eig_reference",
     "kuramoto_sivashinsky",
+    "l_shape_eigenvalues",
     "load_samples",
     "rte_dense",
     "rte_ordinates",

@@ -23,16 +23,9 @@ def flow(A: Array, x: Array) -> Array:
 
 
 def eig_flow(
-    k: int | None = None,
-    method: str = "euler",
-    deflation: str = "projected",
-    t_end: float | None = None,
-    dt: float = 0.02,
-    start: Array | None = None,
-    normalise: bool = True,
-    seed: int = 0,
-    inverse: bool | None = None,
-) -> Callable[[Eigenproblem], Eigenpairs]:
+    k: int | None = None, method: str = "euler", deflation: str = "projected", t_end: float | None = None,
+    dt: float = 0.02, start: Array | None = None, normalise: bool = True, seed: int = 0, inverse: bool | None = None,
+) -> Callable[[Eigenproblem], Eigenpairs]:  # fmt: skip
     """Return ``solve(problem) -> Eigenpairs``: the pairs found by following the flow (17), largest eigenvalue first.
 
     A problem with M is brought to standard form; with ``inverse`` (default: where there is an M) the flow is that of

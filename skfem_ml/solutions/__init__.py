@@ -5,7 +5,7 @@ size of the system that was solved. What else a solver tells is in ``u.record``,
 """
 
 from skfem_ml.solutions.functions import Analytic, FEFunction, probes
-from skfem_ml.solutions.others import Eigenpairs, Evolution, Generated
+from skfem_ml.solutions.others import Eigenpairs, Evolution, Forecaster, Generated
 from skfem_ml.solutions.record import NOTHING, Record
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Eigenpairs",
     "Evolution",
     "FEFunction",
+    "Forecaster",
     "Generated",
     "Record",
     "probes",

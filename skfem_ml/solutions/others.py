@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,12 +76,31 @@ class Eigenpairs:
         return cls(tensors["values"].numpy(), vectors, Record(card.pop("unknowns", None), notes={"card": card}))
 
 
+class Forecaster(Protocol):
+    """What has learnt a sequence, and continues it from any of its frames; a file holds it.
+
+    >>> import numpy as np
+    >>> from skfem_ml.hits import solver_hits
+    >>> from skfem_ml.problems import Sequence
+    >>> turn = Sequence("turn", np.array([[np.cos(k), np.sin(k)] for k in range(30)]), 25, 1.0)
+    >>> model = solver_hits(8)(turn).model
+    >>> bool(abs(model.forecast(turn.states[:7], 3) - turn.states[7:10]).max() < 1e-6)
+    True
+    """
+
+    def forecast(self, frames: Array, count: int) -> Array:
+        """Return the ``count`` frames ``(count, n)`` that follow the last of ``frames`` ``(k, n)``."""
+
+    def save(self, path: str | Path, **card: object) -> None:
+        """Write the model, and on its card what it was trained on, how long, and its seed."""
+
+
 @dataclass(frozen=True, eq=False)
 class Generated:
     """A generated sequence: states ``reproduced`` ``(train, n)`` from the first one, ``continued`` ``(k, n)`` after it.
 
     ``continued`` starts from what was learnt, not from the end of the reproduction. ``record`` carries what a solver
-    tells.
+    tells, and ``model`` is what it has learnt.
 
     >>> import numpy as np
     >>> from skfem_ml.solutions import Generated, Record
@@ -100,6 +120,11 @@ class Generated:
     def unknowns(self) -> int | None:
         """How many numbers were fitted, where the solver says it."""
         return self.record.unknowns
+
+    @property
+    def model(self) -> Forecaster:
+        """What was learnt, to be saved and to continue from other frames; KeyError for a solver without one."""
+        return self.record["model"]
 
 
 @dataclass(frozen=True, eq=False)

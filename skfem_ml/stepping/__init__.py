@@ -16,7 +16,13 @@ runs either; what takes steps out of order (`Hierarchy`, `parareal`) refuses the
 ====================  ===========================================================
 """
 
-from skfem_ml.stepping.control import discrepancy, solve_adaptive, solve_ensemble
+from skfem_ml.stepping.control import (
+    discrepancy,
+    increment_size,
+    solve_adaptive,
+    solve_adaptive_each,
+    solve_ensemble,
+)
 from skfem_ml.stepping.equations import allen_cahn, allen_cahn_energy, heat, kuramoto_sivashinsky, reaction_diffusion
 from skfem_ml.stepping.evolution import OdeResult, evolve, step_count
 from skfem_ml.stepping.hierarchy import Hierarchy, mean_squared_error
@@ -50,6 +56,7 @@ __all__ = [
     "discrepancy",
     "evolve",
     "heat",
+    "increment_size",
     "interpolate",
     "kuramoto_sivashinsky",
     "mean_squared_error",
@@ -59,6 +66,7 @@ __all__ = [
     "reaction_diffusion",
     "semidiscrete",
     "solve_adaptive",
+    "solve_adaptive_each",
     "solve_ensemble",
     "step_count",
 ]

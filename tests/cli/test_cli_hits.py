@@ -29,7 +29,26 @@ def test_train_and_compare(tmp_path):
     table = rows(json.loads(result.stdout))
     assert table["RK4, dt = 0.04"]["error_l2"] < 1e-7 < table["network, dt = 1.28"]["error_l2"] < 0.9
     assert {"flows.png", "flows.csv", "flows.md", "flows.json"} <= {p.name for p in tmp_path.iterdir()}
+    assert 0 < table["adaptive, tol 0.001"]["error_l2"] < 0.9
+    page = (tmp_path / "flows.md").read_text(encoding="utf-8")
+    assert "- hierarchy: seed 0, 60 steps a map" in page and "- wins: " in page
     assert "wanted 'cubic', got 'hyperbolic'" in refused("compare", "flows", "cubic", "--model", path)
+
+
+def test_models_of_several_seeds_are_compared_by_the_worst(tmp_path):
+    errors = []
+    short = ("hyperbolic", "--levels", "6", "--steps", 40, "--starts", 30)
+    paths = [tmp_path / str(seed) / "hyperbolic.safetensors" for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        assert skfem_ml("train", "hits", *short, "--seed", seed, "--output", path.parent).exit_code == 0
+    for models in (paths[:1], paths[1:], paths):
+        chosen = [word for path in models for word in ("--model", path)]
+        asked = ("compare", "flows", "hyperbolic", *chosen, "--starts", 5, "--times", 64, "--output", tmp_path)
+        result = skfem_ml(*asked, "--json")
+        assert result.exit_code == 0, result.stderr
+        errors.append(rows(json.loads(result.stdout))["hierarchy"]["error_l2"])
+    assert errors[2] == max(errors[:2]) > min(errors[:2])
+    assert "worst of seeds 0 1, best" in (tmp_path / "flows.md").read_text(encoding="utf-8")
 
 
 def test_train_from_a_file(tmp_path):

@@ -192,12 +192,19 @@ def test_csv_and_json_keep_every_digit(tmp_path):
     assert "numpy" in content["notes"][1]
 
 
+DIAGONAL = Eigenproblem(np.diag([1.0, 2.0, 3.0]))
+
+
 @pytest.mark.parametrize(
     ("problem", "solver", "columns"),
     [
         (PROBLEM, solver_fem(), ["error_l2", "error_energy"]),
         (heat_box(), solver_fem(scheme="cn", steps=4), ["error_l2", "error_at_t_end"]),
-        (Eigenproblem(np.diag([1.0, 2.0, 3.0])), eig_reference(2), ["error_eigenvalue", "eigenvector_angle"]),
+        (
+            Eigenproblem(np.diag([1.0, 2.0, 3.0])),
+            eig_reference(2),
+            ["error_eigenvalue", "eigenvector_angle", "residual"],
+        ),
         (Sequence("turn", np.eye(4), 3, 1.0), solver_mean(), ["error_reproduced", "error_continued"]),
     ],
     ids=["diffusion", "heat", "eigen", "sequence"],

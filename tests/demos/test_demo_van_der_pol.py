@@ -19,6 +19,7 @@ def test_van_der_pol():
     lead = next(name for name in errors if name.startswith("hierarchy"))
     assert errors[lead] < 1e-5 and errors[lead] <= min(e for name, e in errors.items() if name.startswith("network"))
     assert errors["RK4, 0.02"] < errors["RK4, 0.04"] < errors["RK4, 0.08"] and errors["DOP853, 1e-09"] < 1e-14
-    gaps = result.gaps()
+    gaps, classical = result.gaps(), result.gaps("RK4")
     assert gaps[3] < 1e-12 and (np.diff(np.log10(gaps[:4])) < -2).all()
+    assert (classical[1:4] < gaps[1:4]).all() and set(result.costs) == {"network", "RK4"}
     check_figure(van_der_pol.visualize(result))

@@ -20,9 +20,11 @@ def test_heat_pinn():
 
 def test_eigen_networks(monkeypatch):
     monkeypatch.setattr(eigen_networks, "FEATURES", (50, 200))
+    monkeypatch.setattr(eigen_networks, "DEGREES", (2, 5))
     result = eigen_networks.compute(epochs=50, runs=1, refinements=2, windowed=False)
     assert result.errors("Euler, projected").max() < 1e-9 and result.errors("orthonormal network").max() < 1e-9
     assert result.square[1] < 1e-9 < 1e-4 < result.l_shape[1]
+    assert result.corner[1, 1] < 1e-4 < result.corner[1, 0]
     assert "not found" in eigen_networks.report_tables(result)
     check_figure(eigen_networks.visualize(result))
 

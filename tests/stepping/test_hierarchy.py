@@ -11,8 +11,10 @@ from skfem_ml.hits import (
     HiTSMethod,
     discrepancy,
     hybrid,
+    increment_size,
     mean_squared_error,
     solve_adaptive,
+    solve_adaptive_each,
     solve_ensemble,
 )
 from skfem_ml.learning import MLP
@@ -160,6 +162,44 @@ def test_step_size_control():
     assert np.diff(result.t) == pytest.approx([0.4] * 8 + [0.1]) and "1 of them" in result.message
     assert result.y == pytest.approx(truth(system, result.t), abs=1e-13)
     assert np.diff(solve_adaptive(hits, (0, 3.2), Y0[0], 1.0).t) == pytest.approx([0.8] * 4)
+
+
+def test_each_start_by_steps_of_its_own():
+    """As if it were alone; a batch that shares its steps takes those of the worst."""
+    system = harmonic()
+    hits = HiTS([Exact(system, 0.8, 1e-2), Exact(system, 0.4), Exact(system, 0.2), Exact(system, 0.1)])
+    starts = np.array([[1.0, 0.0], [1e-6, 0.0], [0.0, 0.5]])
+    found = solve_adaptive_each(hits, (0, 3.3), starts, 1e-6)
+    for one, start in zip(found, starts, strict=True):
+        alone = solve_adaptive(hits, (0, 3.3), start, 1e-6)
+        assert (one.t == alone.t).all() and one.y == pytest.approx(alone.y, abs=1e-15) and one.success
+        assert one.sol(one.t) == pytest.approx(one.y, abs=1e-12)
+    within = np.arange(34) * 0.1  # where the smallest steps end: no interpolation, the finer maps are exact
+    for one, start in (found[0], starts[0]), (found[2], starts[2]):
+        assert one.sol(within) == pytest.approx(truth(system, within, start), abs=1e-12)
+    assert found[1].steps == 5 < found[0].steps == solve_adaptive(hits, (0, 3.3), starts, 1e-6).steps
+
+
+def test_steps_by_the_increment():
+    """The published indicator: a state that hardly moves takes the largest step, whatever the error of its map."""
+    system = harmonic()
+    hits = HiTS([Exact(system, 0.8, 1e-2), Exact(system, 0.1)])
+    far, moved = increment_size(hits.maps[0], hits.maps[1], Y0)
+    assert moved == pytest.approx(np.sqrt(np.mean((far - Y0) ** 2, axis=1)))
+    small, large = solve_adaptive_each(hits, (0, 1.6), np.array([[1e-3, 0], [1, 0]]), 1e-2, increment_size)
+    assert np.diff(small.t) == pytest.approx([0.8, 0.8]) and np.diff(large.t) == pytest.approx([0.1] * 16)
+
+
+def test_what_diverges_stops_where_it_does():
+    class Doubling:
+        dt = 0.5
+
+        def step(self, u):
+            return np.where(abs(u) > 3, np.nan, 2 * u)
+
+    near, far = solve_adaptive_each(HiTS([Doubling()]), (0, 2), np.array([[0.01], [1.0]]), 1.0)
+    assert near.success and near.steps == 4 and not far.success
+    assert far.y.tolist() == [[1, 2, 4]] and "not finite after t = 1" in far.message
 
 
 def test_ensemble():

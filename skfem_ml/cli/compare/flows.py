@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skfem_ml.cli import options as opt
-from skfem_ml.cli.run import Comparison, Solvers, run_comparison
+from skfem_ml.cli.run import Comparison, run_comparison
 from skfem_ml.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from skfem_ml.compare import Table
     from skfem_ml.hits import HiTS
     from skfem_ml.problems import InitialValueProblem, OdeSystem
+    from skfem_ml.progress import Progress
 
 REFERENCE = "DOP853, rtol 1e-12"
+JUDGED = "error L2"
+NETWORKS, CLASSICAL = "networks", "classical"
+TOL = 1e-3  # of the adaptive steps
 
 
 def flows(
@@ -24,9 +30,11 @@ def flows(
         str, typer.Argument(help="harmonic, hyperbolic, cubic, van-der-pol, hopf or lorenz.")
     ] = "van-der-pol",
     model: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--model", help="A trained hierarchy: name of a shipped one (skfem-ml models) or its file. Default: SYSTEM."
+            "--model",
+            help="A trained hierarchy: name of a shipped one (skfem-ml models) or its file. Default: SYSTEM. Several, "
+            "trained from several seeds: the worst is shown.",
         ),
     ] = None,
     starts: Annotated[int, typer.Option("--starts", help="Number of unseen starts.")] = 100,
@@ -49,10 +57,12 @@ def flows(
         raise ValueError(f"starts, times: expected at least 1, got {starts} and {times}")
     from skfem_ml.hits import HiTS
 
-    chosen, hits = systems[system], HiTS.load(model or system, system=system)
+    chosen, trained = systems[system], [HiTS.load(one, system=system) for one in model or [system]]
+    told: dict[str, str] = {}
     rows = Comparison(
-        "flows", lambda: _problem(chosen, starts, times, seed), lambda _: flow_solvers(chosen, hits), REFERENCE
-    )
+        "flows", lambda: _problem(chosen, starts, times, seed), lambda _: {"models": trained}, REFERENCE,
+        tabulate=partial(_tabulate, told), remarks=lambda table: told,
+    )  # fmt: skip
     run_comparison(rows, output, screen)
 
 
@@ -65,29 +75,103 @@ def _problem(system: OdeSystem, starts: int, times: int, seed: int) -> InitialVa
     return InitialValueProblem(system, y0, np.linspace(0, system.t_end, times + 1))
 
 
-def flow_solvers(system: OdeSystem, hits: HiTS) -> Solvers:
-    """Return the rows of ``compare flows``; scales are selected on validation starts."""
+def _tabulate(
+    told: dict[str, str], problem: InitialValueProblem, asked: Mapping[str, Any], progress: Progress
+) -> Table:
+    """The table of all rows, the worst model of each; ``told`` gets the remarks, by row."""
+    from skfem_ml.cli.compare.seeds import over_seeds
+
+    models: list[HiTS] = asked["models"]
+    progress(0, 1, "scales selected on validation starts")
+    made = [network_rows(problem.system, hits) for hits in models]
+    seeds = [int(hits.card.get("seed", k)) for k, hits in enumerate(models)]
+    if len(set(seeds)) < len(seeds):
+        seeds = list(range(len(models)))
+
+    def seeded(name: str) -> tuple[Callable[[int], Callable],]:
+        return (lambda seed: made[seeds.index(seed)][name],)
+
+    groups: dict[str, dict[str, Any]] = {
+        NETWORKS: {name: seeded(name) for name in made[0]},
+        CLASSICAL: classical_rows(problem.system),
+    }
+    table, remarks = over_seeds(problem, groups, seeds, JUDGED, progress, REFERENCE)
+    steps = sorted({f"{hits.card['steps']} steps a map" for hits in models if "steps" in hits.card})
+    for name, remark in remarks.items():
+        told[name] = ", ".join([remark, *steps, *(_spread(models[0]) if name == "hierarchy" else [])])
+    told[""] = winner(table)
+    return table
+
+
+def _spread(hits: HiTS) -> list[str]:
+    """What the card says of the same training from other seeds."""
+    errors = hits.card.get("seeds") or {}
+    told = " ".join(f"{error:.1e}" for error in errors.values())
+    return [f"mean squared errors of seeds {' '.join(errors)} where they were measured: {told}"] if errors else []
+
+
+def network_rows(system: OdeSystem, hits: HiTS) -> dict[str, Callable]:
+    """Return the rows of a trained hierarchy; scales are selected on validation starts."""
     from skfem_ml.hits import HiTS, hybrid
-    from skfem_ml.reference import dop853, trajectories
+    from skfem_ml.reference import trajectories
     from skfem_ml.stepping import RK4
 
     found = trajectories(system, "val", count=50, every=round(hits.all_maps[-1].dt / system.dt))
-    chosen = hits.select(found.t, found.y)
     unit = 4 * system.dt
     coarse = HiTS([m for m in hits.all_maps if m.dt >= 4 * unit] or hits.all_maps[:1])
-    steppers = {
-        **{f"network, dt = {m.dt:g}": HiTS([m]) for m in hits.all_maps[::-1]},
-        f"hierarchy, {chosen.maps[-1].dt:g} to {chosen.dt:g}": chosen,
-        f"hybrid, RK4 {unit:g} below": hybrid(coarse.select(found.t, found.y), RK4(system.rhs, unit, timed=False)),
-        **{f"RK4, dt = {k * unit:g}": HiTS([RK4(system.rhs, k * unit, timed=False)]) for k in (1, 2, 4)},
+    joined = hybrid(coarse.select(found.t, found.y), RK4(system.rhs, unit, timed=False))
+    return {
+        **{f"network, dt = {m.dt:g}": _rolled(HiTS([m]), "cubic") for m in hits.all_maps[::-1]},
+        "hierarchy": _rolled(hits.select(found.t, found.y), "cubic"),
+        f"hybrid, RK4 {unit:g} below": _rolled(joined, "hermite"),
+        f"adaptive, tol {TOL:g}": partial(_adaptive, HiTS(hits.all_maps)),
     }
 
-    def rolled(hits: HiTS, name: str) -> Callable:
-        kind = "hermite" if "RK4" in name else "cubic"
-        return lambda problem: hits.predict(problem.t, problem.y0, interpolation=kind, f=problem.system.rhs)
 
-    rows: Solvers = {REFERENCE: lambda p: dop853(p.system, p.y0, p.t, 1e-12, 1e-12)}
-    rows |= {name: rolled(stepper, name) for name, stepper in steppers.items()}
+def classical_rows(system: OdeSystem) -> dict[str, Callable]:
+    """Return the rows without networks, the reference first."""
+    from skfem_ml.reference import dop853
+    from skfem_ml.stepping import RK4, Hierarchy
+
+    rows: dict[str, Callable] = {REFERENCE: lambda p: dop853(p.system, p.y0, p.t, 1e-12, 1e-12)}
+    for k in (4, 8, 16):
+        rk4 = RK4(system.rhs, k * system.dt, timed=False)
+        rows[f"RK4, dt = {rk4.dt:g}"] = _rolled(Hierarchy([rk4]), "hermite")
     for rtol in (1e-4, 1e-7):
         rows[f"DOP853, rtol {rtol:g}"] = lambda p, rtol=rtol: dop853(p.system, p.y0, p.t, rtol, rtol)
     return rows
+
+
+def _rolled(hierarchy: Any, kind: str) -> Callable:
+    return lambda p: hierarchy.predict(p.t, p.y0, interpolation=kind, f=p.system.rhs)
+
+
+def _adaptive(hits: HiTS, problem: InitialValueProblem) -> object:
+    """Steps by the discrepancy of scales, for every start its own; the finer maps fill in between them."""
+    import numpy as np
+
+    from skfem_ml.stepping import OdeResult, solve_adaptive_each
+
+    found = solve_adaptive_each(hits, (problem.t[0], problem.t[-1]), problem.y0, TOL)
+    if not all(one.success and one.sol for one in found):
+        raise FloatingPointError(next(one.message for one in found if not (one.success and one.sol)))
+    y = np.stack([one.sol(problem.t) for one in found if one.sol])
+    return OdeResult(problem.t, y, 0, "reached the end", max(one.steps for one in found), None, found[0].nfev)
+
+
+def winner(table: Table) -> str:
+    """One sentence: the best row of networks, and the quickest classical row that is at least as good."""
+    sound = [(row[JUDGED] or 0.0, row.cpu_seconds or 0.0, row) for row in table if not row.failure]
+    networks = [found for found in sound if found[2].group == NETWORKS]
+    if not networks:
+        return "no row of networks is finite."
+    error, seconds, best = min(networks, key=lambda found: found[0])
+    better = [found for found in sound if found[2].group == CLASSICAL and found[2].name != REFERENCE]
+    better = [found for found in better if found[0] <= error]
+    if not better:
+        return f"best: {best.name}; no classical row here has its error."
+    quick = min(better, key=lambda found: found[1])
+    return (
+        f"wins: {quick[2].name}, {quick[0]:.1e} in {quick[1]:.2g} CPU s; the best row of networks, {best.name}, has "
+        f"{error:.1e} in {seconds:.2g}."
+    )

@@ -21,6 +21,7 @@ from skfem_ml.learning.optim import LevenbergMarquardt, lbfgs
 from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.training import fit
 from skfem_ml.problems import Eigenproblem
+from skfem_ml.progress import Progress
 from skfem_ml.solutions import Eigenpairs, Record
 
 Array = NDArray[np.float64]
@@ -102,8 +103,9 @@ class WindowResidual(WeightsResidual):
 
 
 def windowed_pairs(
-    C: Array, k: int, seed: int = 0, width: int = 8, window: float = 1.0, t_end: float = 120.0, tol: float = 1e-13
-) -> tuple[Array, Record]:
+    C: Array, k: int, seed: int = 0, width: int = 8, window: float = 1.0, t_end: float = 120.0, tol: float = 1e-13,
+    progress: Progress | None = None,
+) -> tuple[Array, Record]:  # fmt: skip
     """Follow the flow (17) on windows of length ``window``; each is a network 1-width-n and a least-squares problem.
 
     The network goes on from its weights in the window before. Returns orthonormal eigenvectors ``(n, k)`` of the
@@ -120,9 +122,11 @@ def windowed_pairs(
         residual.projector = torch.as_tensor(projector)
         x = projector @ rng.standard_normal(n)
         x /= np.linalg.norm(x)
-        for count in range(1, round(t_end / window) + 1):  # noqa: B007 - the count is the number of windows used
+        for count in range(1, round(t_end / window) + 1):
             x = _one_window(net, residual, x, projector)
             gap = np.linalg.norm(projector @ (C @ x) - (x @ C @ x) * x)
+            if progress is not None:
+                progress(found.shape[1], k, f"window {count}, residual {gap / size:.1e}")
             if gap <= tol * size:
                 break
         if gap > 1e-4 * size:
