@@ -22,6 +22,7 @@ from skfem import (
     BilinearForm,
     ElementQuad1,
     ElementQuad2,
+    ElementQuadP,
     ElementTriP2,
     ElementTriP3,
     ElementTriP4,
@@ -41,7 +42,7 @@ from skfem_ml.pinn import eig_neural, eig_subspace
 from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, mass, report_matrix, report_start
 from skfem_ml.progress import Progress
 from skfem_ml.reference import eig_flow, eig_reference, l_shape_eigenvalues
-from skfem_ml.solutions import Eigenpairs, probes
+from skfem_ml.solutions import Eigenpairs, Record
 
 MATRIX = "All six pairs of matrix (26)"
 SQUARE = "Six eigenvalues of the square (8 x 8 cells)"
@@ -104,18 +105,28 @@ def l_shape_problem() -> Eigenproblem:
     return dirichlet_laplacian(basis, Eigenpairs(l_shape_eigenvalues(4), functions))
 
 
-def elements(element, refinements: int, exponent: float) -> Callable[[Eigenproblem], Eigenpairs]:
-    """Return ``solve(problem) -> Eigenpairs`` by elements on an L-shape of its own, vectors at the problem's nodes."""
+def elements(make: Callable[[], Basis], k: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return ``solve(problem) -> Eigenpairs`` by another basis, assembly included, vectors at the problem's nodes."""
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
-        mesh = graded(MeshTri.init_lshaped().refined(refinements), (0, 0), exponent)
-        own = dirichlet_laplacian(Basis(mesh, element()))
-        pairs = eig_reference(4, "eigsh")(own)
-        vectors = probes(own.basis, problem.basis.doflocs[:, problem.free]) @ own.extend(pairs.vectors)
-        told = pairs.record.with_notes(residuals=eigen_residuals(pairs, own.A, own.M))
-        return Eigenpairs(pairs.values, vectors, told.__class__(own.size, notes=told.notes))
+        own = dirichlet_laplacian(make())
+        pairs = eig_reference(k, "eigsh")(own)
+        vectors = own.basis.probes(problem.basis.doflocs[:, problem.free]) @ own.extend(pairs.vectors)
+        told = {"residuals": eigen_residuals(pairs, own.A, own.M)}
+        return Eigenpairs(pairs.values, vectors, Record(own.size, notes=told))
 
     return solve
+
+
+def triangles(element, refinements: int, exponent: float) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return `elements` on the L-shape, graded towards the corner."""
+    return elements(lambda: Basis(graded(MeshTri.init_lshaped().refined(refinements), (0, 0), exponent), element()), 4)
+
+
+def high_order(cells: int, degree: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return `elements` of high order on the square."""
+    edge = np.linspace(0, 1, cells + 1)
+    return elements(lambda: Basis(MeshQuad.init_tensor(edge, edge), ElementQuadP(degree)), 6)
 
 
 def singular(degree: int, levels: int, intorder: int) -> Callable[[Eigenproblem], Eigenpairs]:
@@ -134,12 +145,12 @@ def l_shape_solvers() -> dict[str, Solvers]:
     """Return elements on uniform and graded meshes, smooth features and singular ones."""
     return {
         "elements, eigsh": {
-            "P2, uniform": elements(ElementTriP2, 4, 1.0),
-            "P2, graded 2": elements(ElementTriP2, 4, 2.0),
-            "P3, graded 3": elements(ElementTriP3, 4, 3.0),
-            "P3, graded 3, finer": elements(ElementTriP3, 5, 3.0),
-            "P4, graded 4": elements(ElementTriP4, 4, 4.0),
-            "P4, graded 4, finer": elements(ElementTriP4, 5, 4.0),
+            "P2, uniform": triangles(ElementTriP2, 4, 1.0),
+            "P2, graded 2": triangles(ElementTriP2, 4, 2.0),
+            "P3, graded 3": triangles(ElementTriP3, 4, 3.0),
+            "P3, graded 3, finer": triangles(ElementTriP3, 5, 3.0),
+            "P4, graded 4": triangles(ElementTriP4, 4, 4.0),
+            "P4, graded 4, finer": triangles(ElementTriP4, 5, 4.0),
         },
         LEARNED: {
             **seeded("subspace of 400 smooth features", eig_subspace, k=4),
@@ -222,7 +233,12 @@ def sections() -> dict[str, Callable[[Progress], Table]]:
 
     def square(progress: Progress) -> Table:
         solvers = {
-            "elements": {"eigsh, Q2": eig_reference(6, "eigsh"), "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg")},
+            "elements": {
+                "eigsh, Q2": eig_reference(6, "eigsh"),
+                "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg"),
+                "degree 6 on 4 x 4 cells": high_order(4, 6),
+                "degree 8 on 4 x 4 cells": high_order(4, 8),
+            },
             LEARNED: seeded("subspace of 400 features", eig_subspace, k=6),
         }
         return compare(square_problem(8, 13), solvers, progress=progress)

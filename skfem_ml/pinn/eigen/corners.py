@@ -41,7 +41,7 @@ class Corner:
 
     def powers(self, orders: int) -> Array:
         """Return ``j pi / omega`` for j = 1, ..., ``orders``."""
-        return np.arange(1, checks.whole(orders, "orders", 1) + 1, dtype=float) * (np.pi / self.angle)
+        return np.asarray(np.arange(1, checks.whole(orders, "orders", 1) + 1) * np.pi / self.angle, dtype=np.float64)
 
     def features(
         self, orders: int = 8, degree: int = 12, envelope: Smooth | None = None, radius: float | None = None
