@@ -1,14 +1,18 @@
 """Every route to eigenpairs, measured again: values, vectors, residuals, CPU seconds, three seeds for learners.
 
-Run ``python -m demos.benchmarks.eigen`` in the root of the source tree; it writes ``eigen.md`` and ``eigen.png`` beside
-this file. Give the number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree are for one.
+Run ``python -m demos.benchmarks.eigen`` in the root of the source tree; it writes ``eigen.json``, ``eigen.md`` and
+``eigen.png`` beside this file. With the first words of titles as arguments it measures these tables alone and keeps the
+others. Give the number of threads by ``OMP_NUM_THREADS``; the times of the table in the tree are for one.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,7 @@ from skfem import (
     BilinearForm,
     ElementQuad1,
     ElementQuad2,
+    ElementQuadP,
     ElementTriP2,
     ElementTriP3,
     ElementTriP4,
@@ -35,8 +40,9 @@ from skfem_ml.meshes import graded
 from skfem_ml.metrics import eigen_residuals
 from skfem_ml.pinn import eig_neural, eig_subspace
 from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, mass, report_matrix, report_start
+from skfem_ml.progress import Progress
 from skfem_ml.reference import eig_flow, eig_reference, l_shape_eigenvalues
-from skfem_ml.solutions import Eigenpairs, probes
+from skfem_ml.solutions import Eigenpairs, Record
 
 MATRIX = "All six pairs of matrix (26)"
 SQUARE = "Six eigenvalues of the square (8 x 8 cells)"
@@ -73,7 +79,7 @@ def matrix_solvers() -> dict[str, Solvers]:
         LEARNED: {
             **seeded("windowed networks, 1-8-6", eig_neural, method="windowed"),
             **seeded("orthonormal network, 6-20-6", eig_neural, method="orthonormal"),
-            "network as published, 3 runs of 10000 epochs": eig_published(runs=3, epochs=10_000, start=report_start()),
+            "network as published, 3 runs of 3000 epochs": eig_published(runs=3, epochs=3_000, start=report_start()),
         },
     }
 
@@ -99,18 +105,28 @@ def l_shape_problem() -> Eigenproblem:
     return dirichlet_laplacian(basis, Eigenpairs(l_shape_eigenvalues(4), functions))
 
 
-def elements(element, refinements: int, exponent: float) -> Callable[[Eigenproblem], Eigenpairs]:
-    """Return ``solve(problem) -> Eigenpairs`` by elements on an L-shape of its own, vectors at the problem's nodes."""
+def elements(make: Callable[[], Basis], k: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return ``solve(problem) -> Eigenpairs`` by another basis, assembly included, vectors at the problem's nodes."""
 
     def solve(problem: Eigenproblem) -> Eigenpairs:
-        mesh = graded(MeshTri.init_lshaped().refined(refinements), (0, 0), exponent)
-        own = dirichlet_laplacian(Basis(mesh, element()))
-        pairs = eig_reference(4, "eigsh")(own)
-        vectors = probes(own.basis, problem.basis.doflocs[:, problem.free]) @ own.extend(pairs.vectors)
-        told = pairs.record.with_notes(residuals=eigen_residuals(pairs, own.A, own.M))
-        return Eigenpairs(pairs.values, vectors, told.__class__(own.size, notes=told.notes))
+        own = dirichlet_laplacian(make())
+        pairs = eig_reference(k, "eigsh")(own)
+        vectors = own.basis.probes(problem.basis.doflocs[:, problem.free]) @ own.extend(pairs.vectors)
+        told = {"residuals": eigen_residuals(pairs, own.A, own.M)}
+        return Eigenpairs(pairs.values, vectors, Record(own.size, notes=told))
 
     return solve
+
+
+def triangles(element, refinements: int, exponent: float) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return `elements` on the L-shape, graded towards the corner."""
+    return elements(lambda: Basis(graded(MeshTri.init_lshaped().refined(refinements), (0, 0), exponent), element()), 4)
+
+
+def high_order(cells: int, degree: int) -> Callable[[Eigenproblem], Eigenpairs]:
+    """Return `elements` of high order on the square."""
+    edge = np.linspace(0, 1, cells + 1)
+    return elements(lambda: Basis(MeshQuad.init_tensor(edge, edge), ElementQuadP(degree)), 6)
 
 
 def singular(degree: int, levels: int, intorder: int) -> Callable[[Eigenproblem], Eigenpairs]:
@@ -129,12 +145,12 @@ def l_shape_solvers() -> dict[str, Solvers]:
     """Return elements on uniform and graded meshes, smooth features and singular ones."""
     return {
         "elements, eigsh": {
-            "P2, uniform": elements(ElementTriP2, 4, 1.0),
-            "P2, graded 2": elements(ElementTriP2, 4, 2.0),
-            "P3, graded 3": elements(ElementTriP3, 4, 3.0),
-            "P3, graded 3, finer": elements(ElementTriP3, 5, 3.0),
-            "P4, graded 4": elements(ElementTriP4, 4, 4.0),
-            "P4, graded 4, finer": elements(ElementTriP4, 5, 4.0),
+            "P2, uniform": triangles(ElementTriP2, 4, 1.0),
+            "P2, graded 2": triangles(ElementTriP2, 4, 2.0),
+            "P3, graded 3": triangles(ElementTriP3, 4, 3.0),
+            "P3, graded 3, finer": triangles(ElementTriP3, 5, 3.0),
+            "P4, graded 4": triangles(ElementTriP4, 4, 4.0),
+            "P4, graded 4, finer": triangles(ElementTriP4, 5, 4.0),
         },
         LEARNED: {
             **seeded("subspace of 400 smooth features", eig_subspace, k=4),
@@ -207,20 +223,36 @@ def learned_start(seed: int) -> Callable[[Eigenproblem], Eigenpairs]:
     return eig_reference(10, "lobpcg", start=eig_subspace(15, 100, seed=seed, space="elements"))
 
 
-def sections(progress: Callable | None = None):
-    """Yield title and table of each comparison."""
-    matrix = Eigenproblem(report_matrix())
-    yield MATRIX, compare(matrix, matrix_solvers(), reference="eigh", progress=progress)
-    square = {
-        "elements": {"eigsh, Q2": eig_reference(6, "eigsh"), "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg")},
-        LEARNED: seeded("subspace of 400 features", eig_subspace, k=6),
+def sections() -> dict[str, Callable[[Progress], Table]]:
+    """Return every comparison by its title."""
+
+    def matrix(progress: Progress) -> Table:
+        table = compare(Eigenproblem(report_matrix()), matrix_solvers(), reference="eigh", progress=progress)
+        found = [note for name, pairs in table.solutions.items() if (note := _found(name, pairs))]
+        return replace(table, notes=(*table.notes, *found, *report_lines(table)))
+
+    def square(progress: Progress) -> Table:
+        solvers = {
+            "elements": {
+                "eigsh, Q2": eig_reference(6, "eigsh"),
+                "lobpcg + pyamg, Q2": eig_reference(6, "lobpcg"),
+                "degree 6 on 4 x 4 cells": high_order(4, 6),
+                "degree 8 on 4 x 4 cells": high_order(4, 8),
+            },
+            LEARNED: seeded("subspace of 400 features", eig_subspace, k=6),
+        }
+        return compare(square_problem(8, 13), solvers, progress=progress)
+
+    def large(field: Callable, progress: Progress) -> Table:
+        return compare(large_problem(field), large_solvers(), reference="eigsh, 14 pairs", progress=progress)
+
+    return {
+        MATRIX: matrix,
+        SQUARE: square,
+        L_SHAPE: lambda progress: compare(l_shape_problem(), l_shape_solvers(), progress=progress),
+        FORMS: lambda progress: compare(forms_problem(), forms_solvers(), reference="eigh", progress=progress),
+        **{f"{LARGE}, {name}": partial(large, field) for name, field in FIELDS.items()},
     }
-    yield SQUARE, compare(square_problem(8, 13), square, progress=progress)
-    yield L_SHAPE, compare(l_shape_problem(), l_shape_solvers(), progress=progress)
-    yield FORMS, compare(forms_problem(), forms_solvers(), reference="eigh", progress=progress)
-    for name, field in FIELDS.items():
-        problem = large_problem(field)
-        yield f"{LARGE}, {name}", compare(problem, large_solvers(), reference="eigsh, 14 pairs", progress=progress)
 
 
 def report_lines(table: Table) -> list[str]:
@@ -268,19 +300,31 @@ HEAD = [
 ]
 
 
+def report(tables: dict[str, Table]) -> str:
+    """Return ``eigen.md``."""
+    text = list(HEAD)
+    for title, table in tables.items():
+        text += ["", f"## {title}", "", *median_rows(table), "", *table.notes[:2], "", sentence(table, LEARNED)]
+        text += ["", *table.notes[2:]] if table.notes[2:] else []
+    return "\n".join(text) + "\n"
+
+
 def main() -> None:
-    """Measure everything and write the Markdown file and the picture."""
+    """Measure what is asked for, keep the rest, and write all three files after every table."""
     threads = os.environ.get("OMP_NUM_THREADS", "not limited")
     torch.set_num_threads(int(threads) if threads.isdigit() else torch.get_num_threads())
-    text, tables = list(HEAD), {}
-    for title, table in sections(lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr)):
-        print(title, table, sep="\n", flush=True)
-        tables[title] = table
-        text += ["", f"## {title}", "", *median_rows(table), "", *table.notes, "", sentence(table, LEARNED)]
-        text += [note for name, pairs in table.solutions.items() if (note := _found(name, pairs))]
-        if title == MATRIX:
-            text += ["", *report_lines(table)]
-    OUTPUT.write_text("\n".join(text) + "\n", encoding="utf-8")
+    path = OUTPUT.with_suffix(".json")
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    tables = {title: Table.from_json(kept[title]) for title in sections() if title in kept}
+    for title, measure in sections().items():
+        if sys.argv[1:] and not title.startswith(tuple(sys.argv[1:])):
+            continue
+        tables[title] = measure(lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr))
+        print(title, tables[title], sep="\n", flush=True)
+        tables = {name: tables[name] for name in sections() if name in tables}
+        content = {name: json.loads(table.to_json()) for name, table in tables.items()}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        OUTPUT.write_text(report(tables), encoding="utf-8")
     visualize(tables).savefig(OUTPUT.with_suffix(".png"), dpi=110)
 
 

@@ -110,7 +110,8 @@ def sentence(table: Table, learned: str) -> str:
     if not rivals:
         return f"for this, use {best}: {error:.1e} at worst in {seconds:.2g} CPU seconds, which no other row reaches."
     use = min(rivals, key=lambda name: rivals[name][1])
-    there = f"for this, use {use}: {rivals[use][0]:.1e} in {rivals[use][1]:.2g} CPU seconds"
+    reached = f"{rivals[use][0]:.1e}" if rivals[use][0] else "the reference"
+    there = f"for this, use {use}: {reached} in {rivals[use][1]:.2g} CPU seconds"
     if rivals[use][1] > seconds:
         return f"{there}; or {best}, cheaper: {error:.1e} at worst in {seconds:.2g}."
     return f"{there}; the best learned row, {best}, has {error:.1e} at worst in {seconds:.2g}."

@@ -41,7 +41,7 @@ class Corner:
 
     def powers(self, orders: int) -> Array:
         """Return ``j pi / omega`` for j = 1, ..., ``orders``."""
-        return np.arange(1, checks.whole(orders, "orders", 1) + 1) * np.pi / self.angle
+        return np.asarray(np.arange(1, checks.whole(orders, "orders", 1) + 1) * np.pi / self.angle, dtype=np.float64)
 
     def features(
         self, orders: int = 8, degree: int = 12, envelope: Smooth | None = None, radius: float | None = None
@@ -67,7 +67,11 @@ class Corner:
 
 @dataclass(frozen=True)
 class Cutoff:
-    """``(1 - r^2 / radius^2)^6`` where that is positive, else zero: five times continuously differentiable."""
+    """``(1 - r^2 / radius^2)^6`` where that is positive, else zero: five times continuously differentiable.
+
+    >>> Cutoff((0.0, 0.0), 0.5)(np.array([[0.0, 0.3, 0.6], [0.0, 0.0, 0.0]])).round(4).tolist()
+    [1.0, 0.0687, 0.0]
+    """
 
     at: Sequence[float]
     radius: float | None
