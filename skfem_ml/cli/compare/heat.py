@@ -54,7 +54,8 @@ def heat_solvers(steps: int, cells: int, seed: int, progress: Progress | None = 
 
     mesh, few = MeshLine(np.linspace(0, 1, cells + 1)), max(1, steps // 10)
     weak = Basis(MeshLine(np.linspace(0, 1, 11)), ElementLineP2(), intorder=7)
-    seeds, small = (seed, seed + 1, seed + 2), {"widths": (20, 20), "steps": steps, "progress": progress}
+    seeds = (seed, seed + 1, seed + 2)
+    small = {"widths": (20, 20), "steps": steps, "warmup": min(500, steps), "progress": progress}
     learned = {
         **seeded("ELM, 1200 features", solver_elm, seeds, features=1200, radius=4.0, points=35, times=35),
         **seeded(f"PINN Adam, {steps} steps", solver_pinn, seeds, optimiser="adam", points=20, times=20, **small),
