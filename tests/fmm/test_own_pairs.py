@@ -152,6 +152,28 @@ def test_a_grid_is_found_in_any_order():
             regular_grid(wrong)
 
 
+@needs_neuralop
+def test_fno_stands_on_a_grid_in_any_order(tmp_path):
+    """With the library itself; see test_samples.test_the_real_fno_is_trained for how that is had."""
+    from skfem_ml import load_operator
+
+    x, y = np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 2, 5), indexing="ij")
+    points, rng = np.stack([x.ravel(), y.ravel()]), np.random.default_rng(0)
+    q = rng.standard_normal((40, 30))
+    w, mixed, results = np.tanh(q) + 1, rng.permutation(30), []
+    for order in (np.arange(30), mixed):
+        data = OperatorSamples(points[:, order], q[:, order], w[:, order], 5, 10)
+        u = solver_fno(SHORT, modes=3, width=4, depth=1)(data)
+        u.save(tmp_path / "fno.safetensors")
+        again = load_operator(tmp_path / "fno.safetensors")
+        np.testing.assert_array_equal(again(q[:, order]), u(q[:, order]))
+        assert "6 x 5 points" in repr(again.net)
+        results.append(u(q[:, order]))
+    np.testing.assert_allclose(results[1], results[0][:, mixed], rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="points: expected a regular grid"):
+        solver_fno(SHORT)(OperatorSamples(rng.random((2, 30)), q, w, 5, 10))
+
+
 @pytest.mark.parametrize("make", [solver_mnn, solver_conv])
 def test_windows_want_a_line(make):
     _, q, w = pairs()

@@ -162,7 +162,11 @@ def test_a_network_with_metadata_in_its_state_dict_is_trained(tmp_path, fake_lib
 
 @pytest.mark.skipif(importlib.util.find_spec("neuralop") is None, reason="the extra neuraloperator is not installed")
 def test_the_real_fno_is_trained(tmp_path):
-    """Finding B5, with the library itself; its spectral weights are complex."""
+    """Finding B5, with the library itself; its spectral weights are complex.
+
+    An optional job, in an environment of its own: ``python -m venv fno``, ``fno/bin/pip install -c constraints.txt -e
+    '.[test,bench]'``, ``fno/bin/pytest -n0 tests/learning/test_samples.py tests/fmm/test_own_pairs.py -k fno``.
+    """
     fno_runs(tmp_path)
     with pytest.raises(ValueError, match="take Adam"):
         solver_fno(Recipe(3, optimiser="soap"), modes=4, width=3, depth=2)(samples())

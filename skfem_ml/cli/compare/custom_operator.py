@@ -36,7 +36,7 @@ def custom_operator(
     """Compare networks, regressions and the H2 product of the kernel on the custom operator of FMM-Net.
 
     a_ij = (x_i + x_j)^2 / (N^5 |x_i - x_j|), with the cell width for the distance at i = j. Of networks the worst of
-    --seeds trainings is shown. Some two minutes on a quiet core. Writes table (CSV, Markdown, JSON) and the
+    --seeds trainings is shown. Some three minutes on a quiet core. Writes table (CSV, Markdown, JSON) and the
     work-precision picture (PNG) into the output folder.
     """
     check_sizes(cells, samples, steps, seeds)

@@ -79,26 +79,22 @@ def _tabulate(
     told: dict[str, str], problem: InitialValueProblem, asked: Mapping[str, Any], progress: Progress
 ) -> Table:
     """The table of all rows, the worst model of each; ``told`` gets the remarks, by row."""
-    from skfem_ml.cli.compare.seeds import over_seeds
+    from skfem_ml.compare import compare, seeded, worst_of_seeds
 
     models: list[HiTS] = asked["models"]
     progress(0, 1, "scales selected on validation starts")
-    made = [network_rows(problem.system, hits) for hits in models]
-    seeds = [int(hits.card.get("seed", k)) for k, hits in enumerate(models)]
-    if len(set(seeds)) < len(seeds):
-        seeds = list(range(len(models)))
-
-    def seeded(name: str) -> tuple[Callable[[int], Callable],]:
-        return (lambda seed: made[seeds.index(seed)][name],)
-
-    groups: dict[str, dict[str, Any]] = {
-        NETWORKS: {name: seeded(name) for name in made[0]},
-        CLASSICAL: classical_rows(problem.system),
-    }
-    table, remarks = over_seeds(problem, groups, seeds, JUDGED, progress, REFERENCE)
+    numbers = [int(hits.card.get("seed", k)) for k, hits in enumerate(models)]
+    seeds = numbers if len(set(numbers)) == len(numbers) else list(range(len(models)))
+    made = {seed: network_rows(problem.system, hits) for seed, hits in zip(seeds, models, strict=True)}
+    rows: dict[str, Callable] = {}
+    for name in made[seeds[0]]:
+        rows |= seeded(name, lambda seed, name=name: made[seed][name], seeds)
+    groups = {NETWORKS: rows, CLASSICAL: classical_rows(problem.system)}
+    table = worst_of_seeds(compare(problem, groups, reference=REFERENCE, progress=progress))
     steps = sorted({f"{hits.card['steps']} steps a map" for hits in models if "steps" in hits.card})
-    for name, remark in remarks.items():
-        told[name] = ", ".join([remark, *steps, *(_spread(models[0]) if name == "hierarchy" else [])])
+    for name in made[seeds[0]]:
+        told[name] = ", ".join([f"seed{'s' if len(seeds) > 1 else ''} {' '.join(map(str, seeds))}", *steps])
+    told["hierarchy"] = ", ".join([told["hierarchy"], *_spread(models[0])])
     told[""] = winner(table)
     return table
 

@@ -35,7 +35,7 @@ def rte(
 ) -> None:
     """Compare networks and regressions on the radiative transfer in a slab: from scattering to mean intensity.
 
-    Residuals are relative, means over test and training samples; of networks the worst of --seeds trainings. Some two
+    Residuals are relative, means over test and training samples; of networks the worst of --seeds trainings. Some three
     minutes on a quiet core. Writes table (CSV, Markdown, JSON) and the
     work-precision picture (PNG) into the output folder.
     """

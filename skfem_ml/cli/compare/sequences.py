@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,42 +85,48 @@ def _tabulate(
 ) -> Table:
     """The table of all rows, the worst of the seeds; ``told`` gets the remarks, by row."""
     from skfem_ml.baselines import choose
-    from skfem_ml.cli.compare.seeds import over_seeds
+    from skfem_ml.compare import compare, seeded, worst_of_seeds
 
     makers = trained(sequence, asked["width"])
-    rates: dict[str, float] = {}
+    learnt: dict[str, Any] = {}
     for k, (name, make) in enumerate(makers.items()):
         progress(k, len(makers), f"{name}: rates on the last frames learnt")
         try:
-            rates[name], _ = choose(sequence, {rate: make(seconds / 3, rate, seeds[0]) for rate in RATES})
+            rate, _ = choose(sequence, {rate: make(seconds / 3, rate, seeds[0]) for rate in RATES})
+            told[name] = f"rate {rate:g}"
         except FloatingPointError:
-            rates[name] = RATES[-1]
-            told[name] = "every rate diverges on the last frames learnt"
-    learnt = {name: (partial(make, seconds, rates[name]),) for name, make in makers.items()}
-    groups = {"closed form": closed(sequence, asked["width"], asked["esn"]), f"trained, {seconds:g} CPU s": learnt}
-    table, remarks = over_seeds(sequence, groups, seeds, JUDGED, progress)
-    for name, remark in remarks.items():
-        rate = f", rate {rates[name]:g}" if name in rates else ""
-        told[name] = "; ".join(part for part in (remark + rate, told.get(name, "")) if part)
-    return table
+            rate = RATES[-1]
+            told[name] = f"rate {rate:g}: every rate diverges on the last frames learnt"
+        learnt |= seeded(name, partial(make, seconds, rate), seeds)
+    groups = {"closed form": closed(sequence, asked, seeds), f"trained, {seconds:g} CPU s": learnt}
+    told[""] = f"seeds {' '.join(map(str, seeds))} of every row that is drawn"
+    return worst_of_seeds(_led(compare(sequence, groups, progress=progress)))
 
 
-def closed(sequence: Sequence, width: int, esn: bool) -> dict[str, Any]:
-    """Return the rows in closed form, by name: a solver, or ``(seed -> solver,)``."""
+def _led(table: Table) -> Table:
+    """The table with the error by which rows are judged in front."""
+    headings = (JUDGED, *(heading for heading in table.headings if heading != JUDGED))
+    rows = [row if row.failure else replace(row, errors={h: row[h] for h in headings}) for row in table]
+    return replace(table, rows=tuple(rows), headings=headings)
+
+
+def closed(sequence: Sequence, asked: Mapping[str, Any], seeds: range) -> dict[str, Any]:
+    """Return the rows in closed form, one a seed where they draw."""
     from skfem_ml.baselines import solver_esn
+    from skfem_ml.compare import seeded
     from skfem_ml.hits import solver_chosen, solver_hits
     from skfem_ml.hits.generation import parameter_count
     from skfem_ml.reference import solver_analogue, solver_linear, solver_mean
 
+    width = asked["width"]
     rows: dict[str, Any] = {
         "mean": solver_mean(),
         "table / analogue": solver_analogue(),
         "linear (DMD)": solver_linear(),
-        "HiTS": (lambda seed: solver_hits(width, seed=seed),),
-        "HiTS, chosen": (lambda seed: solver_chosen(width, seed=seed),),
+        **seeded("HiTS", partial(solver_hits, width), seeds),
+        **seeded("HiTS, chosen", partial(solver_chosen, width), seeds),
     }
-    count = parameter_count(sequence, width)
-    return {**rows, "ESN": (lambda seed: solver_esn(count, seed=seed),)} if esn else rows
+    return rows | seeded("ESN", partial(solver_esn, parameter_count(sequence, width)), seeds) if asked["esn"] else rows
 
 
 def trained(sequence: Sequence, width: int) -> dict[str, Callable[[float, float, int], Any]]:
