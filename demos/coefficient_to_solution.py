@@ -85,7 +85,7 @@ def visualize(result: Result | None = None):
     from matplotlib.figure import Figure
 
     result = compute() if result is None else result
-    figure = Figure(figsize=(16, 8), layout="constrained")
+    figure = Figure(figsize=(16, 7), layout="constrained")
     for row, (domain, data) in zip(figure.subplots(len(result.data), 4), result.data.items(), strict=True):
         q, w = data.part("test")
         solutions = result.tables[domain].solutions
@@ -100,7 +100,7 @@ def visualize(result: Result | None = None):
             *((e[k], f"error, {name}", "w - u", diverging) for name, e in errors.items()),
         ]
         for ax, (values, title, label, options) in zip(row, panels, strict=True):
-            drawn = ax.scatter(*data.points, c=values, s=14_000 / len(values), marker="s", linewidths=0, **options)
+            drawn = ax.scatter(*data.points, c=values, s=24_000 / len(values), marker="s", linewidths=0, **options)
             figure.colorbar(drawn, ax=ax, label=label, shrink=0.7)
             ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
     return figure
