@@ -52,9 +52,11 @@ def heat_solvers(steps: int, cells: int, seed: int, progress: Progress | None = 
     from skfem_ml.pinn import solver_elm, solver_pinn, solver_vpinn
     from skfem_ml.reference import solver_fd, solver_fem
 
-    mesh, few = MeshLine(np.linspace(0, 1, cells + 1)), max(1, steps // 10)
+    mesh, fine = (MeshLine(np.linspace(0, 1, count + 1)) for count in (cells, 16 * cells))
+    few = max(1, steps // 10)
     weak = Basis(MeshLine(np.linspace(0, 1, 11)), ElementLineP2(), intorder=7)
-    seeds, small = (seed, seed + 1, seed + 2), {"widths": (20, 20), "steps": steps, "progress": progress}
+    seeds = (seed, seed + 1, seed + 2)
+    small = {"widths": (20, 20), "steps": steps, "warmup": min(500, steps), "progress": progress}
     learned = {
         **seeded("ELM, 1200 features", solver_elm, seeds, features=1200, radius=4.0, points=35, times=35),
         **seeded(f"PINN Adam, {steps} steps", solver_pinn, seeds, optimiser="adam", points=20, times=20, **small),
@@ -69,5 +71,7 @@ def heat_solvers(steps: int, cells: int, seed: int, progress: Progress | None = 
         "FD as published": solver_fd(cells, spacing="as published"),
         "FEM P1 + CN": solver_fem(mesh, scheme="cn", steps=10 * cells),
         "FEM P2 + Gauss-4": solver_fem(mesh, ElementLineP2(), scheme="gauss4", steps=cells),
+        # Of about the cost of the cheapest learned row.
+        "FEM P2 + Gauss-4, 16 times finer": solver_fem(fine, ElementLineP2(), scheme="gauss4", steps=16 * cells),
     }
     return {"differences and elements": classical, LEARNED: learned}

@@ -26,7 +26,7 @@ class Corner:
     >>> corner = Corner((0.0, 0.0), start=0.0, angle=1.5 * np.pi)
     >>> features = corner.features(orders=2, degree=3, radius=1.0)
     >>> corner.powers(2).round(4).tolist(), features
-    ([0.6667, 1.3333], CornerFeatures(19 functions, r^0.67 to r^1.33 at (0, 0)))
+    ([0.6667, 1.3333], CornerFeatures(9 functions, r^0.67 to r^1.33 at (0, 0)))
     >>> float(abs(features(np.array([[0.5, 0.0], [0.0, -0.5]]))).max().round(12))  # on both edges
     0.0
     """
