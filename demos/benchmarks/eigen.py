@@ -267,13 +267,14 @@ def _found(name: str, pairs) -> str:
     if not hasattr(pairs, "record") or "found" not in pairs.record:
         return ""
     told = pairs.record
-    values = ", ".join(f"{value:.6f}" for value in pairs.values)
-    return f"{name}: found {told['found']} of 6 eigenvalues in {told['runs']} runs: {values}"
+    values = "".join(f", {value:.6f}" for value in pairs.values)
+    return f"{name}: found {told['found']} of 6 eigenvalues in {told['runs']} runs{values}"
 
 
 def visualize(tables: dict[str, Table]):
     """Return errors of eigenvalues over CPU seconds, one panel a problem, one mark a seed."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(16, 4.4 * ((len(tables) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(tables) + 1) // 2, 2, squeeze=False).ravel()
@@ -284,6 +285,11 @@ def visualize(tables: dict[str, Table]):
                 style = f"C{k % 10}{'osD^vP*X'[k % 8]}"
                 axes.loglog([r.cpu_seconds for r in good], [r.error for r in good], style, ms=8, label=name)
         axes.set(title=title, xlabel="CPU seconds", ylabel="relative error of eigenvalues")
+        # Whole decades: labels between them would lie over one another.
+        low, high = np.log10(axes.get_xlim())
+        axes.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.grid(True, alpha=0.3)
     for axes in panels[len(tables) :]:

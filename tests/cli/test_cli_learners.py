@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from skfem_ml.cli.compare.eigen import LEARNED, eigen_solvers
+from skfem_ml.problems import Eigenproblem, report_matrix
 from tests.cli.commands import refused, rows, skfem_ml
 
 
@@ -22,14 +24,21 @@ def test_compare_heat(tmp_path):
 
 
 def test_compare_eigen(tmp_path):
-    np.save(tmp_path / "matrix.npy", np.array([[5.0, 2.0], [2.0, 2.0]]))  # 1 and 6: the flow is soon at rest
-    result = skfem_ml("compare", "eigen", tmp_path / "matrix.npy", "--output", tmp_path)
+    result = skfem_ml("compare", "eigen", "--pairs", 5, "--output", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert "error eigenvalue" in result.stdout and str(tmp_path / "eigen.png") in result.stdout
-    assert "windowed networks, seeds 0, 1, 2" in result.stdout and "for this, use eigh" in result.stdout
+    assert "orthonormal network, seeds 0, 1, 2" in result.stdout and "for this, use eigh" in result.stdout
     table = rows(json.loads((tmp_path / "eigen.json").read_text()))
     assert all(row["error_eigenvalue"] < 1e-12 and row["residual"] < 1e-12 for row in table.values())
-    assert len(table) == 9
+    assert len(table) == 4
+
+
+def test_all_pairs_have_flows_and_windowed_networks_as_well():
+    groups = eigen_solvers(Eigenproblem(report_matrix()), 6, seed=4)
+    assert [name for name in groups[LEARNED] if "windowed" in name] == [
+        f"windowed networks, seed {seed}" for seed in (4, 5, 6)
+    ]
+    assert sum(map(len, groups.values())) == 9
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])
