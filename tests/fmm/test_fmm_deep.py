@@ -186,7 +186,7 @@ def test_a_network_with_another_activation_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet or FMMNet', got 'other'"),
+        ({"kind": "other"}, ModelMismatchError, "kind: wanted 'DeepFMMNet or FMMNet or H2NeuralOperator', got 'other'"),
         ({"rank": 4}, CorruptModelError, "tensors do not fit the card"),
         ({"rank": 10**9}, CorruptModelError, "out of range"),
         ({"leaf": "9"}, CorruptModelError, "out of range"),
