@@ -11,8 +11,9 @@ products. Beside them stand what costs nothing: the mean of the training solutio
 ridge regression on principal components, all tuned on the same validation samples.
 
 One finite element solution takes milliseconds here, so none of these is needed for speed; they are cheap derivatives
-of u by a, and stand where the solver is dear. The residual is ``|w - u| / |u|``, the mean over test samples. Some
-minutes.
+of u by a, and stand where the solver is dear. The residual is ``|w - u| / |u|``, the mean over test samples: on the
+disk 0.31 (constant), 0.092 (affine ridge), 0.030 (FMMNet), 0.040 (DeepFMMNet), 0.021 (kernel ridge); on the L-shape
+0.37, 0.11, 0.034, 0.037 and 0.028. Some minutes.
 """
 
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def visualize(result: Result | None = None):
     from matplotlib.figure import Figure
 
     result = compute() if result is None else result
-    figure = Figure(figsize=(16, 8), layout="constrained")
+    figure = Figure(figsize=(16, 7), layout="constrained")
     for row, (domain, data) in zip(figure.subplots(len(result.data), 4), result.data.items(), strict=True):
         q, w = data.part("test")
         solutions = result.tables[domain].solutions
@@ -99,7 +100,7 @@ def visualize(result: Result | None = None):
             *((e[k], f"error, {name}", "w - u", diverging) for name, e in errors.items()),
         ]
         for ax, (values, title, label, options) in zip(row, panels, strict=True):
-            drawn = ax.scatter(*data.points, c=values, s=14_000 / len(values), marker="s", linewidths=0, **options)
+            drawn = ax.scatter(*data.points, c=values, s=24_000 / len(values), marker="s", linewidths=0, **options)
             figure.colorbar(drawn, ax=ax, label=label, shrink=0.7)
             ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
     return figure

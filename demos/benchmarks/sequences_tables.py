@@ -132,7 +132,8 @@ def every(rows: Rows, name: str, part: str, methods: Mapping[str, object]) -> di
         for budget in (0, *BUDGETS):
             seeds = of(rows, name, method, budget)
             if seeds:
-                found[method + (f" ({budget} s)" if budget else "")] = values(seeds, part)[-1]
+                count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+                found[method + (f" ({budget} s, {count})" if budget else "")] = values(seeds, part)[-1]
     return found
 
 

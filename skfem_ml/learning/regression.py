@@ -122,7 +122,7 @@ class AffineMap(Regression):
 
     >>> from skfem_ml.learning import AffineMap
     >>> shift = AffineMap(np.eye(3), np.ones(3), np.zeros(3))
-    >>> shift(np.ones((2, 3))).any(), shift.unknowns
+    >>> bool(shift(np.ones((2, 3))).any()), shift.unknowns
     (False, 12)
     """
 
