@@ -9,13 +9,15 @@ on 32 x 32 cells,
     heat          u_t = div(a grad u) up to t = 0.05,  u(0) = 16 x (1 - x) y (1 - y),
     eigenvalues   -div(a grad u) = l u,  the four least.
 
-The table goes to ``every_method.md``, the picture to ``every_method.png``.
+The table goes to ``every_method.md``, the picture to ``every_method.png``; the rows of a problem go to
+``every_method.json`` when they are measured, and rows that stand there are not measured again.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +28,12 @@ from demos.benchmarks import every_method_learners as learners
 from demos.benchmarks import every_method_matrices as matrices
 from demos.benchmarks.every_method_matrices import FIELD, PAIRS, Matrices, square
 from skfem_ml import LOD, PDE, Diffusion, Surrogate, solver_elm, solver_vpinn
-from skfem_ml.compare import Table, by_method, compare, machine, median_and_worst, seeded
+from skfem_ml.compare import Row, Table, by_method, compare, machine, median_and_worst, seeded
+from skfem_ml.learning.storage import write_whole
 from skfem_ml.meshes import raster_to_cells
 from skfem_ml.pinn import eig_subspace
 from skfem_ml.problems import Eigenproblem, diffusion, mass
+from skfem_ml.progress import Progress
 from skfem_ml.solutions import Eigenpairs
 from skfem_ml.solvers import solver_multigrid
 from skfem_ml.stepping import evolve
@@ -45,7 +49,15 @@ constant on 32 x 32 cells, contrast {:.0f}: -div(a grad u) = 1; u_t = div(a grad
 16 x (1 - x) y (1 - y); the four least eigenvalues of -div(a grad u). Errors are relative, in L2, for heat over space
 and time, for eigenvalues the largest of four, against Q2 elements on {} x {} cells. Seconds are CPU seconds of one
 thread from the field on; training is what can be done before the field (or, for flow maps, the start) is known. Rows of
-learners are medians of seeds 0, 1 and 2, the worst in brackets.
+learners are medians of seeds 0, 1 and 2, the worst in brackets; their sizes were tried on another field.
+
+- **Solve it.** Elements or differences on the fine mesh, by multigrid or elimination, are on the front everywhere.
+- **LOD** has no rival to beat at this size: its matrix costs what a fine solution costs. It pays with many loads, steps
+  or pairs, or where the fine matrix does not fit (`work_precision.md`, `heat_on_lod.py`, `many_uses.py`).
+- **Smooth functions in a rough material** (random features, networks on the weak form) are the wrong tool: they have
+  no kinks where a jumps.
+- **Maps that were learnt** answer in milliseconds with errors of some per cent, after training that costs hundreds of
+  fine solutions; for heat the equation projected on the same modes is better than the network and needs no training.
 """
 
 
@@ -57,7 +69,9 @@ class Setting:
     coarse: int = 16
     best: int = 192
     steps: int = 100
-    features: int = 800
+    features: int = 400
+    radius: float = 8.0
+    radius_in_time: float = 3.0
     network: tuple[int, ...] = (20, 20, 20)
     iterations: int = 40
     times: int = 2
@@ -69,16 +83,48 @@ class Setting:
     seeds: tuple[int, ...] = SEEDS
 
 
-@dataclass
+DEFAULT = Setting()
+Ways = Mapping[str, Callable[[], Matrices]]
+
+
 class Result:
-    """The field, tables by problem, and CPU seconds of training by method."""
+    """The field, tables by problem, CPU seconds of training by method; what is measured is kept in ``file`` at once."""
 
-    a: np.ndarray
-    tables: dict[str, Table]
-    training: dict[str, list[float]]
+    def __init__(self, a: np.ndarray, file: Path | None = None):
+        kept = json.loads(file.read_text()) if file is not None and file.exists() else {"rows": {}, "training": {}}
+        self.a, self.file = a, file
+        self.rows: dict[str, dict[str, dict]] = {name: kept["rows"].get(name, {}) for name in PROBLEMS}
+        self.training: dict[str, list[float]] = kept["training"]
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """Rows with one error, by problem."""
+        return {
+            name: Table(tuple(Row(row, {"error": one["error"]}, cpu_seconds=one["cpu"], failure=one["failure"])
+                              for row, one in rows.items()), headings=("error",))
+            for name, rows in self.rows.items()
+        }  # fmt: skip
+
+    def lacks(self, problem: str, method: str) -> bool:
+        """Whether some seed of a method was not measured, so that it has to be trained."""
+        return not any(name.startswith(method) for name in self.rows[problem])
+
+    def measure(self, name: str, problem: object, solvers: Mapping[str, Callable], reference: Callable[[], object],
+                progress: Progress | None = None, basis: Basis | None = None) -> None:  # fmt: skip
+        """Run those solvers whose rows there are not."""
+        missing = {row: solver for row, solver in solvers.items() if row not in self.rows[name]}
+        if not missing:
+            return
+        for row in compare(problem, missing, reference(), basis=basis, progress=progress):
+            self.rows[name][row.name] = {"error": row.error, "cpu": row.cpu_seconds, "failure": row.failure}
+        self.rows[name] = {row: self.rows[name][row] for row in solvers}
+        if self.file is not None:
+            write_whole(
+                self.file, (json.dumps({"rows": self.rows, "training": self.training}, indent=1) + "\n").encode()
+            )
 
 
-def matrix_methods(a: np.ndarray, setting: Setting) -> dict[str, Callable[[], Matrices]]:
+def matrix_methods(a: np.ndarray, setting: Setting) -> Ways:
     """What gives matrices that serve all three problems."""
     fine, coarse = setting.fine, setting.coarse
     plain = LOD(square(coarse), refine=fine // coarse, cells=FIELD // coarse)
@@ -96,16 +142,12 @@ def matrix_methods(a: np.ndarray, setting: Setting) -> dict[str, Callable[[], Ma
     }
 
 
-def compute(setting: Setting = Setting(), progress: Callable[[int, int, str], object] | None = None) -> Result:
-    a = learners.draw(np.random.default_rng(0))
-    ways = matrix_methods(a, setting)
-    training: dict[str, list[float]] = {}
-    tables = {
-        "diffusion": _diffusion(a, setting, ways, training, progress),
-        "heat": _heat(a, setting, ways, training, progress),
-        "eigenvalues": _eigenvalues(a, setting, ways, progress),
-    }
-    return Result(a, tables, training)
+def compute(setting: Setting = DEFAULT, progress: Progress | None = None, file: Path | None = None) -> Result:
+    result = Result(learners.draw(np.random.default_rng(0)), file)
+    ways = matrix_methods(result.a, setting)
+    for solve in (_diffusion, _heat, _eigenvalues):
+        solve(result, setting, ways, progress)
+    return result
 
 
 def _best(a: np.ndarray, setting: Setting) -> Matrices:
@@ -116,61 +158,65 @@ def _measured_on(setting: Setting) -> Basis:
     return Basis(square(max(64, setting.coarse)).mesh, ElementQuad1(), intorder=3)
 
 
-def _diffusion(a, setting, ways, training, progress) -> Table:
-    mesh = square(setting.fine).mesh
+def _diffusion(result: Result, setting: Setting, ways: Ways, progress: Progress | None) -> None:
+    a, mesh = result.a, square(setting.fine).mesh
     statement = learners.steady(a)
     tests = _tests(statement, setting)
     rows = {name: lambda _, way=way: way().diffusion() for name, way in ways.items()}
     rows[f"multigrid, {setting.fine}"] = solver_multigrid(1e-4)
     network = {"widths": setting.network, "steps": setting.iterations}
     rows |= seeded("random features, weak", lambda seed: lambda _: solver_elm(
-        setting.features, 8.0, seed=seed, points=tests)(statement), setting.seeds)  # fmt: skip
+        setting.features, setting.radius, seed=seed, points=tests)(statement), setting.seeds)  # fmt: skip
     rows |= seeded("VPINN", lambda seed: lambda _: solver_vpinn(tests, seed=seed, **network)(statement),
                    setting.seeds)  # fmt: skip
     name = f"DeepFMMNet, {setting.fields} fields"
-    learned = {seed: learners.solver_of_fields(setting.fields, setting.fitting, seed) for seed in setting.seeds}
-    training[name] = [spent for _, spent in learned.values()]
+    learned = {}
+    if result.lacks("diffusion", name):
+        learned = {seed: learners.solver_of_fields(setting.fields, setting.fitting, seed) for seed in setting.seeds}
+        result.training[name] = [spent for _, spent in learned.values()]
     rows |= seeded(name, lambda seed: lambda _: learned[seed][0](a), setting.seeds)
     problem = Diffusion(mesh, raster_to_cells(a, mesh))
-    return compare(problem, rows, _best(a, setting).diffusion(), progress=progress)
+    result.measure("diffusion", problem, rows, lambda: _best(a, setting).diffusion(), progress)
 
 
-def _heat(a, setting, ways, training, progress) -> Table:
+def _heat(result: Result, setting: Setting, ways: Ways, progress: Progress | None) -> None:
+    a = result.a
     problem = learners.transient(a)
     tests = _tests(problem, setting)
     rows = {name: lambda _, way=way: way().heat(setting.steps) for name, way in ways.items()}
     rows |= seeded("random features, weak", lambda seed: solver_elm(
-        setting.features, 8.0, seed=seed, points=tests, times=setting.times), setting.seeds)  # fmt: skip
+        setting.features, setting.radius_in_time, seed=seed, points=tests, times=setting.times),
+        setting.seeds)  # fmt: skip
     rows |= seeded("VPINN", lambda seed: solver_vpinn(
         tests, setting.times, seed=seed, widths=setting.network, steps=setting.iterations),
         setting.seeds)  # fmt: skip
-    reduced = learners.reduced_from(a, setting.fine, setting.starts)
-    pod = f"POD of {setting.starts} starts, projected"
+    pod, name = f"POD of {setting.starts} starts, projected", f"flow map (HiTS), {setting.starts} starts"
+    flows = {}
+    if result.lacks("heat", name) or result.lacks("heat", pod):
+        reduced = learners.reduced_from(a, setting.fine, setting.starts)
+        flows = {seed: reduced.flow(setting.training, seed) for seed in setting.seeds}
+        result.training |= {pod: [reduced.seconds], name: [spent for _, spent in flows.values()]}
     rows[pod] = lambda _: reduced.projected(setting.steps)
-    training[pod] = [reduced.seconds]
-    name = f"flow map (HiTS), {setting.starts} starts"
-    flows = {seed: reduced.flow(setting.training, seed) for seed in setting.seeds}
-    training[name] = [spent for _, spent in flows.values()]
     rows |= seeded(name, lambda seed: lambda _: reduced.evolution(
         evolve(flows[seed][0], reduced.first, matrices.T_END)), setting.seeds)  # fmt: skip
-    best = _best(a, setting).heat(4 * setting.steps)
-    return compare(problem, rows, best, basis=_measured_on(setting), progress=progress)
+    best = lambda: _best(a, setting).heat(4 * setting.steps)
+    result.measure("heat", problem, rows, best, progress, _measured_on(setting))
 
 
 def _tests(problem: PDE, setting: Setting) -> Basis:
     return Basis(problem.mesh, ElementQuad1(), intorder=setting.intorder)
 
 
-def _eigenvalues(a, setting, ways, progress) -> Table:
+def _eigenvalues(result: Result, setting: Setting, ways: Ways, progress: Progress | None) -> None:
+    a = result.a
     rows = {name: lambda _, way=way: way().eigenvalues() for name, way in ways.items()}
     fine = ways[f"FEM, {setting.fine}"]
     rows[f"multigrid, {setting.fine}"] = lambda _: fine().eigenvalues("lobpcg")
     basis = Basis(square(FIELD).mesh, ElementQuad1(), intorder=2 * setting.intorder)
     problem = Eigenproblem.of_forms(diffusion, mass, basis, D=basis.get_dofs(), a=raster_to_cells(a, basis.mesh))
     rows |= seeded("random features, weak", lambda seed: lambda given: Eigenpairs(
-        eig_subspace(PAIRS, setting.features, 8.0, seed=seed)(given).values), setting.seeds)  # fmt: skip
-    exact = _best(a, setting).eigenvalues()
-    return compare(problem, rows, Eigenpairs(exact.values), progress=progress)
+        eig_subspace(PAIRS, setting.features, setting.radius, seed=seed)(given).values), setting.seeds)  # fmt: skip
+    result.measure("eigenvalues", problem, rows, lambda: _best(a, setting).eigenvalues(), progress)
 
 
 def lines(result: Result) -> list[str]:
@@ -197,7 +243,7 @@ def visualize(result: Result | None = None):
     figure = Figure(figsize=(19, 5.2), layout="constrained")
     field, *panels = figure.subplots(1, 4, width_ratios=(1, 1.25, 1.25, 1.25))
     drawn = field.imshow(result.a, origin="lower", extent=(0, 1, 0, 1), norm="log", cmap="cividis")
-    figure.colorbar(drawn, ax=field, label="a", location="bottom")
+    figure.colorbar(drawn, ax=field, label="a", location="bottom", shrink=0.8)
     field.set(title="the field", xlabel="x", ylabel="y")
     methods = list(dict.fromkeys(m for table in result.tables.values() for m in by_method(table)))
     looks = {m: {"color": f"C{k % 10}", "marker": "osD^vP*X"[k % 8]} for k, m in enumerate(methods)}
@@ -215,8 +261,12 @@ def visualize(result: Result | None = None):
 
 def main() -> None:
     """Measure everything; write table and picture."""
-    setting = Setting()
-    result = compute(setting, lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr))
+    setting = DEFAULT
+    result = compute(
+        setting,
+        lambda done, total, name: print(f"{done + 1}/{total} {name}", file=sys.stderr),
+        OUTPUT.with_suffix(".json"),
+    )
     for name, table in result.tables.items():
         print(name, table, sep="\n", flush=True)
     head = INTRODUCTION.format(machine(), result.a.max() / result.a.min(), setting.best, setting.best)
