@@ -79,7 +79,7 @@ def matrix_solvers() -> dict[str, Solvers]:
         LEARNED: {
             **seeded("windowed networks, 1-8-6", eig_neural, method="windowed"),
             **seeded("orthonormal network, 6-20-6", eig_neural, method="orthonormal"),
-            "network as published, 3 runs of 3000 epochs": eig_published(runs=3, epochs=3_000, start=report_start()),
+            "network as published, 6 runs of 20000 epochs": eig_published(runs=6, epochs=20_000, start=report_start()),
         },
     }
 
