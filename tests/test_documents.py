@@ -18,7 +18,7 @@ PAGES = ("README.md", "demos/README.md", "docs/beyond_one_machine.md", "docs/you
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Blocks of Python run as they are, but for these: trainings of minutes, cut to seconds.
 SHORTER = {"steps=5000": "steps=50", "steps=110": "steps=4", "steps=60": "steps=4", "320,": "80,"}
-SHORTER |= {"20_000": "300", "1_333": "40", "6_667": "40"}
+SHORTER |= {"Recipe(300)": "Recipe(5)", "20_000": "300", "1_333": "40", "6_667": "40"}
 STARTED = "is started up to its main guard: it takes minutes to hours"
 HELPED = "is asked for its help: it takes minutes"
 SETUP = "is one of the two commands that .ci/run reads from the page and runs"
