@@ -71,6 +71,7 @@ class Setting:
     steps: int = 100
     features: int = 400
     radius: float = 8.0
+    features_in_time: int = 200
     radius_in_time: float = 3.0
     network: tuple[int, ...] = (20, 20, 20)
     iterations: int = 40
@@ -185,7 +186,7 @@ def _heat(result: Result, setting: Setting, ways: Ways, progress: Progress | Non
     tests = _tests(problem, setting)
     rows = {name: lambda _, way=way: way().heat(setting.steps) for name, way in ways.items()}
     rows |= seeded("random features, weak", lambda seed: solver_elm(
-        setting.features, setting.radius_in_time, seed=seed, points=tests, times=setting.times),
+        setting.features_in_time, setting.radius_in_time, seed=seed, points=tests, times=setting.times + 1),
         setting.seeds)  # fmt: skip
     rows |= seeded("VPINN", lambda seed: solver_vpinn(
         tests, setting.times, seed=seed, widths=setting.network, steps=setting.iterations),
