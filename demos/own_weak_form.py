@@ -12,7 +12,7 @@ steps in the place of one least-squares solve.
 Learners minimise the residual in the norm dual to H1 on the test space: that space limits them as it limits elements.
 The reference is of degree 6. Seen: 250 random features on test functions of 12 x 12 Q2 cells have 6e-6 to 7e-6 in half
 a second, where Q2 on 64 x 64 has 4e-5; elements of degree 4 have 4e-6 in a third of the time: smooth waves like high
-order. The network has 2e-4 after 19 seconds.
+order. The network has 3e-4 after 38 seconds.
 
 Run: python -m demos.own_weak_form
 """
@@ -61,7 +61,7 @@ def solver_fe(cells: int, degree: int) -> Callable[[PDE], FEFunction]:
     return solve_it
 
 
-def compute(fine: int = 16, cells: int = 12, features: int = 250, steps: int = 40) -> Result:
+def compute(fine: int = 16, cells: int = 12, features: int = 250, steps: int = 120) -> Result:
     problem = PDE(helmholtz, [(0, 1), (0, 1)], boundary=0.0, load=bump)
     tests = Basis(square(cells), ElementQuad2(), intorder=7)
     solvers = {
