@@ -65,7 +65,7 @@ def cases() -> dict[str, Case]:
         return d.hessian(u, z, i=0, j=0) + d.hessian(u, z, i=1, j=1) + load(z[:, :1], z[:, 1:], m)
 
     # Points as in the demo: 64 in space, graded to the front, and 22 in time.
-    fronts = {"steps": 60, "points": SETTINGS[0.05].points(), "times": SETTINGS[0.05].times}
+    fronts = {"steps": 60, "points": SETTINGS[0.05].points(), "times": 22}
     return {
         "heat equation": Case(heat_box(), ((0, 1), (0, 1)), True, heat,
                               lambda z, m: m.sin(np.pi * z[:, :1]), lambda z: z[:, 1:] * z[:, :1] * (1 - z[:, :1])),
