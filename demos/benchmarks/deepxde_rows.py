@@ -64,7 +64,7 @@ def cases() -> dict[str, Case]:
     def poisson(z, u, d, m):
         return d.hessian(u, z, i=0, j=0) + d.hessian(u, z, i=1, j=1) + load(z[:, :1], z[:, 1:], m)
 
-    # Points as in the demo: 64 in space, graded to the front, and 22 in time.
+    # Points as in the demo: 56 in space, graded to the front, and 22 in time.
     fronts = {"steps": 60, "points": SETTINGS[0.05].points(), "times": 22}
     return {
         "heat equation": Case(heat_box(), ((0, 1), (0, 1)), True, heat,
@@ -195,7 +195,7 @@ HEAD = """# DeepXDE 1.15 beside solver_pinn
 
 Written by `python -m demos.benchmarks.deepxde_rows`: relative error in L2 over space (and time), seeds {seeds}, median
 (worst). Networks of three layers of 20, hard data, double precision, one thread. `solver_pinn` is at its default
-method, Levenberg-Marquardt, 60 steps: on 24 x 24 points; for Burgers' equation on 64 x 22 points, graded to the
+method, Levenberg-Marquardt, 60 steps: on 24 x 24 points; for Burgers' equation on 56 x 22 points, graded to the
 front as in `demos/burgers.py`. With Adam and L-BFGS it does 500 and 800 (Burgers: 500) steps on the same points.
 DeepXDE has 2540 points and the CPU seconds that `solver_pinn` took, a third for Adam and the rest for L-BFGS.
 
