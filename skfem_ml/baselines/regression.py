@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
@@ -33,6 +33,8 @@ class MeanMap(Regression):
     ([[1.0, 2.0]], 2)
     """
 
+    NAMES: ClassVar = ("mean",)
+
     mean: Array
 
     @property
@@ -43,15 +45,6 @@ class MeanMap(Regression):
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``, the mean in every row."""
         return np.tile(self.mean, (len(q), 1))
-
-    def arrays(self) -> dict[str, Array]:
-        """Return the mean."""
-        return {"mean": self.mean}
-
-    @classmethod
-    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> MeanMap:
-        """Return the map of `arrays`."""
-        return cls(arrays["mean"])
 
     @property
     def unknowns(self) -> int:
@@ -96,15 +89,6 @@ class KernelMap(Regression):
         squares = cdist(q @ self.frame, self.centres, "sqeuclidean")
         return np.exp(squares / (-2 * self.scale**2)) @ self.weights + self.mean
 
-    def arrays(self) -> dict[str, Array]:
-        """Return the arrays of the formula."""
-        return {name: getattr(self, name) for name in self.NAMES}
-
-    @classmethod
-    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> KernelMap:
-        """Return the map of `arrays`."""
-        return cls(*(arrays[name] for name in cls.NAMES))
-
     @property
     def unknowns(self) -> int:
         """The numbers of weights, centres, frame and mean."""
@@ -144,15 +128,6 @@ class AdditiveMap(Regression):
     def apply(self, q: Array) -> Array:
         """Return ``(n, M)``."""
         return (_splines(q, self.knots) - self.centre) @ self.matrix.T + self.mean
-
-    def arrays(self) -> dict[str, Array]:
-        """Return the arrays of the formula."""
-        return {name: getattr(self, name) for name in self.NAMES}
-
-    @classmethod
-    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> AdditiveMap:
-        """Return the map of `arrays`."""
-        return cls(*(arrays[name] for name in cls.NAMES))
 
     @property
     def unknowns(self) -> int:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,8 @@ class Samples(Protocol):
 class Regression(ABC):
     """A map ``w(q)`` of samples ``(n, N)`` in closed form: arrays, ``settings`` chosen for it in words, and a card.
 
-    A kind of map says what it keeps (`arrays`), how it is made again (`made`) and what it does (`apply`).
+    A kind of map says what it keeps, by the ``NAMES`` of its fields, and what it does (`apply`); one that keeps more
+    than arrays says what (`arrays`, `sizes`) and how it is made again (`made`).
 
     >>> from skfem_ml.learning import AffineMap
     >>> double = AffineMap(2 * np.eye(2), np.zeros(2), np.zeros(2), settings="doubled")
@@ -36,6 +37,8 @@ class Regression(ABC):
     >>> double([[1.0, 3.0]]).tolist()
     [[2.0, 6.0]]
     """
+
+    NAMES: ClassVar[tuple[str, ...]] = ()
 
     settings: str = ""
     card: Mapping[str, object] = field(default_factory=dict)
@@ -49,14 +52,14 @@ class Regression(ABC):
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)`` for samples ``(n, N)``."""
 
-    @abstractmethod
     def arrays(self) -> dict[str, Array]:
         """Return the arrays that the map consists of, by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
 
     @classmethod
-    @abstractmethod
     def made(cls: type[R], arrays: dict[str, Array], sizes: Mapping[str, object]) -> R:
         """Return the map of `arrays` and `sizes`; ValueError, TypeError or KeyError where they do not fit."""
+        return cls(**{name: arrays[name] for name in cls.NAMES})  # type: ignore[arg-type]
 
     @property
     @abstractmethod
@@ -126,6 +129,8 @@ class AffineMap(Regression):
     (False, 12)
     """
 
+    NAMES: ClassVar = ("matrix", "centre", "mean")
+
     matrix: Array
     centre: Array
     mean: Array
@@ -145,15 +150,6 @@ class AffineMap(Regression):
     def apply(self, q: Array) -> Array:
         """Return ``(n, N)``; the mean is taken off first, for the matrix may be large."""
         return (q - self.centre) @ self.matrix.T + self.mean
-
-    def arrays(self) -> dict[str, Array]:
-        """Return matrix, centre and mean."""
-        return {"matrix": self.matrix, "centre": self.centre, "mean": self.mean}
-
-    @classmethod
-    def made(cls, arrays: dict[str, Array], sizes: Mapping[str, object]) -> AffineMap:
-        """Return the map of `arrays`."""
-        return cls(arrays["matrix"], arrays["centre"], arrays["mean"])
 
     @property
     def unknowns(self) -> int:

@@ -14,7 +14,6 @@ from skfem_ml.cli.compare.operators import (
     check_sizes,
     comparison,
     operator_solvers,
-    parts,
 )
 from skfem_ml.cli.run import Solvers, run_comparison
 from skfem_ml.cli.screen import Screen
@@ -44,9 +43,10 @@ def custom_operator(
     def problem() -> OperatorSamples:
         import numpy as np
 
+        from skfem_ml.problems.operators import usual_parts
         from skfem_ml.reference import custom_samples
 
-        return custom_samples(samples, cells, np.random.default_rng(seed), **parts(samples))
+        return custom_samples(samples, cells, np.random.default_rng(seed), **usual_parts(samples))
 
     def solvers(progress: Progress) -> Solvers:
         from skfem_ml.fmm import solver_h2

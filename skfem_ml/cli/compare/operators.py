@@ -64,13 +64,6 @@ def operator_solvers(steps: int, seeds: range, progress: Progress | None = None,
     }
 
 
-def parts(samples: int) -> dict[str, int]:
-    """Return the sizes of the validation and test parts: a fifteenth and a third."""
-    from skfem_ml.problems.operators import usual_parts
-
-    return usual_parts(samples)
-
-
 def check_sizes(cells: int, samples: int, steps: int, seeds: int) -> None:
     """Raise ValueError for what does not fit, before samples are drawn."""
     if cells < 64 or cells % 64:

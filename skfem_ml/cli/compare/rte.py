@@ -15,7 +15,6 @@ from skfem_ml.cli.compare.operators import (
     check_sizes,
     comparison,
     operator_solvers,
-    parts,
 )
 from skfem_ml.cli.run import run_comparison
 from skfem_ml.cli.screen import Screen
@@ -36,17 +35,18 @@ def rte(
     """Compare networks and regressions on the radiative transfer in a slab: from scattering to mean intensity.
 
     Residuals are relative, means over test and training samples; of networks the worst of --seeds trainings. Some three
-    minutes on a quiet core. Writes table (CSV, Markdown, JSON) and the
-    work-precision picture (PNG) into the output folder.
+    minutes on a quiet core. Writes table (CSV, Markdown, JSON) and the work-precision picture (PNG) into the output
+    folder.
     """
     check_sizes(cells, samples, steps, seeds)
 
     def problem() -> OperatorSamples:
         import numpy as np
 
+        from skfem_ml.problems.operators import usual_parts
         from skfem_ml.reference import transfer_samples
 
-        return transfer_samples(samples, cells, np.random.default_rng(seed), **parts(samples))
+        return transfer_samples(samples, cells, np.random.default_rng(seed), **usual_parts(samples))
 
     rows = range(seed, seed + seeds)
     solvers = partial(operator_solvers, steps, rows, offset=0.2)
