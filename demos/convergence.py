@@ -1,20 +1,28 @@
-r"""Convergence of LOD: order in H, decay in ell, and the two identities that hold to rounding.
+r"""Convergence of LOD
+==================
 
-For -div(a grad u) = 1 with an iid coefficient on the finest levels of the mesh, the error relative to the fine solution
-u_h in L2, of:
+Order in H, decay in the number of layers, and two identities that hold to rounding.
 
-- ``coarse FEM``: the Galerkin solution in Q1(T_H) with the true coefficient. It has the wrong effective coefficient,
-  and its error hardly falls before H resolves a;
-- ``LOD``: u_H from S u_H = F, with ``best``, the L2 projection of u_h onto Q1(T_H), which no coarse function can beat:
-  of order one, as u_h oscillates inside the coarse cells;
-- ``LOD, prolonged``: (1 - Q) u_H, with the fine scale put back: of order two at least.
+For :math:`-\nabla \cdot (a \nabla u) = 1` with an iid coefficient on the finest levels of the mesh, the error relative
+to the fine solution :math:`u_h` in L², of:
 
-The localisation error decays like exp(-c ell): ||S_ell - S_inf||_2 / ||S_inf||_2 falls by a factor of ten a layer.
+- *coarse FEM*: the Galerkin solution in :math:`Q_1(T_H)` with the true coefficient. It has the wrong effective
+  coefficient, and its error hardly falls before H resolves a;
+- *LOD*: :math:`u_H` from :math:`S u_H = F`, with *best*, the L² projection of :math:`u_h` onto :math:`Q_1(T_H)`, which
+  no coarse function can beat: of order one, as :math:`u_h` oscillates inside the coarse cells;
+- *LOD, prolonged*: :math:`(1 - Q) u_H`, with the fine scale put back: of order two at least.
+
+The localisation error decays like :math:`e^{-c \ell}`: it falls by a factor of ten a layer,
+
+.. math:: \|S_\ell - S_\infty\|_2 \, / \, \|S_\infty\|_2 .
 
 Where the patches cover the whole domain there is no localisation error at all, and two identities hold. With the fine
-matrix A_h, its load F_h and the quasi-interpolation I_H on interior nodes,
+matrix :math:`A_h`, its load :math:`F_h` and the quasi-interpolation :math:`I_H` on interior nodes,
 
-    S = (I_H A_h^-1 I_H^T)^-1        and        (1 - Q) u_H + R f = u_h    for  S u_H = F(lambda) - a(R f, lambda).
+.. math::
+
+    S = (I_H A_h^{-1} I_H^T)^{-1}, \qquad (1 - Q) u_H + R f = u_h \quad\text{for}\quad
+    S u_H = F(\lambda) - a(R f, \lambda) .
 """
 
 from dataclasses import dataclass

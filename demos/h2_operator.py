@@ -1,22 +1,25 @@
-r"""The inverse of a finite element matrix as an H2-matrix: a fast solution operator, and a preconditioner.
+r"""The inverse of a finite element matrix as an H²-matrix
+======================================================
+
+At a small tolerance the compressed inverse is the solver, at a large one a preconditioner.
 
 On the unit disk, with P1 elements and a coefficient a that jumps between 1 and 10 at random from cell to cell,
 
-    -div(a grad u) = f,    u = 0 on the circle.
+.. math:: -\nabla \cdot (a \nabla u) = f, \qquad u = 0 \text{ on the circle}.
 
 The inverse of the condensed matrix A has no zeros, but its blocks between distant clusters of nodes have a low rank.
-``H2Operator.from_solver`` keeps it as
+``H2Operator.from_solver`` keeps it, to a relative Frobenius error tol, as
 
-    inv(A) = C + sum_l (U_L ... U_l) M_l (V_l ... V_L)
+.. math:: A^{-1} = C + \sum_l (U_L \cdots U_l) \, M_l \, (V_l \cdots V_L) .
 
-to a relative Frobenius error tol. At a small tol it *is* the solver. At a large one it is a preconditioner,
+At a small tol it *is* the solver. At a large one it is a preconditioner,
 ``solve(..., solver=solver_iter_pcg(M=op.aslinearoperator()))``, as long as it is positive definite: an error tol
-relative to the largest eigenvalue of inv(A) may turn its smallest ones, of relative size h^2, negative. Here it does
-not: close blocks are exact, and the smallest eigenvalue is that of inv(A) at all three tolerances.
+relative to the largest eigenvalue of the inverse may turn its smallest ones, of relative size :math:`h^2`, negative.
+Here it does not: close blocks are exact, and the smallest eigenvalue is that of the inverse at all three tolerances.
 
-It is dear: more than N unit loads are solved while it is made. Algebraic multigrid (pyamg) is made
-in milliseconds, and at this size a sparse factorisation solves faster than any of them, so the H2 operator pays only
-where nothing but a black-box solver, a kernel or data is at hand. The demo prints all of these times.
+It is dear: more than N unit loads are solved while it is made. Algebraic multigrid (pyamg) is made in milliseconds, and
+at this size a sparse factorisation solves faster than any of them, so the H² operator pays only where nothing but a
+black-box solver, a kernel or data is at hand. The demo prints all of these times.
 """
 
 import time

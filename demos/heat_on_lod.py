@@ -1,18 +1,22 @@
-r"""A heat equation through rough material, stepped on the small matrix of the LOD.
+r"""Heat through rough material
+===========================
 
-On the unit square, with a piecewise constant on 128 x 128 cells (random values from 1 to 50), and data that are hot on
-the left and cold on the right,
+A heat equation with a rough conductivity, stepped on the small matrix of the LOD at a hundredth of the fine cost.
 
-    u_t = div(a grad u) + f,    u = 1 - x on the boundary and at t = 0,
-    f(x, t) = 3000 sin(40 t)^2 on a spot in the lower half, 3000 cos(40 t)^2 on one in the upper half.
+On the unit square, with a conductivity that is constant on each of 128 x 128 cells (random values from 1 to 50), and
+data that are hot on the left and cold on the right,
 
-In space four ways, all ``M u' + K u = b(t)`` with lifted boundary data (`skfem_ml.stepping.semidiscrete`):
+.. math:: u_t = \nabla \cdot (a \nabla u) + f, \qquad u = 1 - x \text{ on the boundary and at } t = 0 ,
+
+where f is :math:`3000 \sin^2 40 t` on a spot in the lower half, and :math:`3000 \cos^2 40 t` on one in the upper half.
+
+In space four ways, all :math:`M u' + K u = b(t)` with lifted boundary data (``skfem_ml.stepping.semidiscrete``):
 
 - fine FEM, 256 x 256 bilinear elements: what the others are measured against;
 - coarse FEM, 32 x 32, with the fine coefficient under the integral;
-- LOD: the matrix S with the plain coarse mass matrix and load, u_H on the coarse mesh; ``lod.prolong`` gives the fine
-  scale back at any time that one wants to see;
-- Galerkin LOD: everything restricted to the multiscale basis (1 - Q) lambda_j, mass and load as well.
+- LOD: the matrix S with the plain coarse mass matrix and load, :math:`u_H` on the coarse mesh; ``lod.prolong`` gives
+  the fine scale back at any time that one wants to see;
+- Galerkin LOD: everything restricted to the multiscale basis :math:`(1 - Q) \lambda_j`, mass and load as well.
 
 In time the same L-stable method of order 2 (the implicit part of ars222) with equal steps. LOD pays as soon as there
 are steps enough: its set-up costs about what the fine factorisation costs, its steps a hundredth.

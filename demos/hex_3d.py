@@ -1,12 +1,16 @@
-r"""Three dimensions: the effective conductivity of a cube with well conducting balls, on 4 x 4 x 4 hexahedra.
+r"""A cube with well conducting balls
+=================================
 
--div(a grad u) = 0, u = 1 on the left face, u = 0 on the right one, no flow through the other four. The flow through
-the unit cube is its effective conductivity in x. Balls of conductivity 50, a little smaller than a coarse cell, lie in
-a background of 1. The lines that run in the plane run with ``MeshHex`` and ``ElementHex1``; the reference engine does
-the work, as the fast one is for quads.
+The effective conductivity of a cube in three dimensions, on no more than 4 x 4 x 4 hexahedra.
+
+.. math:: -\nabla \cdot (a \nabla u) = 0, \qquad u = 1 \text{ on the left face}, \quad u = 0 \text{ on the right one},
+
+no flow through the other four. The flow through the unit cube is its effective conductivity in x. Balls of conductivity
+50, a little smaller than a coarse cell, lie in a background of 1. The lines that run in the plane run with ``MeshHex``
+and ``ElementHex1``; the reference engine does the work, as the fast one is for quads.
 
 A coarse Q1 function cannot bend around the balls, and coarse FEM lets three times too much through. LOD has the flow to
-0.7 per cent at ell = 1 and to 0.1 per cent at ell = 2.
+0.7 per cent at :math:`\ell = 1` and to 0.1 per cent at :math:`\ell = 2`.
 """
 
 from dataclasses import dataclass

@@ -1,16 +1,20 @@
-r"""High contrast: where Petrov-Galerkin LOD fails, and what the Galerkin variant still guarantees.
+r"""High contrast: where LOD fails
+==============================
+
+From a contrast of a thousand on Petrov-Galerkin LOD may fail, and the Galerkin variant still guarantees something.
 
 Channels of conductivity c in a background of 1, half a coarse cell wide, cross the unit square in both directions;
--div(a grad u) = 1, u = 0 on the boundary. S of the Petrov-Galerkin method has the rows a((1 - Q) lambda_j, lambda_i).
-Its symmetry is lost by localisation, and so is its coercivity: correctors decay more slowly along channels, what is cut
-off is multiplied by c, and the symmetric part of S gets negative eigenvalues. A system that is no longer definite may
-have a fair solution or none worth the name: a matter of luck. The Galerkin variant tests with (1 - Q) lambda_i too, so
+:math:`-\nabla \cdot (a \nabla u) = 1`, u = 0 on the boundary. S of the Petrov-Galerkin method has the rows
+:math:`a((1 - Q) \lambda_j, \lambda_i)`. Its symmetry is lost by localisation, and so is its coercivity: correctors
+decay more slowly along channels, what is cut off is multiplied by c, and the symmetric part of S gets negative
+eigenvalues. A system that is no longer definite may have a fair solution or none worth the name: a matter of luck. The
+Galerkin variant tests with :math:`(1 - Q) \lambda_i` too, so
 
-    |u - u_ms|_a = min over the span of (1 - Q) lambda_j  <=  |u|_a
+.. math:: \|u - u_{ms}\|_a = \min_{v \in \mathrm{span} \{(1 - Q) \lambda_j\}} \|u - v\|_a \; \le \; \|u\|_a
 
-whatever the contrast: the error cannot exceed one. It is not small either from c = 10^3 on (0.35 to 0.5 here), as 225
-coarse functions are too few for what happens between the channels. A quasi-interpolation that respects the channels, or
-a finer coarse mesh, would be the next step.
+whatever the contrast: the error cannot exceed one. It is not small either from :math:`c = 10^3` on (0.35 to 0.5 here),
+as 225 coarse functions are too few for what happens between the channels. A quasi-interpolation that respects the
+channels, or a finer coarse mesh, would be the next step.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,17 @@
-r"""Where a learner is the sensible choice: Poisson's equation in the unit ball of ten dimensions.
+r"""Ten dimensions, where a learner is sensible
+===========================================
 
-    -laplace(u) = f in |x| < 1,    u = 0 on |x| = 1,    u = (1 - |x|^2) exp(-|x - c|^2).
+Poisson's equation in the unit ball of ten dimensions, by a network of nine hundred parameters.
 
-A grid of ten points an axis has 10^10 unknowns and would still be coarse. A network u = (1 - |x|^2) N(x) with exact
-boundary data has about nine hundred parameters; its residual is taken at random points, and Gauss-Newton steps
-(Levenberg-Marquardt) fit them. The error is measured at points that training never saw. More points help until the
-network's own capacity is reached.
+.. math:: -\Delta u = f \text{ in } |x| < 1, \qquad u = 0 \text{ on } |x| = 1, \qquad u = (1 - |x|^2) e^{-|x - c|^2} .
 
-What a sampling method would do: walk on spheres gives one value at one point with an error of about s / sqrt(n) for n
-walks, 1e-3 after about a million; the network gives the whole function.
+A grid of ten points an axis has :math:`10^{10}` unknowns and would still be coarse. A network
+:math:`u = (1 - |x|^2) N(x)` with exact boundary data has about nine hundred parameters; its residual is taken at random
+points, and Gauss-Newton steps (Levenberg-Marquardt) fit them. The error is measured at points that training never saw.
+More points help until the network's own capacity is reached.
+
+What a sampling method would do: walk on spheres gives one value at one point with an error of about
+:math:`s / \sqrt n` for n walks, 1e-3 after about a million; the network gives the whole function.
 """
 
 from dataclasses import dataclass

@@ -1,21 +1,25 @@
-r"""A conductivity that varies in space from measured values of u: unknown field and solution by one network.
+r"""A conductivity from measured values
+===================================
 
-On the unit square, with a = e^theta,
+An unknown field and the solution by one network, from noisy measurements, beside finite elements.
 
-    -div(a grad u) = 10,    u = 0 on the boundary,
+On the unit square, with :math:`a = e^\theta`,
+
+.. math:: -\nabla \cdot (a \nabla u) = 10, \qquad u = 0 \text{ on the boundary},
 
 and u is measured at points, with noise. The equation is written with theta as a field among the others, ``w.theta``;
 ``unknown=`` says that it is sought and where to start, ``data=`` what was measured. The network has one output for u,
-with hard boundary data, and one for theta; Levenberg-Marquardt minimises |residual|^2 + penalty |misfit|^2.
+with hard boundary data, and one for theta; Levenberg-Marquardt minimises the squares of the residual and, with a
+penalty, of the misfit.
 
-The rival is what one would do with elements: theta in Q1 on a coarse mesh, u in Q2, Gauss-Newton with the Jacobian by
-one solve a coefficient, and alpha |grad theta|^2, alpha chosen by the discrepancy principle (Morozov 1966): the largest
-whose misfit is the noise. `demos.recover_coefficient` and `demos.inverse` recover coefficients through coarse models.
+The rival is what one would do with elements: :math:`\theta` in Q1 on a coarse mesh, u in Q2, Gauss-Newton with the
+Jacobian by one solve a coefficient, and :math:`\alpha |\nabla \theta|^2`, :math:`\alpha` chosen by the discrepancy
+principle (Morozov 1966): the largest whose misfit is the noise. ``recover_coefficient.py`` and ``inverse.py`` recover
+coefficients through coarse models.
 
-Seen: the network has log a to 13 to 14 % in 6 to 9 CPU seconds, elements to 7 % in 11. In the corners, where grad u
-vanishes, the measurements say nothing of a and the network goes astray; the error off the edge is printed too.
-
-Run: python -m demos.inverse_conductivity
+Seen: the network has log a to 13 to 14 % in 6 to 9 CPU seconds, elements to 7 % in 11. In the corners, where
+:math:`\nabla u` vanishes, the measurements say nothing of a and the network goes astray; the error off the edge is
+printed too.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,20 @@
-r"""An L-shaped domain with mixed boundary conditions and inhomogeneous Dirichlet data.
+r"""An L-shape with mixed boundary conditions
+=========================================
 
-Find u in the L-shape (0, 2)^2 without [1, 2]^2, with a log-normal coefficient a,
+Inhomogeneous Dirichlet data at two ends, insulation elsewhere, and what flows in flows out to rounding.
 
-    -div(a grad u) = 0,    u = 1 + x at the top end,    u = 0 at the right end,    a du/dn = 0 elsewhere.
+Find u in the L-shape :math:`(0, 2)^2 \setminus [1, 2]^2`, with a log-normal coefficient a,
+
+.. math::
+
+    -\nabla \cdot (a \nabla u) = 0, \qquad u = 1 + x \text{ at the top end}, \quad u = 0 \text{ at the right end},
+    \quad a \, \partial_n u = 0 \text{ elsewhere}.
 
 The names of the two ends go to ``LOD`` and to ``get_dofs``, the boundary values through ``condense(x=...)``: what a
 script for scikit-fem does anyway. Correctors vanish at the two ends only; along the insulated sides they are free.
 
-As S keeps its boundary rows, (S u)_i at the nodes of an end adds up to the flow in through it. The columns of S sum to
-zero as do those of a stiffness matrix, hence what flows in at the top flows out at the right, to rounding.
+As S keeps its boundary rows, :math:`(S u)_i` at the nodes of an end adds up to the flow in through it. The columns of S
+sum to zero as do those of a stiffness matrix, hence what flows in at the top flows out at the right, to rounding.
 """
 
 from dataclasses import dataclass

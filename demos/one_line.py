@@ -1,8 +1,15 @@
-r"""One line changes: scikit-fem's Poisson example with a coefficient that oscillates inside the cells of the mesh.
+r"""One line changes
+================
 
-Find u in (0, 1)^2 with -div(a grad u) = 1 and u = 0 on the boundary. The coefficient a is constant on 64 x 64 cells;
-the mesh has 16 x 16. Localized orthogonal decomposition is an assembler, so a script for scikit-fem changes in one
-line::
+scikit-fem's Poisson example with a coefficient that oscillates inside the cells of the mesh: one line of the script
+changes.
+
+.. math:: -\nabla \cdot (a \nabla u) = 1 \text{ in } (0, 1)^2, \qquad u = 0 \text{ on the boundary}.
+
+The coefficient a is constant on 64 x 64 cells; the mesh has 16 x 16. Localized orthogonal decomposition is an
+assembler, so a script for scikit-fem changes in one line:
+
+.. code-block:: diff
 
       coarse = Basis(MeshQuad().refined(4), ElementQuad1())
       lod = LOD(coarse, refine=8, ell=2)
@@ -13,9 +20,9 @@ line::
       u = solve(*condense(A, b, D=coarse.get_dofs()))
 
 The matrix has the size it had, and what comes before and after stays as it was. Plain assembly needs one number for a
-in each coarse cell, and which mean is right depends on a: the arithmetic one is 14 % off in L2, the harmonic one 36 %,
+in each coarse cell, and which mean is right depends on a: the arithmetic one is 14 % off in L², the harmonic one 36 %,
 the geometric one, made for noise like this, 4 %. LOD sees all of a and is 1.50 % off, the best Q1 function on this mesh
-1.45 %. Its trial functions (1 - Q) lambda_j carry the fine scale: in them ``lod.prolong`` gives u back with
+1.45 %. Its trial functions :math:`(1 - Q) \lambda_j` carry the fine scale: in them ``lod.prolong`` gives u back with
 0.2 % error, and with 3 % error in energy, where a coarse Q1 function has the wrong gradients throughout.
 """
 

@@ -1,20 +1,23 @@
-r"""One's own forms, as scikit-fem has them, given to learners and to finite elements: Helmholtz with a varying speed.
+r"""One's own weak form
+===================
 
-On the unit square,
+Helmholtz' equation with a varying speed: the same two forms of scikit-fem for finite elements and for learners.
 
-    int grad u . grad v - k^2 (1 + x) u v dx = int f v dx    for all v,    u = 0 on the boundary,
+On the unit square, for all v,
 
-with f a bump off the centre: waves that are shorter at the right. The two forms are a `BilinearForm` and a
-`LinearForm`; the same two objects are assembled on elements, and taken by `solver_elm` and `solver_vpinn`, which test
-with the functions of any scikit-fem basis. A form may be nonlinear in u there; then `solver_elm` does Gauss-Newton
-steps in the place of one least-squares solve.
+.. math::
 
-Learners minimise the residual in the norm dual to H1 on the test space: that space limits them as it limits elements.
+    \int \nabla u \cdot \nabla v - k^2 (1 + x) \, u v \; dx = \int f v \; dx, \qquad u = 0 \text{ on the boundary},
+
+with f a bump off the centre: waves that are shorter at the right. The two forms are a ``BilinearForm`` and a
+``LinearForm``; the same two objects are assembled on elements, and taken by ``solver_elm`` and ``solver_vpinn``, which
+test with the functions of any scikit-fem basis. A form may be nonlinear in u there; then ``solver_elm`` does
+Gauss-Newton steps in the place of one least-squares solve.
+
+Learners minimise the residual in the norm dual to H¹ on the test space: that space limits them as it limits elements.
 The reference is of degree 6. Seen: 250 random features on test functions of 12 x 12 Q2 cells have 6e-6 to 7e-6 in half
 a second, where Q2 on 64 x 64 has 4e-5; elements of degree 4 have 4e-6 in a third of the time: smooth waves like high
 order. The network has 3e-4 after 38 seconds.
-
-Run: python -m demos.own_weak_form
 """
 
 from collections.abc import Callable

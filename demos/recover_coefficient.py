@@ -1,22 +1,21 @@
-r"""Recover a coefficient from coarse measurements, by gradients through exact LOD.
+r"""Recover a coefficient from coarse measurements
+==============================================
 
-On the unit square the coefficient is a(x) = t(x) exp(theta_T) for x in the coarse element T: a fine texture t that is
-known (discs of contrast 30), and one unknown number an element. For each of 16 loads f_k, a bump, the local averages
-I_h u of the fine finite element solution u are measured at the coarse nodes, with noise. LOD says what they should be:
-u_h(theta) with S(a) u_h = b, b_i = (f_k, lambda_i). Least squares
+Sixty-four unknown factors on a known fine texture, found from local averages by gradients through exact LOD.
 
-    J(theta) = sum_k |u_h^k(theta) - m_k|^2 / noise^2 + alpha |theta|^2
+On the unit square the coefficient is :math:`a(x) = t(x) \, e^{\theta_T}` for x in the coarse element T: a fine texture
+t that is known (discs of contrast 30), and one unknown number an element. For each of 16 loads :math:`f_k`, a bump, the
+local averages :math:`I_h u` of the fine finite element solution u are measured at the coarse nodes, with noise. LOD
+says what they should be: :math:`u_h(\theta)` with :math:`S(a) u_h = b`, :math:`b_i = (f_k, \lambda_i)`. Least squares
+
+.. math:: J(\theta) = \sum_k |u_h^k(\theta) - m_k|^2 / \sigma^2 + \alpha |\theta|^2
 
 are minimised by L-BFGS. The gradient runs through the adjoint of the coarse solve and through one adjoint corrector
-problem a patch (`lod.exact_gradient`): its price does not grow with the number of unknowns.
+problem a patch (``exact_matrices``): its price does not grow with the number of unknowns.
 
 Beside it: the same with coarse finite elements and the geometric mean of a on every element in the place of S(a), which
-blames the texture on theta, and the prior theta = 0.
-
-Run: python -m demos.recover_coefficient
+blames the texture on :math:`\theta`, and the prior :math:`\theta = 0`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,23 +1,30 @@
-r"""Radiative transfer in a slab by a network on the graph of an H2-matrix, beside regressions, on three grids.
+r"""Radiative transfer by a network on the graph of an H²-matrix
+============================================================
 
-The mean intensity u of light in a slab with scattering mu_s(x), absorption mu_a = 0.2 and a unit source solves
+Networks between the products of an H²-matrix learn the light in a slab, on three grids, beside regressions.
 
-    u(x) = 1/2 int_0^1 E1(|tau(x) - tau(y)|) (mu_s(y) u(y) + 1) dy,     tau(x) = int_0^x (mu_s + mu_a).
+The mean intensity u of light in a slab with scattering :math:`\mu_s(x)`, absorption :math:`\mu_a = 0.2` and a unit
+source solves
 
-The map mu_s -> u is not linear. FMM-Net (Sushnikova, Kharyuk, Oseledets) puts small networks in the place of the blocks
-of an H2 product,
+.. math::
 
-    w = G_0[q] + sum_l (U_L ... U_l) G_l[(V_l ... V_L) q].
+    u(x) = \tfrac12 \int_0^1 E_1(|\tau(x) - \tau(y)|) \, (\mu_s(y) u(y) + 1) \, dy, \qquad
+    \tau(x) = \int_0^x (\mu_s + \mu_a) .
 
-``DeepFMMNet`` puts the networks between H2 products,
+The map :math:`\mu_s \mapsto u` is not linear. FMM-Net (Sushnikova, Kharyuk, Oseledets) puts small networks in the place
+of the blocks of an H² product,
 
-    w = U (I + A_3) F_2 (I + A_2) F_1 (I + A_1) V q,
+.. math:: w = G_0[q] + \sum_l (U_L \cdots U_l) \, G_l[(V_l \cdots V_L) q] .
 
-A_k linear H2 products on four moments a leaf, F_k a network on each leaf. It has two thirds of the parameters. Both
-cost O(N), and the residual does not grow with N. The samples have five parameters, so a kernel ridge regression on
-principal components does better in a second: on such samples no network is needed.
+``DeepFMMNet`` puts the networks between H² products,
 
-The settings are short; ``demos.benchmarks.fmm_tables`` has those of the paper.
+.. math:: w = U (I + A_3) F_2 (I + A_2) F_1 (I + A_1) V q ,
+
+:math:`A_k` linear H² products on four moments a leaf, :math:`F_k` a network on each leaf. It has two thirds of the
+parameters. Both cost O(N), and the residual does not grow with N. The samples have five parameters, so a kernel ridge
+regression on principal components does better in a second: on such samples no network is needed.
+
+The settings are short; ``demos/benchmarks/fmm_tables.py`` has those of the paper.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,19 @@
-r"""SPE10, model 1: a permeability of contrast 10^6 on its true geometry, 2500 ft x 50 ft in 100 x 20 cells.
+r"""SPE10, a reservoir of contrast a million
+========================================
 
-Darcy flow from left to right: -div(k grad p) = 0, p = 1 on the left, p = 0 on the right, no flow at top and bottom. The
-fine mesh is the grid of the data. Coarse meshes of 20 x 4 cells (with 5 x 5 of the data in each) and of 50 x 10 (2 x 2)
-are compared; coarse cells are 12.5 and 10 times as long as high.
+The permeability of SPE10 model 1 on its true geometry, 2500 ft x 50 ft in 100 x 20 cells.
 
-On 20 x 4 both variants converge in ell in spite of the contrast. On 50 x 10 a layer of a patch is two cells of the data
-wide, and Petrov-Galerkin LOD shows at ell = 1 and 2 what contrast can do to it: energy errors of 2.7 and 0.76 on the
-SPE10 data, beyond those of coarse FEM, where the Galerkin variant has 0.19 and 0.06. ``high_contrast.py`` has the
-reason.
+Darcy flow from left to right,
+
+.. math:: -\nabla \cdot (k \nabla p) = 0, \qquad p = 1 \text{ on the left}, \quad p = 0 \text{ on the right},
+
+no flow at top and bottom. The fine mesh is the grid of the data. Coarse meshes of 20 x 4 cells (with 5 x 5 of the data
+in each) and of 50 x 10 (2 x 2) are compared; coarse cells are 12.5 and 10 times as long as high.
+
+On 20 x 4 both variants converge in :math:`\ell` in spite of the contrast. On 50 x 10 a layer of a patch is two cells of
+the data wide, and Petrov-Galerkin LOD shows at :math:`\ell = 1` and 2 what contrast can do to it: energy errors of 2.7
+and 0.76 on the SPE10 data, beyond those of coarse FEM, where the Galerkin variant has 0.19 and 0.06.
+``high_contrast.py`` has the reason.
 
 Usage: ``python spe10.py [PERMX.csv]``, with 20 rows (top first) of 100 values in mD. Without a file a log-normal field
 of the same size and contrast takes its place, and says so.
