@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib import RcParams
     from matplotlib.figure import Figure
 
 
@@ -40,13 +41,14 @@ def style() -> AbstractContextManager[None]:
 
 
 @cache
-def _parameters() -> dict[str, object]:
-    from matplotlib import rc_params_from_file
+def _parameters() -> RcParams:
+    from matplotlib import RcParams, rc_params_from_file
 
     with as_file(files("skfem_ml.pictures") / "style.mplstyle") as path:
         # With the defaults below it, so that nothing depends on what a user has set; the backend is not a look.
-        found = dict(rc_params_from_file(path, use_default_template=True))
-    return {name: value for name, value in found.items() if not name.startswith(("backend", "interactive", "toolbar"))}
+        found = rc_params_from_file(path, use_default_template=True)
+    looks = {name: value for name, value in found.items() if not name.startswith(("backend", "interactive", "toolbar"))}
+    return RcParams(looks)
 
 
 @cache
@@ -61,8 +63,8 @@ def _styled_figure() -> type[Figure]:
             with style():
                 super().draw(renderer)
 
-        def savefig(self, fname: object, **options: object) -> None:
+        def savefig(self, *args: Any, **options: Any) -> None:  # as Figure.savefig
             with style():
-                super().savefig(fname, **options)
+                super().savefig(*args, **options)
 
     return StyledFigure
