@@ -87,7 +87,7 @@ def visualize(result: Result | None = None):
         axes[1, 0].set_title(f"fine solution, flow {result.flow['fine']:.3f}")
         for (name, error), column in zip(errors.items(), axes.T[1:], strict=True):
             drawn = plot_nodal(column[0], fine, result.solutions[name], norm=norm)
-            column[0].set_title(f"{name.replace('ell', '$\\ell$')}, flow {result.flow[name]:.3f}")
+            column[0].set_title(f"{name}, flow {result.flow[name]:.3f}")
             drawn_error = plot_error(column[1], fine, error, norm=error_norm)
             column[1].set_title(f"{100 * result.l2[name]:.2g} % off in $L^2$")
         colour_bar(axes[0, 2], drawn, "$u$")
@@ -99,7 +99,8 @@ if __name__ == "__main__":
     result = compute()
     for name, flow in result.flow.items():
         print(
-            f"{name:14s} flow {flow:.3f}; relative error {result.l2[name]:.1e} in L2, {result.energy[name]:.1e} in energy"
+            f"{name:14s} flow {flow:.3f}; relative error {result.l2[name]:.1e} in L2,",
+            f"{result.energy[name]:.1e} in energy",
         )
     visualize(result).savefig("hex_3d.png")
     print("effective conductivity:", ", ".join(f"{name} {flow:.3f}" for name, flow in result.flow.items()))

@@ -56,7 +56,7 @@ def diffusion(u, v, w):
 
 @dataclass
 class Result:
-    """Coefficient and truth at the fine nodes; solutions there, their relative errors in L2 and CPU seconds, by name."""
+    """Coefficient, truth at the fine nodes; solutions there, their relative errors in L2 and CPU seconds, by name."""
 
     lod: LOD
     a: np.ndarray
