@@ -5,6 +5,7 @@
 
 from skfem_ml.pictures.comparison import comparison_figure
 from skfem_ml.pictures.fields import colour_bar, frame, plot_cells, plot_error, plot_nodal, shared_norm
+from skfem_ml.pictures.film import save_film
 from skfem_ml.pictures.graphs import grid, legend_below, plot_work
 from skfem_ml.pictures.style import figure, style
 
@@ -19,6 +20,7 @@ __all__ = [
     "plot_error",
     "plot_nodal",
     "plot_work",
+    "save_film",
     "shared_norm",
     "style",
 ]

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from skfem import Basis, MeshLine, MeshQuad, MeshTet, MeshTri
 
 from skfem_ml.meshes import midpoints
@@ -17,6 +18,7 @@ from skfem_ml.pictures import (
     plot_error,
     plot_nodal,
     plot_work,
+    save_film,
     shared_norm,
 )
 from skfem_ml.pictures.fields import log_ticks
@@ -243,3 +245,23 @@ def test_work_is_drawn_with_one_style_a_method_and_a_legend_below():
     assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 2
     drawn.draw_without_rendering()
     assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
+def test_a_film_has_its_frames_within_its_size(tmp_path):
+    with figure(3, 2) as drawn:
+        ax = drawn.subplots()
+        (point,) = ax.plot([0], [0], "o")
+        ax.set(xlim=(0, 4), ylim=(-1, 1), title="a film")
+    path = tmp_path / "film.gif"
+    save_film(path, drawn, lambda k: point.set_xdata([k]), 4, milliseconds=50)
+    with Image.open(path) as film:
+        assert film.n_frames == 4 and film.info["loop"] == 0 and film.info["duration"] == 50
+        frames = []
+        for k in range(4):
+            film.seek(k)
+            frames.append(np.asarray(film.convert("L")).astype(float))
+    middle = frames[0].shape[0] // 2
+    moved = [abs(frame - frames[0])[middle - 25 : middle + 25].max() for frame in frames]
+    assert moved[0] == 0 and min(moved[1:]) > 40 and len(set(map(bytes, frames))) == 4
+    with pytest.raises(ValueError, match="at most 100 bytes"):
+        save_film(path, drawn, lambda k: point.set_xdata([k]), 2, limit=100)
