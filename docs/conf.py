@@ -59,7 +59,7 @@ html_sidebars = {"index": [], "getting_started": [], "which_method": []}
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-suppress_warnings = ["myst.header"]  # the benchmarks' pages begin at the level that their scripts write
+suppress_warnings = ["myst.header"]  # the pages of benchmarks begin at the level that their scripts write
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -69,7 +69,7 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False
 
 intersphinx_mapping = {"skfem": ("https://scikit-fem.readthedocs.io/en/latest/", str(HERE / "skfem.inv"))}

@@ -3,10 +3,13 @@
 import importlib
 import inspect
 import pkgutil
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.ext import autosummary
 
 import skfem_ml
 
@@ -83,6 +86,24 @@ def page(room: str, documented: dict[int, str]) -> str:
     return "\n".join([*lines, *tables(room, documented)])
 
 
+def first_sentence(lines: Sequence[str], settings: object) -> str:
+    """The first sentence of a docstring for the tables: up to a full stop that stands in no literal.
+
+    Sphinx 9.0 looks for broken markup in the whole paragraph in place of the sentence, and cuts "``a . b``" in two.
+    """
+    text = "\n".join(lines).strip().split("\n\n")[0]
+    sentences = re.split(r"(?<=\.)\s+", " ".join(text.split()))
+    whole = (" ".join(sentences[:n]) for n in range(1, len(sentences) + 1))
+    return next((part for part in whole if part.count("``") % 2 == 0), "").replace("::", ":")
+
+
+def describe(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Say what a constant is where its docstring is that of its type."""
+    if what == "data" and value.__doc__ == type(value).__doc__:
+        keys = ", ".join(f"``{key!r}``" for key in value) if type(value) is dict else ""
+        lines[:] = [f"A dictionary with the keys {keys}." if keys else f"A constant, a ``{type(value).__name__}``."]
+
+
 def write(app: Sphinx, config: Config) -> None:
     """Write the pages; one that says what it said keeps its time, so that it is not built again."""
     folder = Path(app.srcdir) / FOLDER
@@ -95,5 +116,7 @@ def write(app: Sphinx, config: Config) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    autosummary.extract_summary = first_sentence
+    app.connect("autodoc-process-docstring", describe)
     app.connect("config-inited", write)  # before the files are looked for
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,8 @@ PAGE = "api.html"
 ENTRIES = {
     "skfem.mesh": "Mesh MeshTri MeshQuad MeshTet MeshHex MeshLine",
     "skfem.mesh.mesh": "MeshTri1 MeshTri2 MeshQuad1 MeshQuad2 MeshTet1 MeshTet2 MeshHex1 MeshLine1",
-    "skfem.assembly": "Basis CellBasis FacetBasis BoundaryFacetBasis InteriorFacetBasis BilinearForm LinearForm Functional",
+    "skfem.assembly": "Basis CellBasis FacetBasis BoundaryFacetBasis InteriorFacetBasis BilinearForm LinearForm "
+    "Functional",
     "skfem.utils": "solve condense enforce projection",
     "skfem.helpers": "grad div curl d dd sym_grad dot ddot",
 }
