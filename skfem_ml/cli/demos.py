@@ -63,7 +63,7 @@ def copied(source: Path, folder: Path) -> Path:
     files = {path: target / path.name for path in sorted(source.glob("*.py"))}
     changed = [str(new) for old, new in files.items() if new.exists() and new.read_bytes() != old.read_bytes()]
     if changed:
-        raise ValueError(f"{changed[0]}: is there already and differs from the demo of this name; choose another FOLDER")
+        raise ValueError(f"{changed[0]}: is there already and differs from the demo; choose another FOLDER")
     target.mkdir(parents=True, exist_ok=True)
     for old, new in files.items():
         shutil.copyfile(old, new)
