@@ -39,8 +39,8 @@ def packed(numbers: NDArray, width: int) -> Packed:
     or -2 d - 1 below zero, all modulo 256^width; taken where the text is shorter with it.
 
     >>> table = packed(np.arange(6).reshape(2, 3), 2)
-    >>> table["rows"], table["columns"], table["delta"], unpacked(table).tolist()
-    (2, 3, False, [[0, 1, 2], [3, 4, 5]])
+    >>> table["rows"], table["columns"], unpacked(table).tolist()
+    (2, 3, [[0, 1, 2], [3, 4, 5]])
     """
     plain = numbers.astype(TYPES[width])
     nothing = plain.dtype.type(0)
