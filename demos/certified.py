@@ -1,26 +1,27 @@
-r"""A surrogate with a certificate: what is promised, what is said of fields that it never saw, and what is true.
+r"""A surrogate with a certificate
+==============================
 
-A model of the package says how far off each local matrix is likely to be, a relative error e_T. Its card has a
+What is promised of a surrogate's answers, what is said of fields that it never saw, and what is true.
+
+A model of the package says how far off each local matrix is likely to be, a relative error :math:`e_T`. Its card has a
 certificate, calibrated on fields that nothing else has seen (conformal prediction: Vovk, Gammerman, Shafer 2005; with
 fields as units: Dunn, Wasserman, Ramdas 2023):
 
 - of the elements of a fresh field of its families nine of ten are off by at most what is said;
 - a test of novelty calls one in twenty of such fields novel, and of others what looks different;
-- u_h: with dual weighted residuals eta_T = e_T |S_T|_F |u_T| |z_T| / |u|^2 the estimate
+- :math:`u_h`: with dual weighted residuals :math:`\eta_T = e_T \, |S_T|_F \, |u_T| \, |z_T| / |u|^2` the estimate
 
-      |u_h - u^_h| / |u_h|  <=  C (sum over T of eta_T^p)^(1/p)
+  .. math:: |u_h - \hat u_h| / |u_h| \; \le \; C \left( \sum_T \eta_T^p \right)^{1/p}
 
-  holds for nine fresh fields of ten, whatever elements are recomputed in the order of falling eta_T.
+  holds for nine fresh fields of ten, whatever elements are recomputed in the order of falling :math:`\eta_T`.
 
 ``Hybrid(surrogate, form, tol)`` recomputes by exact correctors what is novel, and then as few elements as bring the
 estimate to ``tol``. Two questions are put to it. First, fresh fields of the families: promised and true errors over
 tolerances, and what they cost. Second, fields of other families, where nothing is promised: the share of elements that
 is called novel, what is left uncovered, whether assembling warns, and what the hybrid makes of it.
 
-Run: python -m demos.certified [PERMX.csv], with SPE10 model 1 as for ``spe10.py``, on 40 x 8 square elements.
+Usage: ``python certified.py [PERMX.csv]``, with SPE10 model 1 as for ``spe10.py``, on 40 x 8 square elements.
 """
-
-from __future__ import annotations
 
 import sys
 import warnings

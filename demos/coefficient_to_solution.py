@@ -1,19 +1,23 @@
-r"""From the coefficient to the solution by networks on finite element nodes: a disk and an L-shape.
+r"""From the coefficient to the solution
+====================================
 
-    -div(a grad u) = 1,    u = 0 on the boundary,    log a = 0.7 Z,
+Networks on finite element nodes learn the map from a coefficient to the solution, on a disk and on an L-shape.
 
-Z a Gaussian field of correlation length 0.3. The map log a -> u is not linear, and lives on the free nodes of a
-scikit-fem mesh, ``basis.doflocs``: there is no grid for a convolution or an FFT, but there is a cluster tree.
+.. math:: -\nabla \cdot (a \nabla u) = 1, \qquad u = 0 \text{ on the boundary}, \qquad \log a = 0.7 \, Z ,
 
-``FMMNet.from_data`` is the ridge regression of the samples, compressed to an H2-matrix, with a correction of two
-block-sparse layers beside every block that starts at zero; ``DeepFMMNet`` has small networks on the leaves between H2
+Z a Gaussian field of correlation length 0.3. The map :math:`\log a \mapsto u` is not linear, and lives on the free
+nodes of a scikit-fem mesh, ``basis.doflocs``: there is no grid for a convolution or an FFT, but there is a cluster
+tree.
+
+``FMMNet.from_data`` is the ridge regression of the samples, compressed to an H²-matrix, with a correction of two
+block-sparse layers beside every block that starts at zero; ``DeepFMMNet`` has small networks on the leaves between H²
 products. Beside them stand what costs nothing: the mean of the training solutions, affine ridge regression, and kernel
 ridge regression on principal components, all tuned on the same validation samples.
 
 One finite element solution takes milliseconds here, so none of these is needed for speed; they are cheap derivatives
-of u by a, and stand where the solver is dear. The residual is ``|w - u| / |u|``, the mean over test samples: on the
+of u by a, and stand where the solver is dear. The residual is :math:`|w - u| / |u|`, the mean over test samples: on the
 disk 0.31 (constant), 0.092 (affine ridge), 0.030 (FMMNet), 0.040 (DeepFMMNet), 0.021 (kernel ridge); on the L-shape
-0.37, 0.11, 0.034, 0.037 and 0.028. Some minutes.
+0.37, 0.11, 0.034, 0.037 and 0.028.
 """
 
 from dataclasses import dataclass

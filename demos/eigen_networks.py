@@ -1,22 +1,25 @@
-r"""Eigenpairs of a symmetric matrix by a flow and by networks, and of the Laplacian in a space of random features.
+r"""Eigenpairs by a flow, by networks and by random features
+========================================================
+
+All six pairs of a matrix by a flow and by networks, and eigenvalues of the Laplacian in a space of random features.
 
 The flow (Yi, Fu and Tang 2004)
 
-    x' = (x'x) A x - (x'A x) x
+.. math:: x' = (x^T x) \, A x - (x^T A x) \, x
 
-keeps |x| and, from almost every start, tends to an eigenvector of the largest eigenvalue; orthogonal to those found, to
-the next one. A report (Puleo, Svejda and Breitenstein 2022) follows it by Euler's rule and by a network on the whole
-time interval, whose cost is small at *any* eigenvector, so it finds four pairs of six in an hour. The tables I and II
-of the report stand beside the routes of this package: the flow with the found vectors projected out of every step,
-networks on short windows, and a network with orthonormal output. For a matrix of this size all are pointless beside
-``eigh``.
+keeps :math:`|x|` and, from almost every start, tends to an eigenvector of the largest eigenvalue; orthogonal to those
+found, to the next one. A report (Puleo, Svejda and Breitenstein 2022) follows it by Euler's rule and by a network on
+the whole time interval, whose cost is small at *any* eigenvector, so it finds four pairs of six in an hour. The tables
+I and II of the report stand beside the routes of this package: the flow with the found vectors projected out of every
+step, networks on short windows, and a network with orthonormal output. For a matrix of this size all are pointless
+beside ``eigh``.
 
 For the Laplacian the question is what the span of one hidden layer can do: Rayleigh-Ritz in the space of 50 to 400
 features times a distance function. On the square the error falls exponentially; on the L-shape the eigenfunctions are
-singular at the corner, like r^(2/3) sin(2 theta / 3), and features that are smooth gain little. The singular functions
-of the corner times polynomials and a function that vanishes on the other sides are exponential again,
+singular at the corner, like :math:`r^{2/3} \sin(2 \theta / 3)`, and features that are smooth gain little. The singular
+functions of the corner times polynomials and a function that vanishes on the other sides are exponential again,
 
-    u = sum_jp c_jp (1 - x^2) (1 - y^2) r^(2j/3) sin(2j theta / 3) p(x, y),
+.. math:: u = \sum_{j, p} c_{jp} (1 - x^2) (1 - y^2) \, r^{2j/3} \sin(2 j \theta / 3) \, p(x, y) ,
 
 integrated on triangles that halve towards the corner. The reference are particular solutions, the third way.
 """

@@ -1,17 +1,20 @@
-r"""An H2-matrix in place of a solver and as a preconditioner, on 12,033 free nodes of the L-shape.
+r"""An H²-matrix as solver and preconditioner
+=========================================
+
+The inverse of a matrix of 12,033 unknowns on the L-shape, compressed: where it helps, and what beats it.
 
 With P1 elements and a coefficient a that jumps between 1 and 10 at random from cell to cell,
 
-    -div(a grad u) = f,    u = 0 on the boundary.
+.. math:: -\nabla \cdot (a \nabla u) = f, \qquad u = 0 \text{ on the boundary}.
 
 The inverse of the condensed matrix A is dense, and has a low rank between distant clusters of nodes. From a solver that
 is a black box, ``H2Operator.from_solver(skeleton, solve, symmetric=True)`` makes
 
-    inv(A) = C + sum_l (U_L ... U_l) M_l (U_l ... U_L)^T
+.. math:: A^{-1} = C + \sum_l (U_L \cdots U_l) \, M_l \, (U_l \cdots U_L)^T
 
-to a relative Frobenius error tol, with never more than a few hundred columns of inv(A) in memory.
+to a relative Frobenius error tol, with never more than a few hundred columns of the inverse in memory.
 
-- As the solver: u = op @ f for one load or many, against the factorisation (``splu(A).solve``) and against a dense
+- As the solver: ``u = op @ f`` for one load or many, against the factorisation (``splu(A).solve``) and against a dense
   inverse (timed on 1024 of its rows: all of them would take more than a gigabyte).
 - As a preconditioner: ``solve(*condense(A, b, D=D), solver=solver_iter_pcg(M=op.aslinearoperator()))`` against
   algebraic multigrid (pyamg), the diagonal and none; on the matrix it was made for, and on one with other jumps.
@@ -19,8 +22,8 @@ to a relative Frobenius error tol, with never more than a few hundred columns of
 What comes out: storage far below dense, and products 6 (64 loads) to 30 times (one) faster than the dense ones. But a
 sparse factorisation of this plane problem is made in a fraction of a second and solves faster still. As a
 preconditioner the operator needs half of pyamg's iterations and two thirds of its time, after a set-up that some two
-thousand loads pay back. For another coefficient it is worse than pyamg, and slower than none. The H2 operator pays
-where no sparse matrix is at hand (a black box, a kernel, data), not here. About two minutes.
+thousand loads pay back. For another coefficient it is worse than pyamg, and slower than none. The H² operator pays
+where no sparse matrix is at hand (a black box, a kernel, data), not here.
 """
 
 from dataclasses import dataclass, field

@@ -1,21 +1,25 @@
-r"""The heat equation by finite differences, finite elements and learners, with the two errors of a published program.
+r"""The heat equation by learners, finite differences and finite elements
+=====================================================================
 
-On the segment (0, 1), with exact solution exp(-pi^2 t) sin(pi x),
+Two errors of a published comparison found and put right, and what each method is good for afterwards.
 
-    u_t = u_xx,    u(0, t) = u(1, t) = 0,    u(x, 0) = sin(pi x).
+On the segment (0, 1), with exact solution :math:`e^{-\pi^2 t} \sin \pi x`,
+
+.. math:: u_t = u_{xx}, \qquad u(0, t) = u(1, t) = 0, \qquad u(x, 0) = \sin \pi x .
 
 A report (Puleo, Svejda and Breitenstein 2022) solves it by the forward difference scheme and by a network with hard
-data, u = (1 - t) sin(pi x) + x (1 - x) t N(x, t), and finds errors of a per cent to tens of per cent in both. Run
-again, two slips show:
+data, :math:`u = (1 - t) \sin \pi x + x (1 - x) \, t \, N(x, t)`, and finds errors of a per cent to tens of per cent in
+both. Run again, two slips show:
 
-* the grid has n points, so a spacing of 1 / (n - 1), but the scheme divides by 1 / n^2: it diffuses too fast;
-* the second derivative is the gradient of the *summed* first gradient, N_xx + N_xt: the network solves another equation
-  well, and the heat equation badly.
+- the grid has n points, so a spacing of :math:`1 / (n - 1)`, but the scheme divides by :math:`1 / n^2`: it diffuses too
+  fast;
+- the second derivative is the gradient of the *summed* first gradient, :math:`N_{xx} + N_{xt}`: the network solves
+  another equation well, and the heat equation badly.
 
-Both are here as ``as published``. Beside them: the same methods done right, finite elements with a Gauss method in
-time, and learners: networks trained by several methods, of which Levenberg-Marquardt goes furthest, one in the weak
-form, random features with least squares. On this problem a learner is pointless: high-order elements win by orders of
-magnitude in time. `demos.high_dimension` shows where one is not.
+Both are here as *as published*. Beside them: the same methods done right, finite elements with a Gauss method in time,
+and learners: networks trained by several methods, of which Levenberg-Marquardt goes furthest, one in the weak form,
+random features with least squares. On this problem a learner is pointless: high-order elements win by orders of
+magnitude in time. ``demos/high_dimension.py`` shows where one is not.
 """
 
 from dataclasses import dataclass

@@ -1,30 +1,31 @@
-r"""Recover a coefficient by gradients through surrogates, beside those through exact LOD and through the fine problem.
+r"""Recover a coefficient through surrogates
+========================================
 
-The problem is that of ``recover_coefficient.py`` (a fine texture that is known, one unknown factor exp(theta_T) a
-coarse element, local averages of fine solutions for 16 loads with 0.1 % noise), on 16 x 16 elements and with a texture
-and factors in the surrogate's range of training: contrast 3, and exp(theta_T) between 3/4 and 4/3. L-BFGS minimises
+Gradients through a network, through exact LOD and by the fine problem's adjoint: which recovers the coefficient best?
 
-    J(theta) = sum_k |m_k(theta) - measured_k|^2 / noise^2 + alpha |theta|^2
+The problem is that of ``recover_coefficient.py`` (a fine texture that is known, one unknown factor
+:math:`e^{\theta_T}` a coarse element, local averages of fine solutions for 16 loads with 0.1 % noise), on 16 x 16
+elements and with a texture and factors in the surrogate's range of training: contrast 3, and factors between 3/4 and
+4/3. L-BFGS minimises
 
-with five models of the measurements m_k. Four are coarse, m_k = u_h^k with S(a) from exact LOD (an adjoint corrector
-problem a patch), from a network of patches (backpropagation), from learned super-elements (an adjoint corrector problem
-a patch, and backpropagation in every element), and from coarse finite elements with the geometric mean. The fifth is
-the classical one: m_k = I_h u^k with the fine solution u^k, the adjoint A p^k = I_h^T dJ/dm_k, and the derivative
-- sum_k (grad u^k, grad p^k)_K in the value of a on the cell K: one factorisation, then two substitutions a load.
+.. math:: J(\theta) = \sum_k |m_k(\theta) - m_k^{meas}|^2 / \sigma^2 + \alpha |\theta|^2
 
-Derivatives of a network need not be close where its values are. Here they are compared: the gradient of J at theta = 0
-with exact LOD's and with the fine problem's, the recovered theta, and the CPU seconds of one evaluation of J with its
-gradient. Super-elements stand for cells of n = 32, the measurements are of n = 8: what differs is in their row as well.
+with five models of the measurements :math:`m_k`. Four are coarse, :math:`m_k = u_h^k` with S(a) from exact LOD (an
+adjoint corrector problem a patch), from a network of patches (backpropagation), from learned super-elements (both), and
+from coarse finite elements with the geometric mean. The fifth is the classical one: :math:`m_k = I_h u^k` with the fine
+solution :math:`u^k`, the adjoint :math:`A p^k = I_h^T \, \partial J / \partial m_k`, and the derivative
+:math:`-\sum_k (\nabla u^k, \nabla p^k)_K` in the value of a on the cell K: one factorisation, then two substitutions a
+load.
 
-Seen: in theta the gradient of the surrogate is 0.3 % from exact LOD's, in single cells 3 %; both are 2 % and 5 % from
-the fine problem's. That of super-elements is 8 to 11 % from either, and an evaluation takes three times as long as with
-exact LOD. At this size take the fine adjoint: it is exact, in the time of the surrogate. A surrogate has a case only
-where the fine matrix is dear to factorise; super-elements have none here.
+Derivatives of a network need not be close where its values are. Here they are compared: the gradient at
+:math:`\theta = 0` with exact LOD's and with the fine problem's, the recovered :math:`\theta`, and the CPU seconds of
+one evaluation of J with its gradient.
 
-Run: python -m demos.inverse
+Seen: in :math:`\theta` the gradient of the surrogate is 0.3 % from exact LOD's, in single cells 3 %; both are 2 % and
+5 % from the fine problem's. That of super-elements, which stand for cells of n = 32 where the measurements are of
+n = 8, is 8 to 11 % from either, at three times the time of exact LOD. At this size take the fine adjoint: it is exact,
+in the time of the surrogate.
 """
-
-from __future__ import annotations
 
 import sys
 import time

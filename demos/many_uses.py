@@ -1,13 +1,21 @@
-r"""One operator, many uses: many loads, a heat equation and the lowest eigenpairs, all on the small matrix of the LOD.
+r"""One operator, many uses
+=======================
 
-S is assembled once for -div(a grad .) on 32 x 32 coarse cells with a on 256 x 256, and M is the coarse mass matrix:
+Many loads, a heat equation and the lowest eigenpairs, all on one small matrix of the LOD.
 
-- loads: S u = F for each of them, with 961 unknowns in place of 65025;
-- heat equation u' = div(a grad u): implicit Euler steps (M + dt S) u_next = M u;
-- lowest eigenvalues: S v = lambda M v. Localisation leaves S a little unsymmetric, so this calls for a solver of
-  general matrices (``eigs``). In the Galerkin variant, with the fine stiffness A and mass M_h on the basis B = P - Q,
-  B^T A B v = lambda B^T M_h B v is symmetric (``eigsh``) and bounds the fine eigenvalues from above (Rayleigh-Ritz), at
-  the price of the correctors.
+S is assembled once for :math:`-\nabla \cdot (a \nabla \, \cdot)` on 32 x 32 coarse cells with a on 256 x 256, and M is
+the coarse mass matrix:
+
+- loads: :math:`S u = F` for each of them, with 961 unknowns in place of 65025;
+- heat equation :math:`u' = \nabla \cdot (a \nabla u)`: implicit Euler steps,
+  :math:`(M + \tau S) \, u^{k+1} = M u^k`;
+- lowest eigenvalues: :math:`S v = \lambda M v`. Localisation leaves S a little unsymmetric, so this calls for a solver
+  of general matrices (``eigs``). In the Galerkin variant, with the fine stiffness A and mass :math:`M_h` on the basis
+  :math:`B = P - Q`,
+
+  .. math:: B^T A B \, v = \lambda \, B^T M_h B \, v
+
+  is symmetric (``eigsh``) and bounds the fine eigenvalues from above (Rayleigh-Ritz), at the price of the correctors.
 
 A single load is no reason to use LOD: multigrid has the fine solution in a tenth of the time that S takes. What a solve
 saves afterwards has to earn back the difference in set-up, against elimination and against multigrid, whichever is

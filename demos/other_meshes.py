@@ -1,20 +1,22 @@
-r"""One model on meshes that it was not trained on: an L-shape, rectangles, other mesh sizes.
+r"""One model on meshes that it was not trained on
+==============================================
 
-Local matrices of -div(a grad u) in two dimensions do not depend on h, and neither does what `FieldNetwork` makes of a
-patch. A model is therefore tied to ell, to the cells of the coefficient in a coarse element and to square cells, but
-not to the unit square with 32 x 32 elements on which it was trained. On each mesh two fields are tried,
+A surrogate trained on the unit square answers on an L-shape, a cross, rectangles and other mesh sizes.
 
-    iid:         U[1, 5] on every cell of the coefficient,
-    multiscale:  the mean over k = 0, ..., 8 of one iid U[1, 5] field on 2^k x 2^k cells of the bounding box,
+Local matrices of :math:`-\nabla \cdot (a \nabla \, \cdot)` in two dimensions do not depend on h, and neither does what
+a network makes of a patch. A model is therefore tied to :math:`\ell`, to the cells of the coefficient in a coarse
+element and to square cells, but not to the unit square with 32 x 32 elements on which it was trained. On each mesh two
+fields are tried,
 
-with load 1 and zero boundary values. The table has the relative L2 error of u_h against exact LOD beside that of coarse
-finite elements with the geometric mean, and the share of patches that the model's card does not know: log-ratios beyond
-those of training, or a patch cut by the boundary in a way that training has not seen (`Surrogate.excess`).
+- iid: :math:`U[1, 5]` on every cell of the coefficient;
+- multiscale: the mean over k = 0, ..., 8 of one iid :math:`U[1, 5]` field on :math:`2^k \times 2^k` cells of the
+  bounding box,
 
-Run: python -m demos.other_meshes
+with load 1 and zero boundary values. The table has the relative L² error of :math:`u_h` against exact LOD beside that
+of coarse finite elements with the geometric mean, and the share of patches that the model's card does not know:
+log-ratios beyond those of training, or a patch cut by the boundary in a way that training has not seen
+(``Surrogate.excess``).
 """
-
-from __future__ import annotations
 
 import warnings
 from collections.abc import Callable

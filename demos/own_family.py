@@ -1,24 +1,26 @@
-r"""A family of your own: 200 pictures in a folder become a model within two minutes, and a verdict says if it pays.
+r"""A family of your own
+====================
 
-On the unit square -div(a grad u) = 1, u = 0 on the boundary. The coefficients are ellipses, hard and soft in a matrix,
-of contrast 27: grey pictures of 8 bits, whose black is 27^(-1/2) and whose white is 27^(1/2), linear in log a between.
-Nothing in the package was tuned for them. Three lines are all there is to it:
+Two hundred pictures in a folder become a model within two minutes, and a verdict says whether it pays.
+
+On the unit square :math:`-\nabla \cdot (a \nabla u) = 1`, u = 0 on the boundary. The coefficients are ellipses, hard
+and soft in a matrix, of contrast 27: grey pictures of 8 bits, whose black is :math:`27^{-1/2}` and whose white is
+:math:`27^{1/2}`, linear in log a between. Nothing in the package was tuned for them. Three lines are all there is to
+it::
 
     fields = fields_of(FOLDER, lod, low=27**-0.5, high=27**0.5, scale="log")
     model = train_surrogate(lod, fields, budget="2min")
     print(model.verdict)
 
 The pictures are divided: to train on, to choose weights, for the model's doubt, for the verdict. On those of the last
-part, which the training has not seen, the model stands beside what else one would take. "error u_h" is the relative L2
+part, which the training has not seen, the model stands beside what else one would take. "error u_h" is the relative L²
 error of the coarse solution against exact LOD on the finest mesh (32 cells along a coarse edge), "error u" that against
 the fine finite element solution. The last sentence says from how many fields on the model pays, or what to use.
 
-Run: python -m demos.own_family
-The same from the command line, on pictures of your own:
+The same from the command line, on pictures of your own::
+
     skfem-ml train surrogate FOLDER --budget 20min --coarse 32 --refine 32 --cells 8 --low 0.19 --high 5.2 --scale log
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,8 +1,11 @@
-r"""Sequence generation: a hierarchy of flow maps learns an orbit, a flow, a clip and a piece of music by heart.
+r"""Sequences learnt by heart
+=========================
 
-Frames x_0, x_1, ... of a sequence are learnt by maps of several strides s = 1, 4, 16, ...,
+A hierarchy of flow maps learns an orbit, a flow, a clip and a piece of music, and generates them from one frame.
 
-    x_{k + s} = x_k + F_s(x_k),    F_s(x) = A x + b + C tanh(W x + d),
+Frames :math:`x_0, x_1, \ldots` of a sequence are learnt by maps of several strides s = 1, 4, 16, ...,
+
+.. math:: x_{k + s} = x_k + F_s(x_k), \qquad F_s(x) = A x + b + C \tanh(W x + d) ,
 
 each from the frames 0, s, 2 s, ... alone. W and d are drawn at random, A, b and C are least squares: a second in all.
 The sequence is generated from its first frame, the largest stride first; the finer ones fill in. The longest chain has

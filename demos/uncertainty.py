@@ -1,38 +1,38 @@
-r"""Uncertainty of a solution whose coefficient is random: what a user may take for many fields, and who wins.
+r"""Uncertainty: many random coefficients
+=====================================
 
-On the unit square -div(a grad u) = 1, u = 0 on the boundary, with a drawn from one of the paper's families on 256 x 256
-cells, 8 x 8 in each of 32 x 32 coarse elements. Sought are mean and standard deviation of u, and of two functionals,
+Mean and deviation of the solution for 200 random coefficients: what to take for so many fields, and who wins.
 
-    q_1(u) = int u dx,    q_2(u) = u(1/2, 1/2).
+On the unit square :math:`-\nabla \cdot (a \nabla u) = 1`, u = 0 on the boundary, with a drawn from one of the paper's
+families on 256 x 256 cells, 8 x 8 in each of 32 x 32 coarse elements. Sought are the mean of u, and of two functionals,
 
-From N draws a mean is known up to its Monte Carlo error sigma / sqrt(N), here for N = 200. A model adds a bias,
-mean(q(u^) - q(u)), which does no harm as long as it is well below that error. As the differences scatter little, it is
-known from fewer draws: COUNTS says from how many. The truth u is the *fine* solution on the mesh of the labels, n cells
-along a coarse edge: 256^2 for n = 8, and 1024^2 for n = 32. In the place of it one may take
+.. math:: q_1(u) = \int u \; dx, \qquad q_2(u) = u(\tfrac12, \tfrac12) .
 
-    multigrid       one full-multigrid pass: the fine solution up to some 1e-3 (and to 1e-6, the truth); for n = 32 also
-                    on the cells of a alone (256^2), and extrapolated from there, u_512 + (u_512 - u_256) / 3
-    exact LOD       u_h on the coarse mesh; for n = 32 also extrapolated from n = 8 and 16, and with interiors of 32
-    networks        the surrogate (ten fields in a forward pass), and for n = 32 super-elements, which stand for that
-    null model      coarse finite elements with the geometric mean of a on every element
+From N draws a mean is known up to its Monte Carlo error :math:`\sigma / \sqrt N`, here for N = 200. A model adds a
+bias, the mean of :math:`q(\hat u) - q(u)`, which does no harm as long as it is well below that error. As the
+differences scatter little, it is known from fewer draws: ``COUNTS`` says from how many. The truth u is the *fine*
+solution on the mesh of the labels, n cells along a coarse edge: 256² for n = 8, and 1024² for n = 32. In the place of
+it one may take
+
+- multigrid: one full-multigrid pass, the fine solution up to some 1e-3 (and to 1e-6, the truth); for n = 32 also on the
+  cells of a alone (256²), and extrapolated from there, :math:`u_{512} + (u_{512} - u_{256}) / 3`;
+- exact LOD: :math:`u_h` on the coarse mesh; for n = 32 also extrapolated from n = 8 and 16, and with interiors of 32;
+- networks: the surrogate (ten fields in a forward pass), and for n = 32 super-elements, which stand for that;
+- null model: coarse finite elements with the geometric mean of a on every element.
 
 Biases are against the fine solution and, for functions on the coarse mesh, against exact LOD: of the latter only what
-the model adds is seen. What exact LOD is itself off by (a function on 32 x 32 elements has no better value in the
-middle) stands in its row. Any model may be corrected by few fine solutions (a control variate): mean(q(u^)) + mean over
-ten draws of (q(u) - q(u^)) has no bias, but an error of its own, about std(q(u) - q(u^)) / sqrt(10), "with 10 fine".
+the model adds is seen. Any model may be corrected by few fine solutions (a control variate): the mean of
+:math:`q(\hat u)` plus the mean over ten draws of :math:`q(u) - q(\hat u)` has no bias, but an error of its own, about
+the deviation of :math:`q(u) - q(\hat u)` over :math:`\sqrt{10}`, "with 10 fine".
 
 Seen: at n = 8 multigrid wins. A pass takes a quarter of the surrogate's time, and is off by .3 Monte Carlo errors or
 less. On the roughest family exact LOD is off by 3 in the integral and 12 in the middle, and so is all that stands for
 it (the surrogate adds less than 1); with multiscale fields, whose sigma is 40 times as large, by .07 and .4. At n = 32
 a pass takes 3.5 times as long as the surrogate and is off by .05, the surrogate by 10; ten fine solutions leave .5 of
-that. So: the surrogate and ten fine solutions, in 50 s in place of 120 for 200 fields; the cells of a alone (256^2) and
+that. So: the surrogate and ten fine solutions, in 50 s in place of 120 for 200 fields; the cells of a alone (256²) and
 ten fine solutions leave .8, in 33 s. Exact LOD, its extrapolations and super-elements take 1.1 to 9 s a field, longer
 than a pass, and are off by more. Sigma is of few draws here, so that all these units are known to a quarter.
-
-Run: python -m demos.uncertainty
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator

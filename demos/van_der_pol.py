@@ -1,23 +1,25 @@
-r"""Van der Pol's oscillator by a hierarchy of networks: errors of single steps, parareal, and what it all costs.
+r"""Van der Pol's oscillator by a hierarchy of networks
+===================================================
+
+Flow maps of five step sizes, coupled: errors of single steps, parareal in time, and what it all costs.
 
 For the oscillator
 
-    x' = y,    y' = 2 (1 - x^2) y - x,    0 <= t <= 51.2,
+.. math:: x' = y, \qquad y' = 2 (1 - x^2) y - x, \qquad 0 \le t \le 51.2 ,
 
-networks F_k approximate the flow maps of the steps 2^k / 100, k = 3, ..., 7 (shipped with the package). A small step
-follows the curve, but its errors add up; a large one gets far with few errors, but says nothing in between. The
-hierarchy (Liu, Kutz and Brunton 2022) takes the largest step first and lets each finer network advance all knots at
-once.
+networks :math:`F_k` approximate the flow maps of the steps :math:`2^k / 100`, k = 3, ..., 7 (shipped with the package).
+A small step follows the curve, but its errors add up; a large one gets far with few errors, but says nothing in
+between. The hierarchy (Liu, Kutz and Brunton 2022) takes the largest step first and lets each finer network advance all
+knots at once.
 
 Its error stays what the networks' is. *Parareal* removes it: between the knots of a network as coarse propagator G the
 classical RK4 method F runs on all slices in parallel,
 
-    U_{n+1}^{k+1} = G(U_n^{k+1}) + F(U_n^k) - G(U_n^k),
+.. math:: U_{n+1}^{k+1} = G(U_n^{k+1}) + F(U_n^k) - G(U_n^k) ,
 
 and a few iterations give the solution of RK4 to rounding. On as many cores as slices the ideal speed-up is slices over
 iterations, where G costs nothing; it is shown for G at its own cost, beside that of RK4 with steps of 0.08 as G, which
-is the more accurate one after every iteration and the dearer one for few starts (for 320 it is the cheaper one). On one
-core there is more work than in sequence, though in longer vectors.
+is the more accurate one after every iteration. On one core there is more work than in sequence, in longer vectors.
 
 The last panel is sobering: on an equation whose right-hand side costs nothing, RK4 and DOP853, vectorised over starts
 like the networks, win by far. Networks pay where steps are dear or the equation is not known.

@@ -238,7 +238,7 @@ class System:
         """The fine solution from u, ``(coarse.N,)`` or ``(fine.N,)``: `multigrid` until the error is ``tol`` in energy.
 
         u of exact LOD or of a local map (``form``: see `exact`) is the start and gives the values on Gamma_D. `Solved`
-        has the true relative residual and an estimate of |u - u*|_a / |u*|_a. RuntimeError where 200 steps do not do.
+        has the true relative residual and an estimate of ``|u - u*|_a / |u*|_a``. RuntimeError after 200 steps.
         """
         F = FineLoad.of(self.lod.space, load, fields)
         return complete(self.exact(form), np.asarray(u, dtype=float), F, tol)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Drawn = Any  # what `colour_bar` takes, of the kinds that matplotlib has for it; on lines a graph
 Transform = Callable[[Array], Array]
-CMAP = "viridis"  # perceptually uniform, and readable in grey
+# All perceptually uniform and readable in grey: a coefficient is not taken for a solution, nor that for an error.
+CELLS_CMAP, CMAP, ERROR_CMAP = "cividis", "viridis", "magma"
 SAMPLES = 256  # points along the longer axis, at least, when a nodal field is drawn
 LOG_FROM = 20.0  # contrast from which positive fields are shown on a logarithmic scale
 CONSTANT = 1e-9  # fields that vary by less, relative to their size, are constant
@@ -32,7 +33,7 @@ EQUAL_UP_TO = 5.0  # domains longer than this are stretched, or they would be dr
 
 
 def plot_cells(
-    ax: Axes, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm: Normalize | None = None, label: str = ""
+    ax: Axes, mesh: Mesh, values: ArrayLike, *, cmap: str = CELLS_CMAP, norm: Normalize | None = None, label: str = ""
 ) -> Drawn:
     """Draw one value per cell, ``(nelems,)``, on matplotlib axes and return what was drawn (for ``figure.colorbar``).
 
@@ -82,6 +83,15 @@ def plot_nodal(
     if mesh.dim() == 1:
         return ax.plot(points[0], table, label=label or None)[0]
     return _table(ax, lines, table, cmap, norm)
+
+
+def plot_error(ax: Axes, basis: CellBasis, e: ArrayLike, *, norm: Normalize | None = None) -> Drawn:
+    """Draw ``|e|`` of an error with degrees of freedom e, ``(basis.N,)``, in the colours of errors, as `plot_nodal`.
+
+    On a logarithmic ``norm`` what is below its lower end, zeros on the boundary among it, takes the colour of that end.
+    """
+    low = float(norm.vmin or 0.0) if norm is not None else 0.0
+    return plot_nodal(ax, basis, e, cmap=ERROR_CMAP, norm=norm, transform=lambda x: np.maximum(abs(x), low))
 
 
 def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.0) -> Normalize:
