@@ -21,6 +21,7 @@ it is first used. The rooms hold the rest:
 ``metrics``           L2, energy, spectral and eigenpair errors, observed rates
 ``solvers``           linear solvers in scikit-fem's idiom; black-box multigrid
 ``pictures``          cellwise and nodal fields on matplotlib axes
+``displays``          what objects show of themselves in a notebook
 ``cli``               the command line ``skfem-ml``
 ====================  ===========================================================
 
