@@ -24,6 +24,8 @@ HELPED = "is asked for its help: it takes minutes"
 SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 # Commands run as they are written, but for these: (what is run in their place, what that is).
 INSTEAD = {
+    'pip install -e ".[docs]"': ("python -m pip --version", "installs for minutes; .ci/run does it"),
+    "python -m sphinx -W docs skfem_ml_output/site": ("python -c pass", "takes minutes; .ci/run does it"),
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
