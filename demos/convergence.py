@@ -35,6 +35,7 @@ from skfem.models.poisson import mass, unit_load
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import l2_error, observed_rates, spectral_error
+from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import diffusion
 
 LEVELS = (2, 3, 4, 5)  # 4 x 4 to 32 x 32 coarse cells
@@ -42,6 +43,7 @@ FINE_LEVEL = 7
 ELL = 3
 ELLS = (1, 2, 3, 4)
 LOW, HIGH = 1.0, 10.0
+SEED = 0
 
 
 def errors_in_h(levels=LEVELS, fine_level: int = FINE_LEVEL, ell: int = ELL) -> dict[str, np.ndarray]:
@@ -51,7 +53,7 @@ def errors_in_h(levels=LEVELS, fine_level: int = FINE_LEVEL, ell: int = ELL) -> 
         coarse = Basis(MeshQuad().refined(level), ElementQuad1())
         lod = LOD(coarse, refine=2 ** (fine_level - level), ell=ell)
         scales = range(fine_level - 2, fine_level + 1)
-        a = iid_multilevel(lod.fine.mesh, scales, LOW, HIGH, rng=np.random.default_rng(0))
+        a = iid_multilevel(lod.fine.mesh, scales, LOW, HIGH, rng=np.random.default_rng(SEED))
         A, F = diffusion.assemble(lod.fine, a=a[:, None]), unit_load.assemble(lod.fine)
         fine = solve(*condense(A, F, D=lod.fine.get_dofs()))
 
@@ -81,7 +83,7 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
     coarse = Basis(MeshQuad().refined(level), ElementQuad1())
     ideal = LOD(coarse, refine=refine, ell=2**level)
     fine = ideal.fine
-    a = iid_multilevel(fine.mesh, 6, 1.0, 5.0, rng=np.random.default_rng(0))
+    a = iid_multilevel(fine.mesh, 6, 1.0, 5.0, rng=np.random.default_rng(SEED))
     S = ideal.assemble(diffusion, a=a)
     decay = {
         ell: spectral_error(LOD(coarse, refine=refine, ell=ell).assemble(diffusion, a=a), S, relative=True)
@@ -100,46 +102,39 @@ def locality(level: int = 3, refine: int = 8, ells=ELLS) -> Locality:
 
 
 def visualize(errors: dict[str, np.ndarray] | None = None, local: Locality | None = None, levels=LEVELS):
-    """Return a figure: error over H with reference slopes, and the decay in ell."""
-    from matplotlib.figure import Figure
-
+    """Error over H with reference slopes, and the decay in ell."""
     errors = errors_in_h(levels) if errors is None else errors
     local = locality() if local is None else local
     H = 0.5 ** np.array(levels)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for (name, values), style in zip(errors.items(), ("s-", "o-", "k--", "D-"), strict=True):
-        left.loglog(H, values, style, label=name)
-    for order, name, style in ((1, "LOD", "-."), (2, "LOD, prolonged", ":")):
-        left.loglog(H, 0.6 * errors[name][-1] * (H / H[-1]) ** order, style, color="gray", label=f"order {order}")
-    left.set(title="convergence in $H$", xlabel="coarse mesh size $H$", ylabel="relative $L^2$ error")
-    left.set_xticks(H, [f"1/{2**level}" for level in levels], minor=False)
-    left.minorticks_off()
-    left.legend()
-    right.semilogy(list(local.decay), list(local.decay.values()), "o-")
-    right.set(
-        title=r"decay in $\ell$",
-        xlabel=r"layers $\ell$ of a patch",
-        ylabel=r"$\|S_\ell - S_\infty\|_2 \;/\; \|S_\infty\|_2$",
-        xticks=list(local.decay),
-    )
-    for axes in (left, right):
-        axes.grid(True, which="both", alpha=0.3)
-    return figure
+    with figure(11.5, 4.9) as picture:
+        left, right = picture.subplots(1, 2)
+        for (name, values), style in zip(errors.items(), ("s-", "o-", "k--", "D-"), strict=True):
+            left.loglog(H, values, style, label=name)
+        for order, name, style in ((1, "LOD", "-."), (2, "LOD, prolonged", ":")):
+            slope = 0.6 * errors[name][-1] * (H / H[-1]) ** order
+            left.loglog(H, slope, style, color="0.5", label=f"order {order}")
+        left.set(title="convergence in $H$", xlabel="coarse mesh size $H$", ylabel="relative $L^2$ error")
+        left.set_xticks(H, [f"1/{2**level}" for level in levels], minor=False)
+        left.minorticks_off()
+        left.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        right.semilogy(list(local.decay), list(local.decay.values()), "o-")
+        right.set(title=r"decay in $\ell$", xlabel=r"layers $\ell$ of a patch", xticks=list(local.decay))
+        right.set_ylabel(r"$\|S_\ell - S_\infty\|_2 \;/\; \|S_\infty\|_2$")
+        for axes in (left, right):
+            grid(axes)
+    return picture
 
 
 if __name__ == "__main__":
     errors, local = errors_in_h(), locality()
     H = 0.5 ** np.array(LEVELS)
     for name, values in errors.items():
-        print(
-            f"{name:15s} errors",
-            *(f"{e:.1e}" for e in values),
-            "  rates",
-            *(f"{r:.2f}" for r in observed_rates(H, values)),
-        )
+        rates = " ".join(f"{rate:.2f}" for rate in observed_rates(H, values))
+        print(f"{name:15s} errors", *(f"{e:.1e}" for e in values), f"  rates {rates}")
     for ell, value in local.decay.items():
         print(f"ell = {ell}: |S_ell - S_inf| / |S_inf| = {value:.1e}")
     print(f"S against the inverse of I_H A_h^-1 I_H^T: {local.inverse_defect:.1e}")
     print(f"ideal method with corrected load against the fine solution: {local.solution_defect:.1e}")
-    visualize(errors, local).savefig("convergence.png", dpi=150)
+    visualize(errors, local).savefig("convergence.png")
+    last = ", ".join(f"{name} {values[-1]:.1e}" for name, values in errors.items())
+    print(f"32 x 32: {last}; identities to {max(local.inverse_defect, local.solution_defect):.0e}")

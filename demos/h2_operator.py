@@ -34,12 +34,14 @@ from skfem import Basis, ElementTriP1, LinearForm, MeshTri, condense, solve
 from skfem.utils import build_pc_diag, solver_iter_pcg
 
 from skfem_ml.fmm import H2Operator, H2Skeleton, Storage
+from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import diffusion
 from skfem_ml.solvers import solver_direct
 
 REFINEMENTS, LEAF = 5, 32
 TOLS = (1e-2, 1e-4, 1e-6)
 RTOL = 1e-10  # of conjugate gradients
+SEED = 0
 
 
 @LinearForm
@@ -100,7 +102,7 @@ def direct(A, b) -> Run:
 
 def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> Result:
     basis = Basis(MeshTri.init_circle(refinements), ElementTriP1())
-    a = np.random.default_rng(0).choice([1.0, 10.0], basis.mesh.nelements)
+    a = np.random.default_rng(SEED).choice([1.0, 10.0], basis.mesh.nelements)
     A, b = diffusion.assemble(basis, a=a[:, None]), unit_load.assemble(basis)
     A, b, _, inside = condense(A, b, D=basis.get_dofs())
 
@@ -129,19 +131,21 @@ def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> R
 
 
 def visualize(result: Result | None = None):
-    import matplotlib.pyplot as plt
-
+    """The blocks of the operator, and residuals of conjugate gradients by preconditioner."""
     result = compute() if result is None else result
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
-    result.skeleton.draw(left)
-    shown = [name for name in result.runs if name != "factorisation"]
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(shown)))
-    for name, style, shade in zip(shown, ("-o", "-s", "-^", "--d", ":"), shades, strict=False):
-        right.semilogy(result.runs[name].residuals, style, color=shade, markersize=4, label=name)
-    right.set(xlabel="iteration", ylabel="relative residual", title="Conjugate gradients by preconditioner")
-    right.set_xlim(0, 2 * max(len(one.residuals) for name, one in result.runs.items() if name != "diagonal"))
-    right.legend()
-    return figure
+    with figure(12.5, 5.8) as picture:
+        left, right = picture.subplots(1, 2)
+        result.skeleton.draw(left)
+        shown = [name for name in result.runs if name != "factorisation"]
+        for name, style in zip(shown, ("-o", "-s", "-^", "--D", ":"), strict=False):
+            one = result.runs[name]
+            label = f"{name}: {1e3 * one.seconds:.0f} ms, made in {one.setup:.2g} s"
+            right.semilogy(one.residuals, style, markersize=4.5, label=label)
+        right.set(xlabel="iteration", ylabel="relative residual", title="conjugate gradients by preconditioner")
+        right.set_xlim(0, 2 * max(len(one.residuals) for name, one in result.runs.items() if name != "diagonal"))
+        grid(right)
+        right.legend()
+    return picture
 
 
 if __name__ == "__main__":
@@ -150,4 +154,6 @@ if __name__ == "__main__":
         print(f"tol {tol:.0e}: {storage}; as a solver {result.error[tol]:.1e}; smallest {result.smallest[tol]:.2g}")
     for name, one in result.runs.items():
         print(f"{name}: {len(one.residuals) - 1} iterations, {one.setup:.3f} s to make, {one.seconds:.4f} s to use")
-    visualize(result).savefig("h2_operator.png", dpi=150)
+    visualize(result).savefig("h2_operator.png")
+    told = [name for name in result.runs if name != "factorisation"]
+    print("iterations:", ", ".join(f"{name} {len(result.runs[name].residuals) - 1}" for name in told))

@@ -31,7 +31,17 @@ from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
-from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
+from skfem_ml.pictures import (
+    colour_bar,
+    figure,
+    grid,
+    legend_below,
+    plot_cells,
+    plot_error,
+    plot_nodal,
+    save_film,
+    shared_norm,
+)
 from skfem_ml.problems import diffusion, mass
 from skfem_ml.stepping import IMEX, SemiDiscrete, evolve, heat, semidiscrete
 
@@ -40,6 +50,7 @@ T_END, STEPS = 0.1, 100
 SHOWN = (0.0, 0.01, 0.04, 0.1)
 HIGH = 50.0
 BUMPS = ((0.3, 0.3), (0.65, 0.7))
+SEED = 1
 
 
 @LinearForm
@@ -101,7 +112,7 @@ def discretisations(lod: LOD, a: np.ndarray) -> dict[str, Callable[[], SemiDiscr
 
 def compute(level: int = LEVEL, refine: int = REFINE, ell: int = ELL, steps: int = STEPS) -> Result:
     lod = LOD(Basis(MeshQuad().refined(level), ElementQuad1()), refine=refine, ell=ell)
-    a = iid_multilevel(lod.fine.mesh, level + 2, 1.0, HIGH, rng=np.random.default_rng(1))
+    a = iid_multilevel(lod.fine.mesh, level + 2, 1.0, HIGH, rng=np.random.default_rng(SEED))
     result = Result(lod, a, T_END / steps * np.arange(steps + 1))
     lod.local(diffusion, np.arange(1), a=a)  # loads torch, which is not what we time
     for name, way in discretisations(lod, a).items():
@@ -122,59 +133,77 @@ def compute(level: int = LEVEL, refine: int = REFINE, ell: int = ELL, steps: int
 
 
 def visualize(result: Result | None = None):
-    """Coefficient, film strips of the fine solution and of the LOD, the error of the LOD; errors and seconds."""
-    from matplotlib.figure import Figure
-
+    """Snapshots of the LOD, coefficient and errors below them; errors over time and seconds over steps."""
     result = compute() if result is None else result
-    fine = result.lod.fine
-    shown = np.rint(np.array(SHOWN) / T_END * (len(result.t) - 1)).astype(int)
+    fine, shown = result.lod.fine, np.rint(np.array(SHOWN) / T_END * (len(result.t) - 1)).astype(int)
     exact, lod = result.states["fine FEM"], result.states["LOD, prolonged"]
     errors = [abs(lod[k] - exact[k]) for k in shown[1:]]
-    scale, error_scale = shared_norm(exact[shown], lod[shown]), shared_norm(*errors, log=True, decades=3)
-    figure = Figure(figsize=(14, 10), layout="constrained")
-    grid = figure.add_gridspec(3, 4, height_ratios=(1, 1, 1.1))
-    top, middle = ([figure.add_subplot(grid[row, column]) for column in range(4)] for row in range(2))
-    for axes, k in zip(top, shown, strict=True):
-        drawn = plot_nodal(axes, fine, lod[k], norm=scale)
-        axes.set_title(f"LOD, prolonged, t = {result.t[k]:.2g}")
-    figure.colorbar(drawn, ax=top, label="u")
-    cells = plot_cells(middle[0], fine.mesh, result.a, norm=shared_norm(result.a))
-    middle[0].set_title("coefficient")
-    for axes, k in zip(middle[1:], shown[1:], strict=True):
-        drawn = plot_nodal(axes, fine, lod[k] - exact[k], norm=error_scale, transform=magnitude)
-        axes.set_title(f"error, t = {result.t[k]:.2g}")
-    figure.colorbar(drawn, ax=middle, label="|u - fine|")
-    figure.colorbar(cells, ax=middle[0], label="a", location="left")
-    left, right = (figure.add_subplot(grid[2, 2 * i : 2 * i + 2]) for i in range(2))
-    colours = {name: f"C{k}" for k, name in enumerate(result.states)}
+    scale, error_scale = shared_norm(exact[shown], lod[shown], log=False), shared_norm(*errors, log=True, decades=3)
+    with figure(14.5, 11.5) as picture:
+        panels = picture.add_gridspec(3, 4, height_ratios=(1, 1, 1.15))
+        top, middle = ([picture.add_subplot(panels[row, column]) for column in range(4)] for row in range(2))
+        for axes, k in zip(top, shown, strict=True):
+            drawn = plot_nodal(axes, fine, lod[k], norm=scale)
+            axes.set_title(f"LOD, prolonged, $t = {result.t[k]:.2g}$")
+        colour_bar(top[-1], drawn, "temperature $u$")
+        colour_bar(middle[0], plot_cells(middle[0], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
+        middle[0].set_title("conductivity")
+        size = result.errors("LOD, prolonged")
+        for axes, k, error in zip(middle[1:], shown[1:], errors, strict=True):
+            drawn = plot_error(axes, fine, error, norm=error_scale)
+            axes.set_title(f"{size[k]:.1e} off in $L^2$, $t = {result.t[k]:.2g}$")
+        colour_bar(middle[-1], drawn, r"$|u - u_{\mathrm{fine}}|$", extend="min")
+        draw_graphs([picture.add_subplot(panels[2, 2 * i : 2 * i + 2]) for i in range(2)], result)
+    return picture
+
+
+def draw_graphs(panels, result: Result) -> None:
+    """Errors over time, and CPU seconds over the number of steps."""
+    left, right = panels
+    steps, colours = np.arange(len(result.t)), {name: f"C{k}" for k, name in enumerate(result.states)}
     for name, colour in colours.items():
         if name != "fine FEM":
             left.semilogy(result.t[1:], result.errors(name)[1:], color=colour, label=name)
-    left.set(title="error over time", xlabel="time t", ylabel="relative L2 error")
-    steps = np.arange(len(result.t))
-    for name, (setup, run) in result.seconds.items():
-        right.plot(steps, setup + run * steps / steps[-1], color=colours[name], label=name)
+        if name in result.seconds:
+            setup, run = result.seconds[name]
+            right.plot(steps, setup + run * steps / steps[-1], color=colour, label=name)
+    left.set(title="error over time", xlabel="time $t$", ylabel="relative $L^2$ error")
     right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
-    for axes in (left, right):
-        axes.grid(True, alpha=0.3)
-    left.legend(ncols=2, loc=(0.25, 0.7))
-    right.legend(loc=(0.65, 0.2))
-    return figure
+    for axes in panels:
+        grid(axes)
+        legend_below(axes)
 
 
-def magnitude(u: np.ndarray) -> np.ndarray:
-    """A floor: zero has no place on a logarithmic scale."""
-    return np.maximum(abs(u), 1e-12)
+def animate(result: Result, path: str = "heat_on_lod.gif", frames: int = 34) -> None:
+    """A film: fine FEM beside the LOD."""
+    shown = np.linspace(0, len(result.t) - 1, frames).astype(int)
+    states = {name: result.states[name] for name in ("fine FEM", "LOD, prolonged")}
+    scale = shared_norm(*states.values(), log=False)
+    with figure(9.2, 4.6) as picture:
+        panels = dict(zip(states, picture.subplots(1, 2), strict=True))
+        drawn: dict = {}
+
+        def update(frame: int) -> None:
+            for name, axes in panels.items():
+                if name in drawn:
+                    drawn[name].remove()
+                drawn[name] = plot_nodal(axes, result.lod.fine, states[name][shown[frame]], norm=scale)
+                seconds = sum(result.seconds[name.removesuffix(", prolonged")])
+                axes.set_title(f"{name}, {seconds:.1f} CPU s, $t = {result.t[shown[frame]]:.3f}$")
+
+        update(0)
+        colour_bar(panels["LOD, prolonged"], drawn["LOD, prolonged"], "temperature $u$")
+        save_film(path, picture, update, frames, milliseconds=120)
 
 
 if __name__ == "__main__":
     result = compute()
     print("method, error at the end, largest error after the first tenth, CPU seconds of set-up and of all steps")
     for name in result.states:
-        if name != "fine FEM":
-            errors = result.errors(name)
-            print(f"{name}: {errors[-1]:.2e}, {errors[len(errors) // 10 :].max():.2e}", end="")
-            setup, run = result.seconds.get(name, (np.nan, np.nan))
-            print(f", {setup:.2f} s, {run:.3f} s" if name in result.seconds else "")
-    print("fine FEM: {:.2f} s, {:.3f} s".format(*result.seconds["fine FEM"]))
-    visualize(result).savefig("heat_on_lod.png", dpi=120)
+        errors, (setup, run) = result.errors(name), result.seconds.get(name, (np.nan, np.nan))
+        print(f"{name}: {errors[-1]:.2e}, {errors[len(errors) // 10 :].max():.2e}, {setup:.2f} s, {run:.3f} s")
+    visualize(result).savefig("heat_on_lod.png")
+    animate(result)
+    last = {name: result.errors(name)[-1] for name in ("coarse FEM", "LOD", "LOD, prolonged")}
+    faster = result.seconds["fine FEM"][1] / result.seconds["LOD"][1]
+    print(", ".join(f"{name} {error:.1e} off" for name, error in last.items()) + f"; steps {faster:.0f} times faster")

@@ -21,11 +21,13 @@ from skfem import Basis, ElementHex1, MeshHex, condense, solve
 from skfem_ml.coefficients import inclusions
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
+from skfem_ml.pictures import colour_bar, figure, plot_cells, plot_error, plot_nodal, shared_norm
 from skfem_ml.problems import diffusion
 
 CELLS, REFINE, ELLS = 4, 4, (1, 2)
 CONTRAST, NUMBER, RADIUS = 50.0, 40, 0.11
 FACES = ["left", "right"]
+SEED = 0
 
 
 @dataclass
@@ -51,7 +53,7 @@ def compute(cells: int = CELLS, refine: int = REFINE, ells: tuple[int, ...] = EL
     coarse = Basis(MeshHex.init_tensor(line, line, line).with_defaults(), ElementHex1())
     lod = LOD(coarse, refine=refine, ell=ells[0], dirichlet=FACES)
     fine, P = lod.fine, lod.prolongation
-    a = inclusions(fine.mesh, CONTRAST, NUMBER, RADIUS, rng=np.random.default_rng(0))
+    a = inclusions(fine.mesh, CONTRAST, NUMBER, RADIUS, rng=np.random.default_rng(SEED))
 
     A = diffusion.assemble(fine, a=a[:, None])
     y = solve(*condense(A, x=drop(fine), D=fine.get_dofs(FACES)))
@@ -72,36 +74,34 @@ def compute(cells: int = CELLS, refine: int = REFINE, ells: tuple[int, ...] = EL
 
 
 def visualize(result: Result | None = None):
-    """Return a figure of the section in the middle of the cube: coefficient, solutions and errors on common scales."""
-    from matplotlib.figure import Figure
-
-    from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
-
+    """The section in the middle of the cube: coefficient, solutions and errors on common scales."""
     result = compute() if result is None else result
-    fine, y = result.lod.fine, result.solutions["fine"]
-    last = list(result.solutions)[-1]
+    fine, y, last = result.lod.fine, result.solutions["fine"], list(result.solutions)[-1]
     errors = {name: abs(result.solutions[name] - y) for name in ("coarse FEM", last)}
     norm, error_norm = shared_norm(*result.solutions.values()), shared_norm(*errors.values(), log=True, decades=4)
-    figure = Figure(figsize=(11, 6.6), layout="constrained")
-    axes = figure.subplots(2, 3)
-    picture = plot_cells(axes[0, 0], fine.mesh, result.a)
-    axes[0, 0].set_title("coefficient, section at $z = 1/2$")
-    figure.colorbar(picture, ax=axes[0, 0], label="$a$", shrink=0.9)
-    picture = plot_nodal(axes[1, 0], fine, y, norm=norm)
-    axes[1, 0].set_title(f"fine solution, flow {result.flow['fine']:.3f}")
-    figure.colorbar(picture, ax=axes[1, 0], label="$u$", shrink=0.9)
-    for (name, error), column in zip(errors.items(), axes.T[1:], strict=True):
-        picture = plot_nodal(column[0], fine, result.solutions[name], norm=norm)
-        column[0].set_title(f"{name}, flow {result.flow[name]:.3f}")
-        error_picture = plot_nodal(column[1], fine, error, norm=error_norm, cmap="magma")
-        column[1].set_title(f"error, {100 * result.l2[name]:.2g} % in $L^2$")
-    figure.colorbar(picture, ax=axes[0, 1:], label="$u$", shrink=0.9)
-    figure.colorbar(error_picture, ax=axes[1, 1:], label="absolute error", extend="min", shrink=0.9)
-    return figure
+    with figure(12.5, 7.8) as picture:
+        axes = picture.subplots(2, 3)
+        colour_bar(axes[0, 0], plot_cells(axes[0, 0], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
+        axes[0, 0].set_title("coefficient, section at $z = 1/2$")
+        plot_nodal(axes[1, 0], fine, y, norm=norm)
+        axes[1, 0].set_title(f"fine solution, flow {result.flow['fine']:.3f}")
+        for (name, error), column in zip(errors.items(), axes.T[1:], strict=True):
+            drawn = plot_nodal(column[0], fine, result.solutions[name], norm=norm)
+            title = name.replace("ell", r"$\ell$")
+            column[0].set_title(f"{title}, flow {result.flow[name]:.3f}")
+            drawn_error = plot_error(column[1], fine, error, norm=error_norm)
+            column[1].set_title(f"{100 * result.l2[name]:.2g} % off in $L^2$")
+        colour_bar(axes[0, 2], drawn, "$u$")
+        colour_bar(axes[1, 2], drawn_error, r"$|u_{\mathrm{method}} - u|$", extend="min")
+    return picture
 
 
 if __name__ == "__main__":
     result = compute()
     for name, flow in result.flow.items():
-        print(f"{name:13s} flow {flow:.4f}; error {result.l2[name]:.1e} in L2, {result.energy[name]:.1e} in energy")
-    visualize(result).savefig("hex_3d.png", dpi=150)
+        print(
+            f"{name:14s} flow {flow:.3f}; relative error {result.l2[name]:.1e} in L2,",
+            f"{result.energy[name]:.1e} in energy",
+        )
+    visualize(result).savefig("hex_3d.png")
+    print("effective conductivity:", ", ".join(f"{name} {flow:.3f}" for name, flow in result.flow.items()))

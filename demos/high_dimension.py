@@ -19,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skfem_ml.metrics import observed_rates
+from skfem_ml.pictures import figure, grid
 from skfem_ml.pinn import laplace, solver_pinn
 from skfem_ml.problems import PDE
 
 DIM, WIDTH, STEPS = 10, 24, 40
 POINTS = (250, 500, 1000)
+SEED = 0
 CENTRE = 0.3 * np.ones(DIM) / np.sqrt(DIM)
 
 
@@ -73,7 +75,7 @@ def poisson(u, w):
     return -laplace(u) - source(w.x[:, 0])
 
 
-def compute(points: tuple[int, ...] = POINTS, steps: int = STEPS, width: int = WIDTH, seed: int = 0) -> Result:
+def compute(points: tuple[int, ...] = POINTS, steps: int = STEPS, width: int = WIDTH, seed: int = SEED) -> Result:
     test = in_ball(10_000, np.random.default_rng(99))
     truth = exact(test)
     errors, losses = [], []
@@ -89,23 +91,24 @@ def compute(points: tuple[int, ...] = POINTS, steps: int = STEPS, width: int = W
 
 def visualize(result: Result | None = None):
     """Error over training points, and the learned values over the exact ones at points never seen."""
-    from matplotlib.figure import Figure
-
     result = compute() if result is None else result
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.loglog(result.points, result.errors, "o-")
-    left.set(
-        title=f"Poisson in {DIM} dimensions", xlabel="random training points", ylabel="relative error at new points"
-    )
-    left.set_xticks(result.points, [str(n) for n in result.points])
-    left.set_yticks(result.errors, [f"{e:.1e}" for e in result.errors])
-    left.minorticks_off()
-    left.grid(True, alpha=0.3)
-    right.plot(result.exact[:2000], result.learned[:2000], ".", ms=3)
-    right.axline((0, 0), slope=1, color="0.5", lw=1)
-    right.set(title=f"{result.points[-1]} training points", xlabel="exact u", ylabel="learned u")
-    return figure
+    with figure(11.5, 5.2) as picture:
+        left, right = picture.subplots(1, 2)
+        left.loglog(result.points, result.errors, "o-", label="network")
+        order = result.errors[0] * result.points[0] / np.array(result.points)
+        left.loglog(result.points, order, ":", color="0.5", label="$1 / n$")
+        left.set(title=f"Poisson in {DIM} dimensions", xlabel="random training points $n$")
+        left.set_ylabel("relative error at new points")
+        left.set_xticks(result.points, [str(n) for n in result.points])
+        left.set_yticks(result.errors, [f"{e:.1e}" for e in result.errors])
+        left.minorticks_off()
+        grid(left)
+        left.legend()
+        right.plot(result.exact[:2000], result.learned[:2000], ".", ms=3)
+        right.axline((0, 0), slope=1, color="0.4", lw=1)
+        right.set(title=f"{result.points[-1]} training points: {result.errors[-1]:.1e} off", xlabel="exact $u$")
+        right.set_ylabel("learned $u$, at new points")
+    return picture
 
 
 if __name__ == "__main__":
@@ -113,4 +116,6 @@ if __name__ == "__main__":
     for n, error in zip(result.points, result.errors, strict=True):
         print(f"{n:6d} points: relative error {error:.1e}")
     print("observed rates in the number of points:", observed_rates(1 / np.array(result.points), result.errors))
-    visualize(result).savefig("high_dimension.png", dpi=120)
+    visualize(result).savefig("high_dimension.png")
+    errors = ", ".join(f"{error:.1e}" for error in result.errors)
+    print(f"relative error at new points {errors} for {', '.join(map(str, result.points))} training points")

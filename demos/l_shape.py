@@ -25,11 +25,13 @@ from skfem import Basis, ElementQuad1, MeshQuad, condense, solve
 from skfem_ml.coefficients import log_normal
 from skfem_ml.lod import LOD
 from skfem_ml.metrics import energy_error, l2_error
+from skfem_ml.pictures import colour_bar, figure, plot_cells, plot_error, plot_nodal, shared_norm
 from skfem_ml.problems import diffusion
 
 REFINEMENTS, REFINE, ELL = 3, 8, 2
 SIGMA, CORRELATION = 1.5, 0.05
 ENDS = ["top", "right"]
+SEED = 0
 
 
 @dataclass
@@ -61,7 +63,7 @@ def compute(refinements: int = REFINEMENTS, refine: int = REFINE, ell: int = ELL
     coarse = Basis(l_shape(refinements), ElementQuad1())
     lod = LOD(coarse, refine=refine, ell=ell, dirichlet=ENDS)
     fine, P = lod.fine, lod.prolongation
-    a = log_normal(fine.mesh, SIGMA, CORRELATION, rng=np.random.default_rng(0))
+    a = log_normal(fine.mesh, SIGMA, CORRELATION, rng=np.random.default_rng(SEED))
 
     A = diffusion.assemble(fine, a=a[:, None])
     S = lod.assemble(diffusion, a=a)
@@ -80,35 +82,30 @@ def compute(refinements: int = REFINEMENTS, refine: int = REFINE, ell: int = ELL
 
 
 def visualize(result: Result | None = None):
-    """Return a figure: coefficient, fine solution, and the errors of coarse FEM and LOD on one scale."""
-    from matplotlib.figure import Figure
-
-    from skfem_ml.pictures import plot_cells, plot_nodal, shared_norm
-
+    """Coefficient and fine solution above the errors of coarse FEM and LOD, which are on one scale."""
     result = compute() if result is None else result
     fine, y = result.lod.fine, result.solutions["fine"]
     errors = {name: abs(result.solutions[name] - y) for name in ("coarse FEM", "LOD")}
     norm = shared_norm(*errors.values(), log=True, decades=4)
-    figure = Figure(figsize=(9, 7.4), layout="constrained")
-    axes = figure.subplots(2, 2)
-    picture = plot_cells(axes[0, 0], fine.mesh, result.a, norm=shared_norm(result.a))
-    axes[0, 0].set_title("coefficient")
-    figure.colorbar(picture, ax=axes[0, 0], label="$a$", shrink=0.8)
-    picture = plot_nodal(axes[0, 1], fine, y)
-    axes[0, 1].set_title("fine solution")
-    figure.colorbar(picture, ax=axes[0, 1], label="$u$", shrink=0.8)
-    for ax, (name, error) in zip(axes[1], errors.items(), strict=True):
-        picture = plot_nodal(ax, fine, error, norm=norm, cmap="magma")
-        ax.set_title(f"error of {name}, {100 * result.l2[name]:.2g} % in $L^2$")
-    figure.colorbar(picture, ax=axes[1], label="absolute error", shrink=0.8, extend="min")
-    return figure
+    with figure(9.6, 8.2) as picture:
+        axes = picture.subplots(2, 2)
+        colour_bar(axes[0, 0], plot_cells(axes[0, 0], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
+        axes[0, 0].set_title("coefficient")
+        colour_bar(axes[0, 1], plot_nodal(axes[0, 1], fine, y), "$u$")
+        axes[0, 1].set_title(f"fine solution, flow {result.inflow['fine']['top']:.3f}")
+        for ax, (name, error) in zip(axes[1], errors.items(), strict=True):
+            colour_bar(ax, plot_error(ax, fine, error, norm=norm), r"$|u_{\mathrm{method}} - u|$", extend="min")
+            flow = result.inflow[name]["top"]
+            ax.set_title(f"{name}, {100 * result.l2[name]:.2g} % off in $L^2$,\nflow {flow:.3f}")
+    return picture
 
 
 if __name__ == "__main__":
     result = compute()
     for name, inflow in result.inflow.items():
         print(
-            f"{name:10s} error {result.l2[name]:.1e} in L2, {result.energy[name]:.1e} in energy;",
-            f"flow in {inflow['top']:.5f} at the top, {inflow['right']:.5f} at the right",
+            f"{name:10s} inflow at the top {inflow['top']:.4f}, in all {sum(inflow.values()):+.0e};",
+            f"relative error {result.l2[name]:.1e} in L2, {result.energy[name]:.1e} in energy",
         )
-    visualize(result).savefig("l_shape.png", dpi=150)
+    visualize(result).savefig("l_shape.png")
+    print("flow through the L:", ", ".join(f"{name} {inflow['top']:.4f}" for name, inflow in result.inflow.items()))

@@ -34,11 +34,13 @@ import numpy as np
 from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_kernel_ridge
 from skfem_ml.compare import Table, compare
 from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet
+from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import transfer_samples
 
 SIZES, SAMPLES, STEPS = (80, 160, 320), 1800, 600
 DEEP, PAPER, KERNEL, AFFINE = "DeepFMMNet", "FMMNet of the paper", "PCA + kernel ridge", "affine ridge"
+SEED = 0
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Result:
         return [table[name].error for table in self.tables]
 
 
-def compute(sizes: tuple[int, ...] = SIZES, samples: int = SAMPLES, steps: int = STEPS, seed: int = 0) -> Result:
+def compute(sizes: tuple[int, ...] = SIZES, samples: int = SAMPLES, steps: int = STEPS, seed: int = SEED) -> Result:
     result = Result([], [])
     for N in sizes:
         parts = {"validation": samples // 12, "test": samples // 3}
@@ -76,45 +78,45 @@ def compute(sizes: tuple[int, ...] = SIZES, samples: int = SAMPLES, steps: int =
 
 def visualize(result: Result | None = None):
     """The worst test sample, the errors in it, residuals against iteration and against N."""
-    from matplotlib.figure import Figure
-
     result = compute() if result is None else result
-    figure = Figure(figsize=(12, 8.5), layout="constrained")
-    (sample, error), (loss, size) = figure.subplots(2, 2)
-    solutions = result.tables[-1].solutions
-    names = [AFFINE, KERNEL, PAPER, DEEP]
-    colours = {name: f"C{k}" for k, name in enumerate(names)}
+    solutions, names = result.tables[-1].solutions, [AFFINE, KERNEL, PAPER, DEEP]
+    colours = {name: f"C{k}" for k, name in enumerate(names)} | {"constant": "0.5"}
     x, (q, w) = result.data[-1].points[0], result.data[-1].part("test")
     outputs = {name: solutions[name](q) for name in names}
     worst = int((np.linalg.norm(outputs[DEEP] - w, axis=1) / np.linalg.norm(w, axis=1)).argmax())
-
-    sample.plot(x, q[worst] / q[worst].max(), color="0.6", ls=":", label=f"$\\mu_s$ / {q[worst].max():.2f}")
-    sample.plot(x, w[worst], color="0.7", lw=5, label="u, exact")
-    for name, style in ((AFFINE, "--"), (PAPER, "-."), (DEEP, "-")):
-        sample.plot(x, outputs[name][worst], style, color=colours[name])
-    sample.set(title=f"worst of {len(q)} test samples of DeepFMMNet, N = {len(x)}", xlabel="x", ylabel="u")
-    sample.legend()
-    for name in names:
-        error.semilogy(x, np.abs(outputs[name][worst] - w[worst]) + 1e-9, color=colours[name], label=name)
-    error.set(title="absolute error in this sample", xlabel="x", ylabel="|w - u|")
-    for k, table in enumerate(result.tables):
-        for name in (PAPER, DEEP):
-            history = table.solutions[name].history
-            label = f"N = {result.sizes[k]}" if name == PAPER else None
-            loss.semilogy(history.steps, history.losses, ("-", "--", ":")[k % 3], color=colours[name], label=label)
-    loss.set(title="training", xlabel="iteration", ylabel="mean relative residual, validation")
-    loss.legend()
-    for name in ("constant", *names):
-        size.loglog(result.sizes, result.residuals(name), "-o", color=colours.get(name, "0.5"), label=name)
-    size.set(title="error against N", xlabel="N", ylabel="mean relative residual, test")
-    size.set_xticks(result.sizes, [str(N) for N in result.sizes])
-    size.minorticks_off()
-    figure.legend(*size.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure
+    with figure(12.5, 9.6) as picture:
+        (sample, error), (loss, size) = picture.subplots(2, 2)
+        sample.plot(x, q[worst] / q[worst].max(), color="0.5", ls=":", label=f"$\\mu_s$ / {q[worst].max():.2f}")
+        sample.plot(x, w[worst], color="0.75", lw=5, label="$u$, exact")
+        for name, style in ((AFFINE, "--"), (PAPER, "-."), (DEEP, "-")):
+            sample.plot(x, outputs[name][worst], style, color=colours[name])
+        sample.set(title=f"worst of {len(q)} test samples of DeepFMMNet, $N = {len(x)}$", xlabel="$x$", ylabel="$u$")
+        sample.legend()
+        for name in names:
+            error.semilogy(x, np.abs(outputs[name][worst] - w[worst]) + 1e-9, color=colours[name], lw=1.2)
+        error.set(title="error in this sample", xlabel="$x$", ylabel="$|w - u|$")
+        for k, table in enumerate(result.tables):
+            for name in (PAPER, DEEP):
+                history, label = table.solutions[name].history, f"$N = {result.sizes[k]}$" if name == DEEP else None
+                loss.semilogy(history.steps, history.losses, ("-", "--", ":")[k % 3], color=colours[name], label=label)
+        loss.set(title="training", xlabel="iteration", ylabel="mean relative residual, validation")
+        loss.legend()
+        for name in ("constant", *names):
+            size.loglog(result.sizes, result.residuals(name), "-o", color=colours[name], label=name)
+        size.set(title="error against $N$", xlabel="$N$", ylabel="mean relative residual, test")
+        size.set_xticks(result.sizes, [str(N) for N in result.sizes])
+        size.minorticks_off()
+        for axes in (error, loss, size):
+            grid(axes)
+        picture.legend(*size.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return picture
 
 
 if __name__ == "__main__":
     result = compute()
     for table in result.tables:
         print(f"{table}\n")
-    visualize(result).savefig("rte_network.png", dpi=150)
+    visualize(result).savefig("rte_network.png")
+    last = result.tables[-1]
+    told = ", ".join(f"{name} {last[name].error:.1e}" for name in ("constant", AFFINE, PAPER, DEEP, KERNEL))
+    print(f"mean residual at N = {result.sizes[-1]}: {told}")

@@ -90,6 +90,7 @@ INSTEAD = {
         )
     },
     "python demos/gallery.py": ('python -c "import demos.gallery"', "draws all; one is drawn by the next"),
+    "python demos/gallery.py --docs": ('python -c "import demos.gallery"', "draws all; one is drawn by the next"),
     "python demos/gallery.py [FOLDER]": ("python demos/gallery.py pictures one_line", "draws one in place of all"),
 }
 WRITTEN = {

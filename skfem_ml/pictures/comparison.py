@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from skfem import Mesh
 
 from skfem_ml.meshes.cells import cell_finder
-from skfem_ml.pictures.fields import EQUAL_UP_TO, LOG_FROM, colour_bar, plot_cells, plot_nodal, shared_norm
+from skfem_ml.pictures.fields import (
+    EQUAL_UP_TO,
+    LOG_FROM,
+    colour_bar,
+    plot_cells,
+    plot_error,
+    plot_nodal,
+    shared_norm,
+)
+from skfem_ml.pictures.style import figure as styled_figure
 from skfem_ml.solutions import FEFunction
 
 if TYPE_CHECKING:
@@ -49,25 +58,21 @@ def comparison_figure(
     through the largest difference of the best solution that can be told from the reference. The figure belongs to no
     window: ``figure.savefig(path)``.
     """
-    from matplotlib.figure import Figure  # not pyplot: no window system, no global state
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     name, r = reference
     scale = float(abs(r.y).max()) or 1.0
     gaps = {label: FEFunction(u.basis, (u.y - r.y) / scale) for label, u in solutions.items()}
     known = errors or {}
     told = {label: _told(known.get(label) or _relative(e, r, scale)) for label, e in gaps.items()}
     everything = {name: r, **solutions}
-    if problem.mesh.dim() == 1:
-        figure = Figure(figsize=(8, 9), layout="constrained")
-        _lines(figure.subplots(3, 1, sharex=True), problem, everything, gaps, told)
-    else:
-        columns, (width, height) = len(solutions) + 2, _panel(problem.mesh)
-        # Beside the panels: labels, a bar at the first and the last, titles, the legend.
-        size = ((width + 0.6) * columns + 2.2, 2 * height + 3.4)
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.12))
-        _panels(figure, problem, everything, gaps, told)
-    figure.suptitle(title)
+    one, columns, (width, height) = problem.mesh.dim() == 1, len(solutions) + 2, _panel(problem.mesh)
+    # Beside the panels: labels, a bar at the first and the last, titles, the legend.
+    size = (8.0, 9.0) if one else ((width + 0.8) * columns + 2.8, 2 * height + 4.2)
+    with styled_figure(*size) as figure:
+        if one:
+            _lines(figure.subplots(3, 1, sharex=True), problem, everything, gaps, told)
+        else:
+            _panels(figure, problem, everything, gaps, told)
+        figure.suptitle(title)
     return figure
 
 
@@ -89,6 +94,8 @@ def _panels(figure: Figure, problem: Problem, solutions: Solutions, errors: Solu
 
 def _panel(mesh: Mesh) -> tuple[float, float]:
     """Width and height of a panel in inches; flat domains get wide ones, or a colour bar would have no room."""
+    if mesh.dim() == 1:
+        return 2.4, 2.4
     width, height = np.ptp(mesh.p[:2, np.unique(mesh.t)], axis=1)
     ratio = height / width if max(width, height) <= EQUAL_UP_TO * min(width, height) else 1.0
     return (2.4, 2.4 * ratio) if ratio > 0.5 else (1.2 / ratio, 1.2)
@@ -111,14 +118,8 @@ def _fields(axes: Sequence[Axes], problem: Problem, solutions: Solutions) -> Non
 def _errors(axes: Sequence[Axes], errors: Solutions, told: Mapping[str, str]) -> None:
     sizes = [abs(e.y) for e in errors.values()]
     norm = shared_norm(*sizes, log=True, decades=DECADES) if any(size.any() for size in sizes) else None
-    low = 0.0 if norm is None else float(norm.vmin or 0.0)
-
-    def shown(values: Array) -> Array:
-        # Zeros on the boundary have no logarithm; they take the colour of the scale's lower end.
-        return np.maximum(abs(values), low)
-
     for k, (ax, (label, e)) in enumerate(zip(axes, errors.items(), strict=True)):
-        drawn = plot_nodal(ax, e.basis, e.y, cmap="magma", norm=norm, transform=shown)
+        drawn = plot_error(ax, e.basis, e.y, norm=norm)
         ax.set_title(f"{_broken(label)}\n{told[label]}")
         ax.set_ylabel("" if k else ax.get_ylabel())
     colour_bar(axes[-1], drawn, ERROR, extend="min")
@@ -165,7 +166,7 @@ def _section(ax: Axes, solutions: Solutions, chosen: str, at: Array) -> None:
     ax.set_title(f"through the largest error of {chosen},\n${place}$" + (" (dashed)" if mesh.dim() == 2 else ""))
     ax.set_xlabel("$x$")
     ax.set_ylabel("$u$")
-    ax.grid(alpha=0.3)
+    ax.grid(True)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3.5, ncols=2, frameon=False)
 
 
@@ -195,5 +196,5 @@ def _lines(
 def _style(k: int) -> dict[str, Any]:
     """The reference as a broad grey line below the others, which differ by dash as well as by colour."""
     if k == 0:
-        return {"color": "0.6", "linewidth": 4}
+        return {"color": "0.65", "linewidth": 4}
     return {"color": f"C{k - 1}", "linestyle": ("-", "--", ":", "-.")[k % 4], "linewidth": 1.6}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Drawn = Any  # what `colour_bar` takes, of the kinds that matplotlib has for it; on lines a graph
 Transform = Callable[[Array], Array]
-CMAP = "viridis"  # perceptually uniform, and readable in grey
+# All perceptually uniform and readable in grey: a coefficient is not taken for a solution, nor that for an error.
+CELLS_CMAP, CMAP, ERROR_CMAP = "cividis", "viridis", "magma"
 SAMPLES = 256  # points along the longer axis, at least, when a nodal field is drawn
 LOG_FROM = 20.0  # contrast from which positive fields are shown on a logarithmic scale
 CONSTANT = 1e-9  # fields that vary by less, relative to their size, are constant
@@ -32,7 +33,7 @@ EQUAL_UP_TO = 5.0  # domains longer than this are stretched, or they would be dr
 
 
 def plot_cells(
-    ax: Axes, mesh: Mesh, values: ArrayLike, *, cmap: str = CMAP, norm: Normalize | None = None, label: str = ""
+    ax: Axes, mesh: Mesh, values: ArrayLike, *, cmap: str = CELLS_CMAP, norm: Normalize | None = None, label: str = ""
 ) -> Drawn:
     """Draw one value per cell, ``(nelems,)``, on matplotlib axes and return what was drawn (for ``figure.colorbar``).
 
@@ -84,6 +85,15 @@ def plot_nodal(
     return _table(ax, lines, table, cmap, norm)
 
 
+def plot_error(ax: Axes, basis: CellBasis, e: ArrayLike, *, norm: Normalize | None = None) -> Drawn:
+    """Draw ``|e|`` of an error with degrees of freedom e, ``(basis.N,)``, in the colours of errors, as `plot_nodal`.
+
+    On a logarithmic ``norm`` what is below its lower end, zeros on the boundary among it, takes the colour of that end.
+    """
+    low = float(norm.vmin or 0.0) if norm is not None else 0.0
+    return plot_nodal(ax, basis, e, cmap=ERROR_CMAP, norm=norm, transform=lambda x: np.maximum(abs(x), low))
+
+
 def shared_norm(*fields: ArrayLike, log: bool | None = None, decades: float = 8.0) -> Normalize:
     """Return the matplotlib norm that spans all given fields, so that panels share one scale.
 
@@ -118,15 +128,23 @@ def colour_bar(ax: Axes, drawn: Drawn, label: str = "", *, extend: str = "neithe
     bar = ax.figure.colorbar(drawn, cax=place, label=label, extend=extend)
     field = np.ravel(np.asarray(values, dtype=float))
     if field.size and np.ptp(field) <= CONSTANT * abs(field).max():
-        ticks = [float(field[0])]
-    elif type(bar.norm).__name__ == "LogNorm":
-        ticks = log_ticks(*bar.mappable.get_clim())
-    else:
+        bar.minorticks_off()
+        place.set_yticks([float(field[0])], [f"{float(field[0]):.4g}"])
+        return place
+    if type(bar.norm).__name__ != "LogNorm":
         place.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
         return place
+    ticks = log_ticks(*bar.mappable.get_clim())
     bar.minorticks_off()
-    place.set_yticks(ticks, [f"{value:.4g}" for value in ticks])
+    place.set_yticks(ticks, [_tick_label(value) for value in ticks])
     return place
+
+
+def _tick_label(value: float) -> str:
+    """Powers of ten beyond 0.001 and 1000 as powers, as matplotlib has them on its axes."""
+    exponent = np.log10(value) if value > 0 else 0.0
+    far = abs(exponent) > 3.5 and abs(exponent - round(exponent)) < 1e-9
+    return f"$10^{{{round(exponent)}}}$" if far else f"{value:.4g}"
 
 
 def log_ticks(low: float, high: float) -> list[float]:

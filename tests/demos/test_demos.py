@@ -9,10 +9,11 @@ from tests.gallery import check_figure
 
 
 def test_one_line():
-    result = one_line.compute(level=3, refine=4)
-    means = [f"{mean} mean" for mean in one_line.MEANS]
-    assert result.l2["LOD"] < min(result.l2[name] for name in means) / 1.2
-    assert result.energy["LOD, prolonged"] < min(result.energy[name] for name in means) / 4
+    result = one_line.compute(level=3, truth=16)
+    means = [f"plain FEM, {mean} mean" for mean in one_line.MEANS]
+    assert one_line.FEM in means and result.l2[f"{one_line.EXACT}, coarse"] < min(result.l2[name] for name in means) / 3
+    assert result.l2[one_line.EXACT] < result.l2[f"{one_line.EXACT}, coarse"] / 3
+    assert result.l2[one_line.LEARNED] < result.l2[one_line.EXACT] and set(result.seconds) == set(result.solutions)
     check_figure(one_line.visualize(result))
 
 

@@ -1,12 +1,26 @@
 """Pictures: what is drawn has the values and the place that it should have, on every kind of mesh."""
 
+import io
+
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from skfem import Basis, MeshLine, MeshQuad, MeshTet, MeshTri
 
 from skfem_ml.meshes import midpoints
-from skfem_ml.pictures import colour_bar, comparison_figure, plot_cells, plot_nodal, shared_norm
+from skfem_ml.pictures import (
+    colour_bar,
+    comparison_figure,
+    figure,
+    plot_cells,
+    plot_error,
+    plot_nodal,
+    plot_work,
+    save_film,
+    shared_norm,
+)
 from skfem_ml.pictures.fields import log_ticks
 from skfem_ml.problems import Diffusion
 from skfem_ml.reference import solver_fem
@@ -179,3 +193,75 @@ def test_comparison_shares_scales_among_panels(kind, tmp_path):
         for group in (panels, errors):
             assert len({ax.collections[0].get_clim() for ax in group}) == 1
         assert panels[0].collections[0].get_clim()[1] == pytest.approx(1.2 * fine.y.max())
+
+
+def picture():
+    with figure(4, 3) as drawn:
+        ax = drawn.subplots()
+        ax.plot([0, 1], [1e-3, 2], label="$u_h$")
+        ax.set(xlabel="$x$", ylabel="$u$", title="a title", yscale="log")
+        ax.legend()
+    return drawn
+
+
+def saved(drawn):
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="rgba")
+    return buffer.getvalue()
+
+
+def test_a_picture_looks_the_same_whatever_the_user_has_set():
+    before, plain = dict(matplotlib.rcParams), saved(picture())
+    assert dict(matplotlib.rcParams) == before
+    loud = {"font.size": 30, "axes.grid": True, "savefig.dpi": 40, "font.family": "serif", "lines.linewidth": 9}
+    with matplotlib.rc_context(loud):
+        within = picture()
+        assert saved(within) == plain and matplotlib.rcParams["font.size"] == 30
+    with matplotlib.rc_context({"xtick.labelsize": 30, "savefig.facecolor": "red", "mathtext.fontset": "cm"}):
+        assert saved(within) == plain  # ticks are made when it is drawn, long after the block
+
+
+def test_a_style_ends_with_its_block_when_the_block_fails():
+    before = dict(matplotlib.rcParams)
+    with pytest.raises(ZeroDivisionError), figure(4, 3):
+        assert matplotlib.rcParams["image.cmap"] == "viridis" and matplotlib.rcParams["mathtext.fontset"] == "stix"
+        1 / 0  # noqa: B018
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_an_error_is_drawn_by_its_size_and_zeros_have_a_colour():
+    basis = Basis(MeshQuad().refined(2), MeshQuad().elem())
+    norm = shared_norm([1e-3, 1.0], log=True)
+    drawn = plot_error(axes(), basis, np.where(basis.doflocs[0] > 0.5, -1.0, 0.0), norm=norm)
+    values = np.asarray(drawn.get_array())
+    assert values.min() == pytest.approx(1e-3) and values.max() == pytest.approx(1) and drawn.get_cmap().name == "magma"
+
+
+def test_work_is_drawn_with_one_style_a_method_and_a_legend_below():
+    with figure(5, 4) as drawn:
+        ax = drawn.subplots()
+        plot_work(ax, {"one": (1.0, 1e-3), "many": [(1.0, 1e-1), (2.0, 1e-2)]})
+    assert [len(line.get_xdata()) for line in ax.lines] == [1, 2]
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 2
+    drawn.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
+def test_a_film_has_its_frames_within_its_size(tmp_path):
+    with figure(3, 2) as drawn:
+        ax = drawn.subplots()
+        (point,) = ax.plot([0], [0], "o")
+        ax.set(xlim=(0, 4), ylim=(-1, 1), title="a film")
+    path = tmp_path / "film.gif"
+    save_film(path, drawn, lambda k: point.set_xdata([k]), 4, milliseconds=50)
+    with Image.open(path) as film:
+        assert film.n_frames == 4 and film.info["loop"] == 0 and film.info["duration"] == 50
+        frames = []
+        for k in range(4):
+            film.seek(k)
+            frames.append(np.asarray(film.convert("L")).astype(float))
+    middle = frames[0].shape[0] // 2
+    moved = [abs(frame - frames[0])[middle - 25 : middle + 25].max() for frame in frames]
+    assert moved[0] == 0 and min(moved[1:]) > 40 and len(set(map(bytes, frames))) == 4
+    with pytest.raises(ValueError, match="at most 100 bytes"):
+        save_film(path, drawn, lambda k: point.set_xdata([k]), 2, limit=100)
