@@ -1,17 +1,20 @@
 """Pages of the API: one a room, from the public list of the room, before autosummary writes one for every name."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import pkgutil
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from sphinx.application import Sphinx
-from sphinx.config import Config
-from sphinx.ext import autosummary
+from typing import TYPE_CHECKING
 
 import skfem_ml
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 # What a user looks for first comes first; rooms that are not named here follow.
 ORDER = "lod lod.surrogate lod.surrogate.conformal lod.surrogate.networks lod.slod lod.blocks solvers coefficients "
@@ -97,8 +100,24 @@ def first_sentence(lines: Sequence[str], settings: object) -> str:
     return next((part for part in whole if part.count("``") % 2 == 0), "").replace("::", ":")
 
 
+def listed(lines: list[str]) -> list[str]:
+    """Turn the columns of a module's docstring, "``file``   what is in it", into a list."""
+    found: list[str] = []
+    within = False
+    for line in lines:
+        entry = re.match(r"(``[^`]+``)\s+(\S.*)", line) if within or not (found and found[-1]) else None
+        if entry:
+            found += ([] if within else [""]) + [f"- {entry[1]}: {entry[2]}"]
+        else:
+            found.append(f"  {line.strip()}" if within and line.strip() else line)
+        within = bool(entry) or (within and bool(line.strip()))
+    return found
+
+
 def describe(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Say what a constant is where its docstring is that of its type."""
+    """Say what a constant is where its docstring is that of its type; make lists of the columns of modules."""
+    if what == "module":
+        lines[:] = listed(lines)
     if what == "data" and value.__doc__ == type(value).__doc__:
         keys = ", ".join(f"``{key!r}``" for key in value) if type(value) is dict else ""
         lines[:] = [f"A dictionary with the keys {keys}." if keys else f"A constant, a ``{type(value).__name__}``."]
@@ -116,6 +135,8 @@ def write(app: Sphinx, config: Config) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    from sphinx.ext import autosummary
+
     autosummary.extract_summary = first_sentence
     app.connect("autodoc-process-docstring", describe)
     app.connect("config-inited", write)  # before the files are looked for

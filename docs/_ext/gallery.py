@@ -5,12 +5,16 @@ copies in ``docs/_demos/SECTION``, and nothing is left in ``demos/``. A demo tha
 ``demos/gallery.py`` made and ``docs/pictures`` holds.
 """
 
+from __future__ import annotations
+
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parents[1]
 DEMOS, STAGE, TARGET, PICTURES = DOCS.parent / "demos", DOCS / "_demos", DOCS / "gallery", DOCS / "pictures"

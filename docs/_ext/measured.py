@@ -1,9 +1,13 @@
 """Pages of what was measured: those that the scripts in demos/benchmarks write, included as they are."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from sphinx.application import Sphinx
-from sphinx.config import Config
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 FOLDER = "measured"
 SOURCE = Path(__file__).resolve().parents[2] / "demos" / "benchmarks"
