@@ -30,17 +30,20 @@ from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_kern
 from skfem_ml.compare import Table, compare
 from skfem_ml.fmm import FMMNet, H2Skeleton, Recipe, solver_deep
 from skfem_ml.fmm.networks import learn
+from skfem_ml.pictures import colour_bar, figure, plot_cells, plot_error, plot_nodal, shared_norm
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import coefficient_samples
 
 SAMPLES, STEPS, LEAF, RANK = 1500, 400, 16, 6
+SEED = 0
 CONSTANT, AFFINE, KERNEL, NET, DEEP = "constant", "affine ridge", "PCA + kernel ridge", "FMMNet", "DeepFMMNet"
 
 
 @dataclass
 class Result:
-    """Samples and table by domain."""
+    """Basis, samples and table by domain."""
 
+    bases: dict[str, Basis]
     data: dict[str, OperatorSamples]
     tables: dict[str, Table]
 
@@ -61,15 +64,16 @@ def solver_linear_start(recipe: Recipe, *, seed: int = 0):
     return solver
 
 
-def compute(refinements: int = 4, samples: int = SAMPLES, steps: int = STEPS, seed: int = 0) -> Result:
+def compute(refinements: int = 4, samples: int = SAMPLES, steps: int = STEPS, seed: int = SEED) -> Result:
     meshes = {
         "disk": MeshTri.init_circle(refinements),
         "L-shape": MeshTri.init_lshaped().refined(refinements),
     }
-    result = Result({}, {})
+    result = Result({}, {}, {})
     for domain, mesh in meshes.items():
         rng, parts = np.random.default_rng(seed), {"validation": samples // 10, "test": samples // 5}
-        data = coefficient_samples(Basis(mesh, ElementTriP1()), samples, rng, **parts)
+        result.bases[domain] = Basis(mesh, ElementTriP1())
+        data = coefficient_samples(result.bases[domain], samples, rng, **parts)
         solvers = {
             CONSTANT: solver_constant(),
             AFFINE: solver_affine_ridge((1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
@@ -85,33 +89,43 @@ def compute(refinements: int = 4, samples: int = SAMPLES, steps: int = STEPS, se
 
 
 def visualize(result: Result | None = None):
-    """For each domain a test sample of middling error: coefficient, solution, and the errors of two methods."""
-    from matplotlib.figure import Figure
-
+    """For each domain a test sample of middling error: coefficient, solution, errors of three methods on one scale."""
     result = compute() if result is None else result
-    figure = Figure(figsize=(16, 7), layout="constrained")
-    for row, (domain, data) in zip(figure.subplots(len(result.data), 4), result.data.items(), strict=True):
-        q, w = data.part("test")
-        solutions = result.tables[domain].solutions
-        errors = {name: solutions[name](q) - w for name in (AFFINE, DEEP)}
-        sizes = np.linalg.norm(errors[DEEP], axis=1) / np.linalg.norm(w, axis=1)
-        k = int(np.argsort(sizes)[len(sizes) // 2])
-        limit = max(float(np.abs(e[k]).max()) for e in errors.values())
-        diverging = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
-        panels = [
-            (np.exp(q[k]), f"{domain}: coefficient", "a", {"cmap": "cividis"}),
-            (w[k], "solution", "u", {"cmap": "viridis"}),
-            *((e[k], f"error, {name}", "w - u", diverging) for name, e in errors.items()),
-        ]
-        for ax, (values, title, label, options) in zip(row, panels, strict=True):
-            drawn = ax.scatter(*data.points, c=values, s=24_000 / len(values), marker="s", linewidths=0, **options)
-            figure.colorbar(drawn, ax=ax, label=label, shrink=0.7)
-            ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
-    return figure
+    with figure(18, 3.9 * len(result.data)) as picture:
+        for row, (domain, data) in zip(picture.subplots(len(result.data), 5), result.data.items(), strict=True):
+            basis, (q, w) = result.bases[domain], data.part("test")
+            inner, solutions = basis.complement_dofs(basis.get_dofs()), result.tables[domain].solutions
+            errors = {name: abs(solutions[name](q) - w) for name in (AFFINE, DEEP, KERNEL)}
+            sizes = {name: np.linalg.norm(e, axis=1) / np.linalg.norm(w, axis=1) for name, e in errors.items()}
+            k = int(np.argsort(sizes[DEEP])[len(w) // 2])
+            norm = shared_norm(*(e[k] for e in errors.values()), log=True, decades=3)
+
+            def whole(values: np.ndarray, basis=basis, inner=inner) -> np.ndarray:
+                y = basis.zeros()
+                y[inner] = values
+                return y
+
+            # On the boundary the samples say nothing of a: triangles that touch it are left white.
+            a = np.where(
+                np.isin(basis.mesh.t, inner).all(axis=0), np.exp(whole(q[k])[basis.mesh.t].mean(axis=0)), np.nan
+            )
+            drawn = plot_cells(row[0], basis.mesh, a, norm=shared_norm(np.exp(q[k])))
+            colour_bar(row[0], drawn, "$a$")
+            row[0].set_title(f"{domain}: coefficient")
+            colour_bar(row[1], plot_nodal(row[1], basis, whole(w[k])), "$u$")
+            row[1].set_title("solution")
+            for ax, (name, e) in zip(row[2:], errors.items(), strict=True):
+                drawn = plot_error(ax, basis, whole(e[k]), norm=norm)
+                ax.set_title(f"{name},\n{sizes[name][k]:.1%} off")
+            colour_bar(row[-1], drawn, "$|w - u|$", extend="min")
+    return picture
 
 
 if __name__ == "__main__":
     result = compute()
     for domain, table in result.tables.items():
         print(f"{domain}, {result.data[domain].points.shape[1]} nodes\n{table}\n")
-    visualize(result).savefig("coefficient_to_solution.png", dpi=150)
+    visualize(result).savefig("coefficient_to_solution.png")
+    for domain in result.tables:
+        told = ", ".join(f"{name} {error:.2g}" for name, error in result.residuals(domain).items())
+        print(f"mean residual on the {domain}: {told}")

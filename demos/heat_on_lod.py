@@ -31,7 +31,17 @@ from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
 from skfem_ml.lod import LOD
-from skfem_ml.pictures import colour_bar, figure, grid, plot_cells, plot_error, plot_nodal, save_film, shared_norm
+from skfem_ml.pictures import (
+    colour_bar,
+    figure,
+    grid,
+    legend_below,
+    plot_cells,
+    plot_error,
+    plot_nodal,
+    save_film,
+    shared_norm,
+)
 from skfem_ml.problems import diffusion, mass
 from skfem_ml.stepping import IMEX, SemiDiscrete, evolve, heat, semidiscrete
 
@@ -161,7 +171,7 @@ def draw_graphs(panels, result: Result) -> None:
     right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
     for axes in panels:
         grid(axes)
-        axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
+        legend_below(axes)
 
 
 def animate(result: Result, path: str = "heat_on_lod.gif", frames: int = 34) -> None:

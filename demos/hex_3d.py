@@ -87,7 +87,8 @@ def visualize(result: Result | None = None):
         axes[1, 0].set_title(f"fine solution, flow {result.flow['fine']:.3f}")
         for (name, error), column in zip(errors.items(), axes.T[1:], strict=True):
             drawn = plot_nodal(column[0], fine, result.solutions[name], norm=norm)
-            column[0].set_title(f"{name}, flow {result.flow[name]:.3f}")
+            title = name.replace("ell", r"$\ell$")
+            column[0].set_title(f"{title}, flow {result.flow[name]:.3f}")
             drawn_error = plot_error(column[1], fine, error, norm=error_norm)
             column[1].set_title(f"{100 * result.l2[name]:.2g} % off in $L^2$")
         colour_bar(axes[0, 2], drawn, "$u$")

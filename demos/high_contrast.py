@@ -90,8 +90,8 @@ def visualize(result: Result | None = None, errors: dict[str, np.ndarray] | None
     errors = sweep(contrasts)[0] if errors is None else errors
     fine, shown = result.lod.fine, {"u": result.fine, **{name: result.solutions[name] for name in METHODS[1:]}}
     norm = shared_norm(result.fine, result.solutions["Galerkin LOD"])  # Petrov-Galerkin may leave any scale: it is cut
-    with figure(15, 8.6) as picture:
-        axes = picture.subplot_mosaic([["a", *shown], ["errors"] * 4], height_ratios=(1, 1.15))
+    with figure(15, 9) as picture:
+        axes = picture.subplot_mosaic([["a", *shown], ["errors"] * 4], height_ratios=(1.25, 1))
         colour_bar(axes["a"], plot_cells(axes["a"], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
         axes["a"].set_title("coefficient")
         for name, y in shown.items():

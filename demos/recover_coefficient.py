@@ -17,19 +17,18 @@ Beside it: the same with coarse finite elements and the geometric mean of a on e
 blames the texture on :math:`\theta`, and the prior :math:`\theta = 0`.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
-from skfem import LinearForm, MeshQuad, condense, solve
+from skfem import MeshQuad
 from torch import Tensor
 
 from skfem_ml.coefficients import inclusions
-from skfem_ml.lod import LOD, GeometricMean, coarse_solution, exact_matrices
+from skfem_ml.lod import LOD, GeometricMean, coarse_solution, exact_matrices, fine_averages, on_cells, recover
 from skfem_ml.pictures import colour_bar, figure, plot_cells, shared_norm
-from skfem_ml.problems import diffusion
+from skfem_ml.problems import gaussian_loads
 
 LEVEL, REFINE, ELL = 3, 8, 2
 CONTRAST, NUMBER, RADIUS = 30.0, 60, 0.035
@@ -49,6 +48,11 @@ class Recovered(NamedTuple):
     found: dict[str, ndarray]
     errors: dict[str, float]
 
+    @property
+    def a(self) -> ndarray:
+        """The coefficient that was sought."""
+        return self.texture * on_cells(self.lod, torch.from_numpy(np.exp(self.theta))).numpy()
+
 
 def compute(
     level: int = LEVEL, refine: int = REFINE, ell: int = ELL, loads: int = LOADS, iterations: int = ITERATIONS
@@ -57,84 +61,39 @@ def compute(
     rng = np.random.default_rng(SEED)
     lod = LOD(MeshQuad().refined(level), refine=refine, ell=ell)
     texture = inclusions(lod.coefficient_mesh, contrast=CONTRAST, number=NUMBER, radius=RADIUS, rng=rng)
-    theta = smooth(lod) + 0.1 * rng.standard_normal(len(lod.patches.cells))
-    forms = [bump(x, y) for y in (np.arange(loads) + 0.5) / loads for x in (np.arange(loads) + 0.5) / loads]
-    b = [lod.load(form) for form in forms]
-    measured = measurements(lod, field(lod, texture, torch.from_numpy(theta)).numpy(), forms)
+    x, y = lod.coarse.mesh.p[:, lod.coarse.mesh.t].mean(axis=1)
+    theta = np.sin(2 * np.pi * x) * np.cos(np.pi * y) + 0.1 * rng.standard_normal(len(x))
+    t, forms = torch.from_numpy(texture), gaussian_loads(loads, WIDTH)
+    F, b = np.stack([form.assemble(lod.fine) for form in forms], axis=1), [lod.load(form) for form in forms]
+    measured = fine_averages(lod, t * on_cells(lod, torch.from_numpy(theta)).exp(), F).numpy()
     noise = NOISE * abs(measured).max()
     measured += noise * rng.standard_normal(measured.shape) * ~lod.space.dirichlet.nodes
-    models: dict[str, Callable[[Tensor], Tensor]] = {
-        "LOD": lambda t: exact_matrices(lod, field(lod, texture, t)),
-        "coarse FEM, geometric mean": null_model(lod, texture),
-    }
-    found = {name: recover(lod, model, b, measured, noise, iterations) for name, model in models.items()}
+
+    def exact(theta: Tensor) -> Tensor:
+        S = exact_matrices(lod, t * on_cells(lod, theta).exp())
+        return torch.stack([coarse_solution(lod, S, load) for load in b])
+
+    mean = torch.from_numpy(lod.local(GeometricMean(), a=texture))
+
+    def null(theta: Tensor) -> Tensor:
+        S = mean * theta.exp()[:, None, None]  # the geometric mean is linear in exp(theta_T)
+        return torch.stack([coarse_solution(lod, S, load) for load in b])
+
+    models = {"LOD": exact, "coarse FEM, geometric mean": null}
+    found = {name: recover(model, measured, noise, len(theta), ALPHA, iterations) for name, model in models.items()}
     found["prior"] = np.zeros_like(theta)
     errors = {name: float(np.linalg.norm(x - theta) / np.linalg.norm(theta)) for name, x in found.items()}
     return Recovered(lod, texture, theta, found, errors)
 
 
-def smooth(lod: LOD) -> ndarray:
-    """One wave over the square, by coarse element."""
-    mesh = lod.coarse.mesh
-    x, y = mesh.p[:, mesh.t].mean(axis=1)
-    return np.sin(2 * np.pi * x) * np.cos(np.pi * y)
-
-
-def bump(x: float, y: float) -> LinearForm:
-    """The load exp(-|. - (x, y)|^2 / WIDTH^2)."""
-    return LinearForm(lambda v, w: np.exp(-((w.x[0] - x) ** 2 + (w.x[1] - y) ** 2) / WIDTH**2) * v)
-
-
-def field(lod: LOD, texture: ndarray, theta: Tensor) -> Tensor:
-    """a = t exp(theta_T), on the cells of ``lod.coefficient_mesh``."""
-    cells = lod.space.coefficient_refinement.cells
-    element = np.empty(cells.size, dtype=int)
-    element[cells] = np.arange(len(cells))[:, None]
-    return torch.from_numpy(texture) * theta[torch.from_numpy(element)].exp()
-
-
-def measurements(lod: LOD, a: ndarray, forms: list[LinearForm]) -> ndarray:
-    """Local averages I_h u of the fine solutions, ``(loads, coarse.N)``, zero on the boundary."""
-    A, D = diffusion.assemble(lod.fine, a=a[:, None]), lod.fine.get_dofs()
-    rows = [lod.quasi_interpolation @ solve(*condense(A, form.assemble(lod.fine), D=D)) for form in forms]
-    return np.stack(rows) * ~lod.space.dirichlet.nodes
-
-
-def null_model(lod: LOD, texture: ndarray) -> Callable[[Tensor], Tensor]:
-    """Coarse finite elements with the geometric mean of a on every element: linear in exp(theta_T)."""
-    local = torch.from_numpy(lod.local(GeometricMean(), a=texture))
-    return lambda theta: local * theta.exp()[:, None, None]
-
-
-def recover(
-    lod: LOD, model: Callable[[Tensor], Tensor], b: list[ndarray], measured: ndarray, noise: float, iterations: int
-) -> ndarray:
-    """Minimise J from theta = 0."""
-    theta = torch.zeros(len(lod.patches.cells), dtype=torch.float64, requires_grad=True)
-    wanted = torch.from_numpy(measured)
-    optimiser = torch.optim.LBFGS([theta], max_iter=iterations, history_size=20, line_search_fn="strong_wolfe")
-
-    def J() -> Tensor:
-        optimiser.zero_grad()
-        local = model(theta)
-        u = torch.stack([coarse_solution(lod, local, load) for load in b])
-        value = ((u - wanted) / noise).square().sum() + ALPHA * theta.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(J)
-    return theta.detach().numpy()
-
-
 def visualize(result: Recovered | None = None):
     """The coefficient, the sought factors and those found, on one scale."""
     result = compute() if result is None else result
-    a = field(result.lod, result.texture, torch.from_numpy(result.theta)).numpy()
     shown = {"sought": result.theta, **{name: x for name, x in result.found.items() if name != "prior"}}
     norm = shared_norm(*[np.exp(x) for x in shown.values()])
     with figure(15.5, 4.4) as picture:
         panels = picture.subplots(1, 4)
-        drawn = plot_cells(panels[0], result.lod.coefficient_mesh, a, norm=shared_norm(a))
+        drawn = plot_cells(panels[0], result.lod.coefficient_mesh, result.a, norm=shared_norm(result.a))
         colour_bar(panels[0], drawn, "$a$")
         panels[0].set_title("coefficient")
         for axes, (name, x) in zip(panels[1:], shown.items(), strict=True):

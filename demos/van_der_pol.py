@@ -32,6 +32,7 @@ import numpy as np
 
 from skfem_ml.compare import best_of
 from skfem_ml.hits import HiTS, hybrid
+from skfem_ml.pictures import figure, grid, plot_work
 from skfem_ml.problems import van_der_pol
 from skfem_ml.reference import dop853, trajectories
 from skfem_ml.stepping import RK4, OdeResult, PararealResult, Stepper, evolve, parareal
@@ -41,6 +42,8 @@ RK4_STEPS = (0.02, 0.04, 0.08, 0.16)
 COARSE = 0.08  # of RK4 as a coarse propagator
 SMOOTH = 1.28  # for the picture
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
+KINDS = ("network", "hierarchy", "hybrid", "RK4", "DOP853")
+SEED = 1  # of the starts
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Result:
 def compute(starts: int = STARTS, slices: int = SLICES, every: int = 1) -> Result:
     """Run everything on unseen starts; values at every ``every``-th of the 5120 times."""
     system = van_der_pol()
-    truth = trajectories(system, "test", seed=1, count=starts, every=every)
+    truth = trajectories(system, "test", seed=SEED, count=starts, every=every)
     hits = HiTS.load("van-der-pol", system=system.name)
     validation = trajectories(system, "val", count=50, every=8)
     coarse = HiTS([m for m in hits.all_maps if m.dt > 0.3]).select(validation.t, validation.y)
@@ -113,80 +116,63 @@ def timed(solve: Callable[[], OdeResult]) -> Run:
 
 def visualize(result: Result | None = None):
     """Phase portrait, error over time, parareal over iterations, accuracy over cost."""
-    from matplotlib import pyplot as plt
-
     result = compute() if result is None else result
-    figure, ((phase, errors), (iterations, cost)) = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
-    portrait(phase, result)
-    over_time(errors, result)
-    over_iterations(iterations, result)
-    over_cost(cost, result)
-    return figure
+    starts, _, times = result.truth.y.shape
+    with figure(13, 10.5) as picture:
+        (phase, errors), (iterations, work) = picture.subplots(2, 2)
+        portrait(phase, result)
+        over_time(errors, result)
+        over_iterations(iterations, result)
+        kinds = {kind: [(run.seconds, run.error(result.truth.y)) for name, run in result.runs.items()
+                        if name.startswith(kind)] for kind in KINDS}  # fmt: skip
+        plot_work(work, kinds, legend=False)
+        work.set(title="accuracy against cost", ylabel="mean squared error")
+        work.set_xlabel(f"CPU seconds for {starts} starts, {times} times")
+        work.legend()
+        for axes in (errors, iterations):
+            grid(axes)
+    return picture
 
 
 def portrait(axes, result: Result) -> None:
     """Some trajectories of the hierarchy over the true ones, early times only."""
-    name = next(name for name in result.runs if name.startswith("hierarchy"))
-    early = result.truth.t <= 12
+    name, early = lead(result), result.truth.t <= 12
     for k in range(min(8, len(result.truth.y))):
-        first = k == 0
-        axes.plot(*result.truth.y[k][:, early], color="0.75", lw=4, label="DOP853" if first else None)
-        axes.plot(*result.runs[name].y[k][:, early], color="C0", lw=1, label=name if first else None)
-        axes.plot(*result.truth.y[k][:, 0], "ko", ms=4, label="start" if first else None)
-    axes.set(xlabel="x", ylabel="y", title="phase portrait, t up to 12")
+        labels = ("DOP853", name, "start") if k == 0 else (None, None, None)
+        axes.plot(*result.truth.y[k][:, early], color="0.78", lw=4, label=labels[0])
+        axes.plot(*result.runs[name].y[k][:, early], color="C0", lw=1, label=labels[1])
+        axes.plot(*result.truth.y[k][:, 0], "ko", ms=4, label=labels[2])
+    axes.set(xlabel="$x$", ylabel="$y$", title=r"phase portrait, $t \leq 12$")
     axes.legend(loc="upper left")
+
+
+def lead(result: Result) -> str:
+    return next(name for name in result.runs if name.startswith("hierarchy"))
 
 
 def over_time(axes, result: Result) -> None:
     """The mean squared error, as a running mean: between knots it goes up and down."""
-    from matplotlib import colormaps
-
-    networks = [name for name in result.runs if name.startswith("network")]
-    shades = colormaps["viridis"](np.linspace(0, 0.9, len(networks)))
-    colours = dict(zip(networks, shades, strict=True))
     width = max(1, round(SMOOTH / result.truth.t[1]))
-    times = np.convolve(result.truth.t, np.full(width, 1 / width), mode="valid")
+    mean = lambda values: np.convolve(values, np.full(width, 1 / width), mode="valid")
     for name, run in result.runs.items():
         if name.startswith(("network", "hierarchy")):
-            error = np.mean((run.y - result.truth.y) ** 2, axis=(0, 1))
-            error = np.convolve(error, np.full(width, 1 / width), mode="valid")
-            lead = name.startswith("hierarchy")
-            axes.semilogy(times, error, color="k" if lead else colours[name], lw=2 if lead else 0.8, label=name)
-    axes.set(
-        xlabel="t",
-        ylabel="mean squared error",
-        title=f"single steps and the hierarchy, mean over {SMOOTH:g} time units",
-    )
-    axes.set_ylim(bottom=1e-9)
-    axes.grid(True, alpha=0.3)
-    axes.legend(loc="lower right", ncols=2, fontsize="small")
+            style = {"color": "black", "lw": 2} if name == lead(result) else {"lw": 1}
+            error = mean(np.mean((run.y - result.truth.y) ** 2, axis=(0, 1)))
+            axes.semilogy(mean(result.truth.t), error, label=name, **style)
+    axes.set(xlabel="time $t$", ylabel=f"mean squared error, mean over {SMOOTH:g} time units")
+    axes.set(title="single steps and the hierarchy", ylim=(1e-9, None))
+    axes.legend(loc="lower right", ncols=2)
 
 
 def over_iterations(axes, result: Result) -> None:
     """Distance from serial RK4 by iteration; rounding is where it ends."""
     for (name, done), mark in zip(result.corrected.items(), "o^", strict=True):
-        gaps = np.maximum(result.gaps(name), 1e-34)
-        ideal = done.ideal_speedup(result.costs[name])
+        gaps, ideal = np.maximum(result.gaps(name), 1e-34), done.ideal_speedup(result.costs[name])
         label = f"coarse: {name}, ideal speed-up {ideal:.1f} after {done.iterations}"
         axes.semilogy(np.arange(len(gaps)), gaps, f"{mark}-", label=label)
-    axes.axhline(1e-12, color="0.5", ls=":", label="1e-12")
-    slices = len(done.t) - 1
-    axes.set(xlabel="iteration", ylabel="mean squared distance from serial RK4", title=f"parareal, {slices} slices")
-    axes.set_xticks(np.arange(len(gaps)))
-    axes.grid(True, alpha=0.3)
-    axes.legend()
-
-
-def over_cost(axes, result: Result) -> None:
-    """Mean squared error over CPU seconds, all of them vectorised over starts."""
-    for k, kind in enumerate(("network", "hierarchy", "hybrid", "RK4", "DOP853")):
-        runs = [run for name, run in result.runs.items() if name.startswith(kind)]
-        errors = [run.error(result.truth.y) for run in runs]
-        axes.loglog([run.seconds for run in runs], errors, "oDs^v"[k], color=f"C{k}", ms=8, label=kind)
-    starts, _, times = result.truth.y.shape
-    axes.set(xlabel=f"CPU seconds for {starts} starts, {times} times", ylabel="mean squared error",
-             title="accuracy against cost")  # fmt: skip
-    axes.grid(True, alpha=0.3)
+    axes.axhline(1e-12, color="0.5", ls=":", label="$10^{-12}$")
+    axes.set(xlabel="iteration", ylabel="mean squared distance from serial RK4")
+    axes.set(title=f"parareal, {len(done.t) - 1} slices", xticks=np.arange(len(gaps)))
     axes.legend()
 
 
@@ -195,8 +181,10 @@ if __name__ == "__main__":
     for name, run in result.runs.items():
         print(f"{name}: mean squared error {run.error(result.truth.y):.1e}, {run.seconds:.3f} CPU s")
     for name, done in result.corrected.items():
-        for k, gap in enumerate(result.gaps(name)):
-            print(f"parareal with {name}, iteration {k}: {gap:.1e} from serial RK4")
-        print(f"ideal speed-up {done.ideal_speedup():.0f}, with {name} at its own cost "
-              f"{done.ideal_speedup(result.costs[name]):.1f}")  # fmt: skip
-    visualize(result).savefig("van_der_pol.png", dpi=150)
+        gaps = ", ".join(f"{gap:.1e}" for gap in result.gaps(name))
+        ideal = f"{done.ideal_speedup():.0f}, at its own cost {done.ideal_speedup(result.costs[name]):.1f}"
+        print(f"parareal with {name}, distance from serial RK4 by iteration: {gaps}; ideal speed-up {ideal}")
+    visualize(result).savefig("van_der_pol.png")
+    shown = {name: run for name, run in result.runs.items() if name in (lead(result), "DOP853, 1e-05", "RK4, 0.04")}
+    told = ", ".join(f"{name}: {run.error(result.truth.y):.0e} in {run.seconds:.2f} s" for name, run in shown.items())
+    print(f"mean squared error of {told}")

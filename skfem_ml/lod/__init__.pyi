@@ -13,6 +13,9 @@ from .extrapolation import Extrapolation as Extrapolation
 from .gradient import coarse_solution as coarse_solution
 from .gradient import exact_matrices as exact_matrices
 from .gradient import matrix_gradient as matrix_gradient
+from .inversion import fine_averages as fine_averages
+from .inversion import on_cells as on_cells
+from .inversion import recover as recover
 from .judging import errors_of as errors_of
 from .local import GeometricMean as GeometricMean
 from .local import Known as Known

@@ -128,15 +128,23 @@ def colour_bar(ax: Axes, drawn: Drawn, label: str = "", *, extend: str = "neithe
     bar = ax.figure.colorbar(drawn, cax=place, label=label, extend=extend)
     field = np.ravel(np.asarray(values, dtype=float))
     if field.size and np.ptp(field) <= CONSTANT * abs(field).max():
-        ticks = [float(field[0])]
-    elif type(bar.norm).__name__ == "LogNorm":
-        ticks = log_ticks(*bar.mappable.get_clim())
-    else:
+        bar.minorticks_off()
+        place.set_yticks([float(field[0])], [f"{float(field[0]):.4g}"])
+        return place
+    if type(bar.norm).__name__ != "LogNorm":
         place.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
         return place
+    ticks = log_ticks(*bar.mappable.get_clim())
     bar.minorticks_off()
-    place.set_yticks(ticks, [f"{value:.4g}" for value in ticks])
+    place.set_yticks(ticks, [_tick_label(value) for value in ticks])
     return place
+
+
+def _tick_label(value: float) -> str:
+    """Powers of ten beyond 0.001 and 1000 as powers, as matplotlib has them on its axes."""
+    exponent = np.log10(value) if value > 0 else 0.0
+    far = abs(exponent) > 3.5 and abs(exponent - round(exponent)) < 1e-9
+    return f"$10^{{{round(exponent)}}}$" if far else f"{value:.4g}"
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -34,4 +34,5 @@ def grid(ax: Axes) -> None:
 
 def legend_below(ax: Axes, columns: int = 2) -> None:
     """Put the legend under the label of the horizontal axis, where it covers no data."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=columns, frameon=False, borderaxespad=0.0)
+    # The distance is in font sizes: what has to stay free is text, however tall the panel is.
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, frameon=False, borderaxespad=3.8)

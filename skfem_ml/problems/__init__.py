@@ -1,6 +1,6 @@
 """Problem statements: frozen dataclasses that every solver takes, with the exact solution where there is one."""
 
-from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, load, mass
+from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, gaussian_loads, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
 from skfem_ml.problems.heat import Heat, heat_box
 from skfem_ml.problems.ode import (
@@ -36,6 +36,7 @@ __all__ = [
     "diffusion",
     "dirichlet_laplacian",
     "evaluate",
+    "gaussian_loads",
     "harmonic",
     "heat_box",
     "hopf",

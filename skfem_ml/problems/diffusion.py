@@ -43,6 +43,16 @@ def load(f: Field = 1.0) -> LinearForm:
     return form
 
 
+def gaussian_loads(number: int, width: float) -> list[LinearForm]:
+    """Return the forms ``int exp(-|x - x_k|^2 / width^2) v``, x_k the midpoints of a unit square's cells, number^2."""
+
+    def bump(centre: Array) -> LinearForm:
+        return load(lambda x: np.exp(-((x[0] - centre[0]) ** 2 + (x[1] - centre[1]) ** 2) / width**2))
+
+    line = (np.arange(number) + 0.5) / number
+    return [bump(np.array([x, y])) for y in line for x in line]
+
+
 def evaluate(f: Field, x: Array) -> Array:
     """Return a number or callable at points ``x`` of shape ``(dim, ...)``, broadcast to ``(...)``.
 
