@@ -7,7 +7,7 @@ copies in ``docs/_demos/SECTION``, and nothing is left in ``demos/``. A demo tha
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +43,7 @@ Every demo is one script: the mathematics, a computation, its numbers, a picture
 from its page, or run it in a clone: ``python demos/one_line.py``. Those that import another demo need the clone.
 
 """
+MARK = ".. GENERATED FROM PYTHON SOURCE LINES"
 FIRST_CELL = "import time\n\nstarted = time.time()  # the last cell shows the pictures written since"
 LAST_CELL = """from pathlib import Path
 
@@ -119,19 +120,42 @@ def written(block: tuple, variables: dict, configured: dict) -> str:
     return figure_rst(paths, configured["src_dir"])
 
 
+def records() -> dict[str, dict[str, object]]:
+    """What ``demos/gallery.py`` wrote of each demo when it drew its picture: number, seconds, seed, date."""
+    path = PICTURES / "demos.json"
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {entry["name"]: entry for entry in entries}
+
+
 def show(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put the committed picture on the page of a demo that is not executed."""
-    found = re.fullmatch(r"gallery/(\w+)/(\w+)", page)
-    if not found or app.tags.has("gallery") or found[2] in fast() or found[2] not in section_of():
+    """Put the stored number and seconds on the page of a demo, and the stored picture where it is not executed."""
+    if page == "gallery/index":
+        source[0] += "\n".join(table(records()))
         return
-    image = f"images/sphx_glr_{found[2]}_001.png"
-    told = "Not executed in this build, for it takes longer."
-    if (TARGET / found[1] / image).exists():
-        told = f".. image:: /gallery/{found[1]}/{image}\n   :alt: what the demo draws\n\n{told} The picture is of the "
-        told += "run that is stored with it."
-    head, mark, rest = source[0].partition(".. GENERATED FROM PYTHON SOURCE LINES")
-    text, mark2, code = rest.partition(".. GENERATED FROM PYTHON SOURCE LINES")
-    source[0] = head + mark + text + told + "\n\n" + mark2 + code if mark2 else source[0]
+    section, _, name = page.removeprefix("gallery/").partition("/")
+    if not page.startswith("gallery/") or section_of().get(name) != section:
+        return
+    told = []
+    if not app.tags.has("gallery") and name not in fast():
+        image = f"/gallery/{section}/images/sphx_glr_{name}_001.png"
+        if (DOCS / image[1:]).exists():
+            told += [f".. image:: {image}", "   :alt: what the demo draws", ""]
+        told += ["Not executed in this build; the picture is that of the run that is stored.", ""]
+    if entry := records().get(name):
+        told += [f"**{entry['number']}** ({entry['seconds']} CPU s, {entry['date']})", ""]
+    head, mark, rest = source[0].partition(MARK)
+    text, mark2, code = rest.partition(MARK)
+    source[0] = head + mark + text + "\n".join(["", *told, ""]) + mark2 + code if mark2 else source[0]
+
+
+def table(entries: dict[str, dict[str, object]]) -> list[str]:
+    """All demos with their numbers and seconds."""
+    lines = ["", "Numbers", "-------", "", ".. list-table::", "   :header-rows: 1", ""]
+    lines += ["   * - demo", "     - what it prints", "     - CPU s"]
+    for name, section in section_of().items():
+        if entry := entries.get(name):
+            lines += [f"   * - :doc:`{section}/{name}`", f"     - {entry['number']}", f"     - {entry['seconds']}"]
+    return [*lines, ""] if entries else []
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
