@@ -60,6 +60,7 @@ INSTEAD = {
                 "coverage",
                 "blocks",
                 "scaling",
+                "uncertainty",
                 "deepxde_rows",
             ),
         )
