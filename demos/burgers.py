@@ -17,8 +17,8 @@ The reference is the formula of Cole and Hopf, with :math:`f(y) = \exp(-\cos(\pi
 
 .. math::
 
-    u(x, t) = - \int \sin(\pi (x - y)) \, f(x - y) \, e^{-y^2 / 4 \nu t} \, dy \; \Big/
-    \int f(x - y) \, e^{-y^2 / 4 \nu t} \, dy ,
+    u(x, t) = - \frac{\int \sin(\pi (x - y)) \, f(x - y) \, e^{-y^2 / 4 \nu t} \, dy}
+    {\int f(x - y) \, e^{-y^2 / 4 \nu t} \, dy} ,
 
 by Gauss-Hermite quadrature. The rival is P2 elements on a mesh that is graded as the points are, and Radau's method of
 order 5 in time.

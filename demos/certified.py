@@ -11,7 +11,7 @@ fields as units: Dunn, Wasserman, Ramdas 2023):
 - a test of novelty calls one in twenty of such fields novel, and of others what looks different;
 - :math:`u_h`: with dual weighted residuals :math:`\eta_T = e_T \, |S_T|_F \, |u_T| \, |z_T| / |u|^2` the estimate
 
-  .. math:: |u_h - \hat u_h| / |u_h| \; \le \; C \Big( \sum_T \eta_T^p \Big)^{1/p}
+  .. math:: |u_h - \hat u_h| / |u_h| \; \le \; C \left( \sum_T \eta_T^p \right)^{1/p}
 
   holds for nine fresh fields of ten, whatever elements are recomputed in the order of falling :math:`\eta_T`.
 

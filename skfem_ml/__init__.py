@@ -21,6 +21,7 @@ it is first used. The rooms hold the rest:
 ``metrics``           L2, energy, spectral and eigenpair errors, observed rates
 ``solvers``           linear solvers in scikit-fem's idiom; black-box multigrid
 ``pictures``          cellwise and nodal fields on matplotlib axes
+``displays``          what objects show of themselves in a notebook
 ``cli``               the command line ``skfem-ml``
 ====================  ===========================================================
 
@@ -30,4 +31,4 @@ Importing the package imports nothing heavy: torch and matplotlib are loaded by 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -28,6 +28,10 @@ LAPACK = (
 )
 
 
+# What a source tree without git gathers in use.
+IGNORED = ("__pycache__", ".venv", "build", "*.egg-info", ".*_cache", ".hypothesis", "skfem_ml_output")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz-minutes",
@@ -57,9 +61,10 @@ def install_wheel(source: Path, folder: Path) -> Path:
 
 def copy_sources(folder: Path) -> Path:
     """Copy what a wheel is built from, and return the folder."""
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "skfem_ml", folder / "skfem_ml", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("skfem_ml", "demos"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -67,6 +72,8 @@ def copy_sources(folder: Path) -> Path:
 def clone(tmp_path_factory) -> Path:
     """The files of the repository as they are now, those that git ignores left out."""
     folder = tmp_path_factory.mktemp("clone")
+    if not (ROOT / ".git").exists():  # an unpacked source distribution
+        return shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*IGNORED), dirs_exist_ok=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
         if name and (ROOT / name).is_file():

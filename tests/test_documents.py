@@ -11,19 +11,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 
 PAGES = ("README.md", "demos/README.md", "docs/beyond_one_machine.md", "docs/your_own_problem.md")
+PAGES += ("docs/getting_started.md", "docs/which_method.md", "docs/papers.md")
+PAGES += tuple(
+    f"docs/{folder}/{path.name}"
+    for folder in ("how_to", "methods")
+    for path in sorted((ROOT / "docs" / folder).glob("*.md"))
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Blocks of Python run as they are, but for these: trainings of minutes, cut to seconds.
 SHORTER = {"steps=5000": "steps=50", "steps=110": "steps=4", "steps=60": "steps=4", "320,": "80,"}
+SHORTER |= {
+    "refined(3), refine=8, ell=2)  # 8 x 8": "refined(2), refine=8, ell=1)  # 4 x 4",
+    'budget="20min")': 'kind="elements", recipe=Recipe(2, fields=2, held=1, doubt=1, test=1, verdict=1))',
+}
 SHORTER |= {"Recipe(300)": "Recipe(5)", "20_000": "300", "1_333": "40", "6_667": "40"}
 STARTED = "is started up to its main guard: it takes minutes to hours"
 HELPED = "is asked for its help: it takes minutes"
 SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 # Commands run as they are written, but for these: (what is run in their place, what that is).
 INSTEAD = {
+    'pip install -e ".[docs]"': ("python -m pip --version", "installs for minutes; .ci/run does it"),
+    "python -m sphinx -W docs skfem_ml_output/site": ("python -c pass", "takes minutes; .ci/run does it"),
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
@@ -87,8 +100,12 @@ WRITTEN = {
     "skfem-ml compare diffusion": [f"skfem_ml_output/diffusion.{end}" for end in ("png", "vtu", "csv", "md", "json")],
     "python demos/gallery.py [FOLDER]": ["pictures/one_line.png"],
     "python demos/one_line.py": ["one_line.png"],
+    "skfem-ml solve ROCK.png --low 1 --high 100 --scale log": [
+        "skfem_ml_output/solve_lod.png",
+        "skfem_ml_output/solve_lod.vtu",
+    ],
 }
-PLACEHOLDERS = {"FIELD": "skfem_ml/fields/inclusions.npy", "PERMX.csv": "permx.csv"}
+PLACEHOLDERS = {"FIELD": "skfem_ml/fields/inclusions.npy", "PERMX.csv": "permx.csv", "ROCK.png": "rock.png"}
 
 
 def blocks(text: str, language: str) -> list[tuple[int, str]]:
@@ -154,6 +171,7 @@ def test_commands_run(page, command, clone, stranger, tmp_path):
         return
     line, _ = INSTEAD.get(command, (command, "runs as it is written"))
     np.savetxt(clone / PLACEHOLDERS["PERMX.csv"], np.full((20, 100), 3.0), delimiter=",")
+    Image.fromarray(np.tile(np.uint8([0, 255]), (64, 32))).save(clone / PLACEHOLDERS["ROCK.png"])
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)]
     assert not any(word.startswith("[") for word in words), f"{command}: say in INSTEAD what to run"
     if words[0] == "python":

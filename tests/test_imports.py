@@ -10,7 +10,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skfem_ml"
 
-FLOOR = {"checks", "progress", "meshes", "coefficients", "solutions", "problems", "metrics", "stepping", "solvers"}
+FLOOR = {
+    "checks",
+    "progress",
+    "displays",
+    "meshes",
+    "coefficients",
+    "solutions",
+    "problems",
+    "metrics",
+    "stepping",
+    "solvers",
+}
 LEARNING = {"learning", "learning.optim"}
 LOD = {"lod", "lod.mesh", "lod.uses"}
 LEARNED = {"lod.surrogate.networks", "lod.surrogate.conformal", "lod.surrogate.elements"}
@@ -42,9 +53,10 @@ ALLOWED = {
     "__init__": set(),
     "checks": set(),
     "progress": set(),
+    "displays": set(),
     "meshes": {"checks"},
     "coefficients": {"checks", "meshes"},
-    "solutions": {"checks", "meshes", "learning"},  # files; loaded by the functions that keep them
+    "solutions": {"checks", "displays", "meshes", "learning"},  # files; loaded by the functions that keep them
     "solvers": {"checks", "meshes", "coefficients", "solutions", "problems"},
     "problems": {"checks", "meshes", "coefficients", "solutions"},
     "metrics": {"checks", "coefficients", "solutions", "problems", "solvers"},
@@ -52,7 +64,7 @@ ALLOWED = {
     "pictures": {"checks", "meshes", "solutions"},
     "compare": FLOOR,
     "reference": FLOOR | {"learning"},  # results on disk; loaded by the functions that keep them
-    "learning": {"checks", "progress", "learning.optim", "__init__"},
+    "learning": {"checks", "progress", "displays", "learning.optim", "__init__"},
     "learning.optim": {"checks"},
     "lod.mesh": FLOOR,
     "lod.engine": FLOOR | {"lod.mesh"},

@@ -2,7 +2,7 @@
 
 Run ``python -m demos.benchmarks.surrogate`` in the root of the source tree. Everything runs on one thread. Every row
 that is measured goes to ``surrogate.json`` beside this file at once, so a run that is stopped goes on where it was; at
-the end ``surrogate.md`` and the README's table are written. ``mlp FOLDER STEPS`` as arguments first trains the paper's
+the end ``surrogate.md`` is written. ``mlp FOLDER STEPS`` as arguments first trains the paper's
 network, on labels of ``data.remake_models``, and adds its rows.
 """
 
@@ -37,8 +37,6 @@ from skfem_ml.problems import diffusion
 from skfem_ml.solvers import solver_direct, solver_pyamg
 
 OUTPUT = Path(__file__)
-README = OUTPUT.parents[2] / "README.md"
-MARKS = "<!-- python -m demos.benchmarks.surrogate -->", "<!-- end -->"
 MODEL = {8: "diffusion-q1-ell2-n8", 32: "diffusion-q1-ell2-n32"}
 WIDE_MODEL = "diffusion-wide-q1-ell2-n32"
 PAPERS = "the paper's network"
@@ -103,7 +101,7 @@ is."""
 CERTIFIED = "covered by the certificate, smallest"
 NULL = "null: geometric mean"
 EXACT_8 = "exact, n = 8"
-README_RIVALS = ("extrapolated", "extrapolated interiors")
+SHORT_RIVALS = ("extrapolated", "extrapolated interiors")
 RATIOS = ("exact, n = 16", "extrapolated", "extrapolated interiors", "wide network", "exact, n = 32")
 WIDE_TEXT = """
 ## What users bring
@@ -532,11 +530,11 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
                 f"The direct fine solve is the host's default; tuned (minimum degree, symmetric mode) it takes "
                 f"{row['direct']:.2f} s at n = {n}, CG with algebraic multigrid to 1e-6 {row['amg']:.2f} s."
             )
-    return "\n".join([*lines, "", VERDICT, ""])
+    return "\n".join([*lines, "", VERDICT, "", "## In short", "", in_short(rows), ""])
 
 
-def readme_table(rows: dict[str, list[Row]]) -> str:
-    """The lines of the README between its marks."""
+def in_short(rows: dict[str, list[Row]]) -> str:
+    """Two tables: the experiments, the largest of five seeds, and the wide model by contrast."""
     rivals = list(CHEAPER)[1:]
     head = ["published", "geometric mean", "surrogate, n = 8", "surrogate, n = 32", *(f"{one}" for one in rivals)]
     lines = [f"| | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
@@ -555,8 +553,8 @@ def readme_table(rows: dict[str, list[Row]]) -> str:
     cells = [f"{row['exact']:.2f} / {row['surrogate']:.3f} / {row['batch']:.3f}" for row in times]
     spent = [row for name, row in cheaper_rows().items() if not name.startswith("limit")]
     exact = rows[f"seconds, {MODEL[32]}"][0]["exact"] / float(np.median([r["exact, n = 32"]["seconds"] for r in spent]))
-    costs = {one: exact * float(np.median([r[one]["seconds"] for r in spent])) for one in (*README_RIVALS, EXACT_8)}
-    cells += [f"{costs[one]:.2f}" for one in README_RIVALS] + [f"{costs[EXACT_8] * relative_seconds():.2f}"]
+    costs = {one: exact * float(np.median([r[one]["seconds"] for r in spent])) for one in (*SHORT_RIVALS, EXACT_8)}
+    cells += [f"{costs[one]:.2f}" for one in SHORT_RIVALS] + [f"{costs[EXACT_8] * relative_seconds():.2f}"]
     lines.append("| seconds: exact engine / one field / of a batch | | | " + " | ".join(cells) + " |")
     head = "| relative L² of u_h, median (largest) | wide model | cracks and textures alone | with its hybrid |"
     lines += [
@@ -572,17 +570,11 @@ def readme_table(rows: dict[str, list[Row]]) -> str:
         for group, key in columns:
             own = [row[key] for family in group for row in rows[f"wide {family}, contrast {low} to {high}"]]
             cells.append(f"{np.median(own):.3%} ({max(own):.3%})")
-        for place, one in enumerate(README_RIVALS, start=4):
+        for place, one in enumerate(SHORT_RIVALS, start=4):
             own = [row[one]["u"] for family in both for row in found[f"{family}, contrast {low} to {high}"]]
             cells.insert(place, f"{np.median(own):.3%} ({max(own):.3%})")
         lines.append(f"| contrast {low} to {high} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def into_readme(text: str, rows: dict[str, list[Row]]) -> str:
-    """The README with its table renewed."""
-    start, rest = text.split(MARKS[0])
-    return "\n".join([start + MARKS[0], "", readme_table(rows), "", MARKS[1] + rest.split(MARKS[1])[1]])
 
 
 def mean(rows: list[Row], key: str) -> float:
@@ -605,7 +597,6 @@ def main(arguments: list[str]) -> None:
                 print(key, rows[key][0], flush=True)
                 write_whole(OUTPUT.with_suffix(".json"), json.dumps(rows, indent=1).encode())
     write_whole(OUTPUT.with_suffix(".md"), report(measured()).encode())
-    write_whole(README, into_readme(README.read_text(), measured()).encode())
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ from skfem_ml.cli.train.fmmnet import fmmnet
 from skfem_ml.cli.train.hits import hits
 from skfem_ml.cli.train.predict import predict
 from skfem_ml.cli.train.surrogate import surrogate
+from skfem_ml.cli.view.command import view
 
 Lines = dict[Callable[..., None], str]  # command -> its line in the list; its docstring is its own help
 COMMANDS: Lines = {
     solve: "Solve on one field by one method.",
+    view: "Make a page of a result for a browser.",
     doctor: "Check the installation.",
     models: "List the trained models in the package.",
     predict: "Use a map of functions that was trained.",

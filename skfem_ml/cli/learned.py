@@ -12,8 +12,6 @@ import numpy as np
 from skfem_ml.cli.errors import held_interrupt
 
 if TYPE_CHECKING:
-    from skfem import Mesh
-
     from skfem_ml.cli.cases import Case
     from skfem_ml.learning import ModelMismatchError
     from skfem_ml.lod import LOD
@@ -43,7 +41,7 @@ def load_surrogate(name: str | None) -> Learned:
 def learned_solver(
     case: Case, surrogate: Learned, method: str, ell: int | None, tol: float, scores: bool = False, **options: Any
 ) -> Staged:
-    """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; ``record["cells"]`` is the map of scores.
+    """Return ``solver(problem)`` for u_h by a surrogate or a hybrid; with ``scores`` their record is for `score_maps`.
 
     The model says n and ell; ``case.refine`` are the cells of its coefficient along a coarse edge. ``options`` are
     those of LOD.
@@ -65,7 +63,7 @@ def learned_solver(
             if noting is not None:
                 judged = noting.judged[-1]
                 notes = _judged(judged, tol if method == "hybrid" else None)
-                notes |= {"cells": _on_cells(case.coarse, problem, judged)} if scores else {}
+                notes |= {"judged": (judged.scores, judged.recomputed)} if scores else {}
             notes["model"] = name
             return lambda f: _with_notes(answer(f), notes)
 
@@ -123,13 +121,16 @@ class Noting:
         return self.judged[-1].matrices
 
 
-def _on_cells(coarse: Mesh, problem: Diffusion, judged: Judgement) -> dict[str, np.ndarray]:
-    """Scores of coarse elements, and which were recomputed, on the cells of the problem's mesh."""
+def score_maps(case: Case, u: FEFunction) -> dict[str, np.ndarray]:
+    """Scores of coarse elements, and which were recomputed, on the cells of the field; {} where u has none."""
     from skfem_ml.lod import LOD
 
-    cells = LOD(coarse, fine=problem.mesh).space.refinement.cells
+    if "judged" not in u.record:
+        return {}
+    cells = LOD(case.coarse, fine=case.given.mesh).space.refinement.cells
     on_cells = np.empty((2, cells.size))
-    on_cells[0, cells], on_cells[1, cells] = judged.scores[:, None], judged.recomputed[:, None]
+    for row, values in zip(on_cells, u.record["judged"], strict=True):
+        row[cells] = values[:, None]
     return dict(zip(("score", "recomputed"), on_cells, strict=True))
 
 
@@ -217,7 +218,8 @@ def learned_rows(case: Case, models: Mapping[str, Learned], tol: float, engine: 
     rows: dict[str, Callable] = {}
     for label, surrogate in models.items():
         for method in ("surrogate", "hybrid") if getattr(surrogate, "has_doubt", True) else ("surrogate",):
-            rows[f"{method}, {label}"] = learned_solver(case, surrogate, method, None, tol, engine=engine)
+            scores = method == "hybrid"  # which judges in any case
+            rows[f"{method}, {label}"] = learned_solver(case, surrogate, method, None, tol, scores, engine=engine)
     return rows
 
 

@@ -170,12 +170,13 @@ def _on_fine(u: FEFunction, case: Case) -> FEFunction:
 
 def _write(case: Case, u: FEFunction, title: str, outputs: Outputs) -> None:
     """Picture and VTU."""
+    from skfem_ml.cli.learned import score_maps
     from skfem_ml.cli.outputs import write_vtu
 
     picture, vtu = outputs.names
     figure = _figure(case, u, title)
     outputs.write(picture, lambda path: figure.savefig(path, dpi=130))
-    fields, cells = {"u": u.y[u.basis.nodal_dofs[0]]}, u.record.notes.get("cells")
+    fields, cells = {"u": u.y[u.basis.nodal_dofs[0]]}, score_maps(case, u)
     outputs.write(vtu, lambda path: write_vtu(path, u.basis.mesh, case.problem.a, fields, cells))
 
 

@@ -67,6 +67,16 @@ def mesh_of(path: Path, limits: Limits) -> Mesh:
     return from_meshio(_read(path))
 
 
+@checks.reads("a mesh", "is it complete?")
+def mesh_file(path: Path, limits: Limits) -> meshio.Mesh:
+    """The mesh and the data of a file as meshio's, with corners that are there; raises as `from_file`."""
+    limits.require_file(path)
+    require_declared(path, limits)
+    source = _read(path)
+    _require_points(path, source, [k for k, block in enumerate(source.cells) if len(block.data)])
+    return source
+
+
 def _require_points(path: Path, source: meshio.Mesh, blocks: list[int]) -> None:
     """Raise ValueError unless points are finite and all corners of the cells are among them."""
     points = np.asarray(source.points)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from html import escape
 
 from skfem_ml import checks
 from skfem_ml.compare.advice import NEAR, WORTH
@@ -82,7 +83,7 @@ class Verdict:
         return f"Verdict({self.sentence()})"
 
     def _repr_html_(self) -> str:
-        return f"{self.table._repr_html_()}<p>{self.sentence()}</p>"
+        return f"{self.table._repr_html_()}<p>{escape(self.sentence())}</p>"
 
     def payments(self, loads: int = 1) -> list[Payment]:
         """What becomes of every learned row that has an error and a rival, for so many loads a field."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from html import escape
 
-ROWS = 12  # records that a notebook shows
+from skfem_ml import displays
 
 
 @dataclass(repr=False)
@@ -60,9 +59,5 @@ class History:
         return cls(**{**values, "best": math.inf if values.get("best") is None else values["best"]})
 
     def _repr_html_(self) -> str:
-        """Return a table for notebooks, evenly chosen records where there are many."""
-        rows, stride = list(self), max(1, -(-len(self.steps) // ROWS))
-        shown = rows[::-1][::stride][::-1]
-        head = "<tr><th>step</th><th>loss</th><th>seconds</th></tr>"
-        body = "".join(f"<tr><td>{step}</td><td>{loss:.3e}</td><td>{s:.1f}</td></tr>" for step, loss, s in shown)
-        return f"<table><caption>{escape(repr(self))}</caption>{head}{body}</table>"
+        """The curve of the losses, for notebooks."""
+        return displays.curve(repr(self), self.steps, self.losses)

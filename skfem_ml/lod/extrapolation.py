@@ -28,9 +28,9 @@ class Extrapolation(NamedTuple):
     matrices
         Local matrices ``(k, rows, columns)``.
     scores
-        The certificate |S - S_fine|_F / |S|_F, ``(k,)``: by how much extrapolation moved each matrix.
+        The certificate ``|S - S_fine|_F / |S|_F``, ``(k,)``: by how much extrapolation moved each matrix.
     absolute
-        |S - S_fine|_F, ``(k,)``.
+        ``|S - S_fine|_F``, ``(k,)``.
     orders
         The order p that was used, ``(k,)``.
 
@@ -52,10 +52,10 @@ class Extrapolated(PickledForm):
 
     With S_1, S_2 the matrices for n_1 < n_2 = q n_1 and p the order of convergence,
     S = S_2 + (S_2 - S_1) / (q^p - 1): with (8, 16) and p = 2, S_16 + (S_16 - S_8) / 3.
-    The matrices of the finest mesh are off by about |S_2 - S_1|_F / (q^p - 1); S should be closer than that: this is
-    its certificate (`judge`, `doubt`), measured and not proven. With three meshes, n_3 = q n_2 = q^2 n_1, the order of
-    every element is estimated, p = log_q(|S_2 - S_1|_F / |S_3 - S_2|_F), and kept within [1, 2]; S extrapolates the two
-    finest.
+    The matrices of the finest mesh are off by about ``|S_2 - S_1|_F / (q^p - 1)``; S should be closer than that: this
+    is its certificate (`judge`, `doubt`), measured and not proven. With three meshes, n_3 = q n_2 = q^2 n_1, the order
+    of every element is estimated, ``p = log_q(|S_2 - S_1|_F / |S_3 - S_2|_F)``, and kept within [1, 2]; S extrapolates
+    the two finest.
 
     It serves wherever a form does, on lines, quads and hexes, with the LOD's engine, patches and boundary; its own
     ``refine`` and ``interiors`` do not matter. S scales and keeps constants as exact matrices do, but need not be
@@ -128,7 +128,7 @@ class Extrapolated(PickledForm):
         return Extrapolation(matrices, absolute / np.where(size > 0, size, 1.0), absolute, orders)
 
     def doubt(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> ndarray:
-        """The certificate |S - S_fine|_F / |S|_F of the elements, ``(k,)``, in the place of a surrogate's doubt."""
+        """The certificate ``|S - S_fine|_F / |S|_F`` of the elements, ``(k,)``, in the place of a surrogate's doubt."""
         return self.judge(lod, elements, **coefficients).scores
 
     def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:

@@ -23,8 +23,9 @@ def errors_of(
     """Means over fields ``(k, nelems)`` of errors against the exact matrices of ``form``, or known ones, ``exact``
     ``(k, nelems, (2 ell + 2)**d, 2**d)``.
 
-    "local": mean over T of |S_T - S^_T|_F^2; "spectral": |S - S^|_2; "l2" and "l2 largest": relative L2 error of u_h,
-    load 1 and zero on Gamma_D, its mean and its maximum. Raises ValueError where no node is free or nothing is fixed.
+    "local": mean over T of ``|S_T - S^_T|_F^2``; "spectral": ``|S - S^|_2``; "l2" and "l2 largest": relative L2 error
+    of u_h, load 1 and zero on Gamma_D, its mean and its maximum. Raises ValueError where no node is free or nothing is
+    fixed.
     """
     fixed = lod.dirichlet_dofs
     if not 0 < len(fixed) < lod.coarse.N:

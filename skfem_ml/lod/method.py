@@ -22,16 +22,16 @@ from skfem_ml.lod.engine.protocol import EngineFactory, Interiors, find_engine, 
 from skfem_ml.lod.local import LocalMap, changed_elements, sum_local
 from skfem_ml.lod.mesh.discretisation import Discretisation
 from skfem_ml.lod.mesh.forms import check_coefficients
-from skfem_ml.lod.mesh.interpolation import Interpolation, name_of
+from skfem_ml.lod.mesh.interpolation import Interpolation
 from skfem_ml.lod.mesh.loads import FineLoad
 from skfem_ml.lod.mesh.patches import Patches
 from skfem_ml.lod.mesh.views import OnSpace
+from skfem_ml.lod.shown import lod_html, lod_text
 from skfem_ml.lod.system import System
 from skfem_ml.meshes.boundary import Dirichlet
 from skfem_ml.progress import Progress
 
 Form: TypeAlias = BilinearForm | LocalMap
-KINDS = {1: "lines", 2: "quads", 3: "hexes"}
 
 
 class LOD(OnSpace):
@@ -141,14 +141,7 @@ class LOD(OnSpace):
         self.space.interiors = find_interiors(interiors, self.space, engine)
         self.memory = whole(memory, "memory", 0)
 
-    def __repr__(self) -> str:
-        space = self.space
-        engine = getattr(self.engine, "__name__", type(self.engine).__name__)
-        told = [f"{len(space.grid.corners)} {KINDS[space.grid.dim]}", f"refine={space.n}", f"ell={self.ell}"]
-        told += [f"cells={space.m}"] if space.m != space.n else []
-        told += [name] if (name := name_of(space.interpolation)) != "projection" else []
-        interiors = "" if space.interiors is None else f", {space.interiors!r}"
-        return f"LOD({', '.join(told)}, {engine} on {space.device}{interiors})"
+    __repr__, _repr_html_ = lod_text, lod_html
 
     if not TYPE_CHECKING:  # type checkers are to see what is missing
 

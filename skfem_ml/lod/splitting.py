@@ -29,12 +29,12 @@ def explain(
 
     All figures are norms over that of the fine Q1 solution u, in L2 and in energy a(v, v)^(1/2):
 
-    - "best coarse function": the least |u - v_h| over V_h, in either norm; no coarse answer is better;
-    - "I_h u": |u - I_h u|, which LOD gives with ell = infinity and a corrected load;
-    - "u_h": |u - u_h| of this system, the load not corrected. Energies of coarse functions other than the best say
+    - "best coarse function": the least ``|u - v_h|`` over V_h, in either norm; no coarse answer is better;
+    - "I_h u": ``|u - I_h u|``, which LOD gives with ell = infinity and a corrected load;
+    - "u_h": ``|u - u_h|`` of this system, the load not corrected. Energies of coarse functions other than the best say
       nothing (they are above 1 at contrast 100) and are left out;
-    - "of it the load": |u_h^inf - I_h u|, where u_h^inf is u_h for ell = infinity, by one fine solve, (1);
-    - "of it the localisation": |u_h - u_h^inf|, for exact correctors;
+    - "of it the load": ``|u_h^inf - I_h u|``, where u_h^inf is u_h for ell = infinity, by one fine solve, (1);
+    - "of it the localisation": ``|u_h - u_h^inf|``, for exact correctors;
     - "of it the local map": the distance of u_h of a local map (a surrogate) from that of exact correctors;
     - "(1 - Q) u_h", "(1 - Q) u_h + R f": the reconstructions of `System.prolong`, the latter with a corrected load.
 

@@ -28,8 +28,9 @@ from skfem_ml.lod.correctors import Correctors, without_correctors
 from skfem_ml.lod.engine.protocol import Interiors
 from skfem_ml.lod.local import LocalMap, changed_elements, check_form, check_local, form_of, sum_local
 from skfem_ml.lod.mesh.ellipticity import check_elliptic
-from skfem_ml.lod.mesh.forms import FineForm, coefficients_on, described
+from skfem_ml.lod.mesh.forms import FineForm, coefficients_on
 from skfem_ml.lod.mesh.loads import FineLoad
+from skfem_ml.lod.shown import system_html, system_text
 from skfem_ml.solvers import Multigrid, Solved, Solver
 
 if TYPE_CHECKING:
@@ -93,10 +94,7 @@ class System:
         self._exact: dict[BilinearForm, System] = {}
         self._inherited: tuple[ndarray, ndarray] | None = None
 
-    def __repr__(self) -> str:
-        name = getattr(getattr(self.form, "form", None), "__name__", type(self.form).__name__)
-        told = [name, *(described(key, value) for key, value in self.coefficients.items())]
-        return f"System({', '.join(told)} on {self.lod!r})"
+    __repr__, _repr_html_ = system_text, system_html
 
     def local(self, elements: ArrayLike | None = None) -> ndarray:
         """Local matrices S_T of all elements, or of some: ``(k, (2 ell + 2)**d, 2**d)``; rows test functions."""
@@ -240,7 +238,7 @@ class System:
         """The fine solution from u, ``(coarse.N,)`` or ``(fine.N,)``: `multigrid` until the error is ``tol`` in energy.
 
         u of exact LOD or of a local map (``form``: see `exact`) is the start and gives the values on Gamma_D. `Solved`
-        has the true relative residual and an estimate of |u - u*|_a / |u*|_a. RuntimeError where 200 steps do not do.
+        has the true relative residual and an estimate of ``|u - u*|_a / |u*|_a``. RuntimeError after 200 steps.
         """
         F = FineLoad.of(self.lod.space, load, fields)
         return complete(self.exact(form), np.asarray(u, dtype=float), F, tol)

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from skfem import Mesh
 
+from skfem_ml import displays
 from skfem_ml.learning.history import History
 from skfem_ml.learning.nn import MLP
 from skfem_ml.learning.states import parameters_in
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError
 from skfem_ml.learning.stored import load_network, save_network
-from skfem_ml.pinn.distances import Smooth
+from skfem_ml.pinn.distances import Smooth, is_box
 from skfem_ml.pinn.trial import Trial, trial_of
 from skfem_ml.problems import PDE, Diffusion, Heat
 from skfem_ml.solutions import NOTHING, Record
@@ -127,6 +129,18 @@ class LearnedSolution:
     def __repr__(self) -> str:
         found = "".join(f", {name} = {value:.6g}" for name, value in self.scalars.items())
         return f"LearnedSolution(u(x{', t' if self.trial.timed else ''}), {self.unknowns} unknowns{found})"
+
+    def _repr_html_(self) -> str | None:
+        """A picture of one component of up to two variables on a box (time goes up), for notebooks."""
+        trial = self.trial
+        box = not isinstance(trial.problem.domain, Mesh) or is_box(trial.problem.domain)
+        if len(trial.low) > 2 or sum(trial.problem.fields) > 1 or not box:
+            return None
+        if len(trial.low) == 1:
+            x = np.linspace(trial.low, trial.high, displays.WIDTH).T
+            return displays.curve(repr(self), x[0], self(x))
+        x = displays.places(trial.low, trial.high)
+        return displays.picture(repr(self), self(x[:1], x[1]) if trial.timed else self(x))
 
 
 def network_jet(net: MLP, s: Array) -> Array:

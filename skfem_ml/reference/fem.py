@@ -133,7 +133,7 @@ class _Answer:
 def coarse_coefficient(a: Array, fine: Mesh, coarse: Mesh, mean: str) -> Array:
     """Return the mean of a fine coefficient ``(nelems of fine,)`` over each coarse cell, ``(nelems of coarse,)``.
 
-    With volumes |t|: arithmetic ``sum |t| a_t / |T|``, harmonic ``|T| / sum |t| / a_t``, geometric
+    With volumes ``|t|``: arithmetic ``sum |t| a_t / |T|``, harmonic ``|T| / sum |t| / a_t``, geometric
     ``exp(sum |t| log a_t / |T|)``. Always harmonic <= geometric <= arithmetic. Tensors ``(d, d, nelems)`` take the
     arithmetic and the harmonic mean as matrices. Raises ValueError where the meshes are not nested and
     for an invalid coefficient.

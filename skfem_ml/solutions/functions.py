@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from skfem import CellBasis
 
+from skfem_ml import displays
 from skfem_ml.meshes.cells import cell_finder, reference_coordinates
 from skfem_ml.solutions.record import NOTHING, Record
 
@@ -72,6 +73,24 @@ class FEFunction:
     def __repr__(self) -> str:
         cells = f"{type(self.basis.elem).__name__} on {self.basis.mesh.t.shape[1]} cells"
         return f"FEFunction({self.unknowns} unknowns, {cells})"
+
+    def _repr_html_(self) -> str | None:
+        """A picture, for notebooks: on lines the graph, on bodies the section through the middle of the third axis."""
+        try:
+            x = self._places()
+            values, inside = np.full(x.shape[1:], np.nan), self._finder(x.reshape(len(x), -1)) >= 0
+            values.ravel()[inside] = self(x.reshape(len(x), -1)[:, inside])
+        except TypeError:  # vectors, curved meshes: what cannot be evaluated is told by repr
+            return None
+        return displays.curve(repr(self), x[0], values) if len(x) == 1 else displays.picture(repr(self), values)
+
+    def _places(self) -> Array:
+        """Where the picture asks for values, ``(dim, ...)``."""
+        low, high = self.basis.mesh.p.min(axis=1), self.basis.mesh.p.max(axis=1)
+        if len(low) == 1:
+            return np.linspace(low, high, displays.WIDTH).T
+        x = displays.places(low[:2], high[:2])
+        return np.concatenate([x, np.full((len(low) - 2, *x.shape[1:]), (low[-1] + high[-1]) / 2)])
 
     @property
     def unknowns(self) -> int:

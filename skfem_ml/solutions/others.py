@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skfem_ml import displays
 from skfem_ml.solutions.record import NOTHING, Record
 
 Array = NDArray[np.float64]
@@ -42,6 +44,10 @@ class Eigenpairs:
         span = f" from {self.values[0]:.4g} to {self.values[-1]:.4g}" if count else ""
         vectors = "no vectors" if self.vectors is None else f"vectors of {len(self.vectors)} entries"
         return f"Eigenpairs({count} values{span}, {vectors})"
+
+    def _repr_html_(self) -> str:
+        """The values by number, for notebooks."""
+        return displays.table(repr(self), {str(k + 1): f"{value:.6g}" for k, value in enumerate(self.values)})
 
     @property
     def unknowns(self) -> int | None:
@@ -150,6 +156,11 @@ class Evolution:
     def __repr__(self) -> str:
         span = f"t from {self.t[0]:.4g} to {self.t[-1]:.4g}"
         return f"Evolution({self.y.shape[0]} slices of {self.y.shape[1]} numbers, {span})"
+
+    def _repr_html_(self) -> str | None:
+        """The last slice as it shows itself, for notebooks."""
+        last = getattr(self.space(self.y[-1]), "_repr_html_", lambda: None)()
+        return None if last is None else f"<p>{escape(repr(self))}, the last:</p>{last}"
 
     @property
     def unknowns(self) -> int:

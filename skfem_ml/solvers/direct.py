@@ -26,8 +26,8 @@ def solver_direct(tol: float = 1e-12, refinements: int = 4) -> Prepared:
     ``(n, k)``; ``solver.prepare(A)`` factorises once for any number of them.
 
     A small backward error is no small error where the matrix is badly conditioned: warns (UserWarning) with the digits
-    that rounding of the entries of A costs, |A^-1| (|A| |x|) eps, where they are more than 1e-6 of x. The solver raises
-    ValueError for a singular matrix and for a backward error that stays above ``tol``.
+    that rounding of the entries of A costs, ``|A^-1| (|A| |x|) eps``, where they are more than 1e-6 of x. The solver
+    raises ValueError for a singular matrix and for a backward error that stays above ``tol``.
     """
     return Prepared(partial(Elimination, tol=tol, refinements=refinements))
 

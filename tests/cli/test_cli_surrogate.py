@@ -98,8 +98,13 @@ def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
     text = skfem_ml("compare", "diffusion", field, "--refine", "4", "--output", tmp_path).stdout
     row = next(line for line in text.splitlines() if line.startswith("hybrid, toy"))
     assert row.endswith("% of the elements recomputed exactly") or "used nowhere" in row
-    vtu = meshio.read(tmp_path / "diffusion.vtu").point_data
-    assert {"u_surrogate_toy", "error_hybrid_toy"} <= set(vtu)
+    vtu = meshio.read(tmp_path / "diffusion.vtu")
+    assert {"u_surrogate_toy", "error_hybrid_toy"} <= set(vtu.point_data)
+    score, recomputed = (vtu.cell_data[f"{key}_hybrid_toy"][0] for key in ("score", "recomputed"))
+    assert len(np.unique(score)) <= 16 and ((recomputed == 0) | (recomputed == 1)).all()
+    assert f"{recomputed.mean():.1%} of" in row and set(vtu.cell_data) == {"coefficient"} | {
+        f"{key}_hybrid_toy" for key in ("score", "recomputed")
+    }
 
 
 def test_a_model_that_is_asked_for_must_fit(ships, field, tmp_path):

@@ -33,20 +33,55 @@ def test_the_demos_of_the_clone_are_listed_as_commands(where, monkeypatch):
     assert {path.name for path in paths} == guarded and "one_line.py" in guarded
 
 
-def test_an_installed_package_finds_the_clone_it_is_run_in(tmp_path, monkeypatch):
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package as it is installed, with the demos in it, outside of any clone."""
+    package = tmp_path / "site" / "skfem_ml"
+    shutil.copytree(ROOT / "demos", package / "demos", ignore=shutil.ignore_patterns("__pycache__", "benchmarks"))
+    monkeypatch.setattr(room.resources, "files", lambda _: package)
+    (tmp_path / "work" / "demos").mkdir(parents=True)  # of somebody else
+    (tmp_path / "work" / "demos" / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path / "work")
+    return package
+
+
+def test_an_installed_package_lists_its_demos_and_finds_the_clone_it_is_run_in(package, tmp_path, monkeypatch):
     """Finding B6: the command said "get the source" in the root of the source."""
+    *lines, last = skfem_ml("demos").stdout.splitlines()
+    assert last == room.COPY and "one_line.py" in listed("\n".join(lines))
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "demos", clone / "demos", ignore=shutil.ignore_patterns("__pycache__", "*.png"))
-    (clone / "skfem_ml").mkdir()
-    (clone / "skfem_ml" / "__init__.py").write_text("")
-    site = tmp_path / "site" / "skfem_ml"
-    monkeypatch.setattr(room.resources, "files", lambda _: site)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demos").mkdir()  # of somebody else
-    assert skfem_ml("demos").stdout == room.NO_SOURCE + "\n"
     for place in (clone, clone / "demos" / "benchmarks"):
         monkeypatch.chdir(place)
         assert any(command.endswith("one_line.py") for command in listed(skfem_ml("demos").stdout))
+
+
+def test_demos_are_copied_and_nothing_is_lost(package, tmp_path):
+    (tmp_path / "own").mkdir()
+    result = skfem_ml("demos", tmp_path / "own", "--copy")
+    assert result.exit_code == 0
+    scripts = sorted(path.name for path in (package / "demos").glob("*.py"))
+    assert sorted(path.name for path in (tmp_path / "own" / "demos").iterdir()) == scripts
+    assert all(Path(shlex.split(line)[-1]).is_file() for line in listed(result.stdout))
+    assert skfem_ml("demos", "--copy", tmp_path / "own").exit_code == 0  # the same files once more
+    (tmp_path / "own" / "demos" / "one_line.py").write_text("mine")
+    assert "one_line.py: is there already" in refused("demos", "--copy", tmp_path / "own")
+    assert (tmp_path / "own" / "demos" / "one_line.py").read_text() == "mine"
+    assert "demos/__init__.py: is there already" in refused("demos", "--copy")
+    assert "--copy" in refused("demos", tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Heat: an old title\n\nMore.", "Heat: an old title"),
+        ("Title\n=====\n\nOne :class:`LOD` and ``step`` of *this*.\nTwo.", "One LOD and step of this."),
+        ("Title\n=====\n\nA mean, e.g. of a,\nis 4.5 % off. Two.", "A mean, e.g. of a, is 4.5 % off."),
+        ("", ""),
+    ],
+)
+def test_what_a_demo_shows_is_one_sentence(text, said):
+    assert room.sentence(text) == said
 
 
 def test_a_listed_demo_runs_as_written(tmp_path, monkeypatch):

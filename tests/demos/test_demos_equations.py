@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demos import burgers, convection_diffusion, inverse_conductivity, own_weak_form
+from demos import burgers, convection_diffusion, inverse_conductivity, kovasznay, own_weak_form
 from tests.gallery import check_figure
 
 
@@ -47,3 +47,12 @@ def test_own_weak_form():
     assert not any(row.failure for row in table.rows)
     assert table["Q4, 16 x 16"].error < table["Q2, 12 x 12"].error and table["ELM, seed 0"].error < 0.05
     check_figure(own_weak_form.visualize(result))
+
+
+def test_kovasznay():
+    """Elements converge to the flow, one order of pressure below that of the velocity; random features come closer."""
+    rows = kovasznay.compute(((4, 2), (8, 2)), features=(50, 100), seeds=(0,), steps=5)
+    coarse, fine, few, many, network = rows
+    assert 5 < coarse.velocity / fine.velocity < 12 and 2.5 < coarse.pressure / fine.pressure < 6
+    assert many.velocity < 1e-5 < few.velocity < fine.velocity and network.velocity < 0.5
+    check_figure(kovasznay.visualize(rows))

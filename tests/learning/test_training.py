@@ -253,6 +253,6 @@ def test_a_history_is_counted_walked_through_and_shown():
     assert repr(history) == (
         "History(2 records to step 2, best 5.000e-01 at step 1, 0.2 s; the loss is inf < nan at step 2)"
     )
-    assert history._repr_html_().count("<tr>") == 3 and "inf &lt; nan" in history._repr_html_()
-    long = History(list(range(99)), [1.0] * 99, [0.0] * 99)
-    assert 8 <= long._repr_html_().count("<tr>") <= 13 and "<td>98</td>" in long._repr_html_() and repr(History()) != ""
+    html = history._repr_html_()
+    assert "0.5 to 0.5, over 1 to 1" in html and "inf &lt; nan" in html and "<polyline" in html
+    assert repr(History()) != ""

@@ -133,7 +133,7 @@ def test_asm_tells_what_to_write(lod, a):
             AttributeError, match=r"LOD has no attribute .*lod.coarse and lod.fine: .*lod.assemble\(form"
         ):
             call()
-    assert not hasattr(lod, "_repr_html_")
+    assert not hasattr(lod, "_repr_png_")
 
 
 def test_what_is_no_form(lod, a):

@@ -244,6 +244,8 @@ def _draw(case: Case, table: Table, solutions: Mapping[str, FEFunction], path: P
 
 
 def _vtu(case: Case, solutions: Mapping[str, FEFunction], path: Path) -> None:
-    from skfem_ml.cli.outputs import nodal_fields, write_vtu
+    from skfem_ml.cli.learned import score_maps
+    from skfem_ml.cli.outputs import nodal_fields, slug, write_vtu
 
-    write_vtu(path, case.given.mesh, case.given.a, nodal_fields(solutions, REFERENCE))
+    scores = {f"{key}_{slug(name)}": x for name, u in solutions.items() for key, x in score_maps(case, u).items()}
+    write_vtu(path, case.given.mesh, case.given.a, nodal_fields(solutions, REFERENCE), scores)

@@ -105,7 +105,7 @@ class FineLoad:
 
         r / (r^2 + c^2)^(1/2), where c^2 = F(u_H) for the coarse solution u_H of -Laplace u = f, and r^2 the same for
         f - Pi_H f (Pi_H: the L2 projection onto Q1 of each coarse cell) with zero values around each coarse cell. It is
-        zero where |f - Pi_H f| / |f| < 0.2 already tells that f is smooth.
+        zero where ``|f - Pi_H f| / |f| < 0.2`` already tells that f is smooth.
         """
         lost, rest = _parts(self.space, self.split)
         if lost <= OSCILLATES**2 * (lost + rest) or self.space.n < 2:

@@ -25,9 +25,9 @@ class SLOD(OnSpace):
     r"""Super-localised orthogonal decomposition: one basis function of the fine mesh for every coarse element.
 
     On the patch of an element T, the (2 ell + 1)^2 elements around it, the response Phi g to a load g that is constant
-    on elements solves a(Phi g, v) = sum_K g_K |K|^-1 int_K v for all fine v that vanish on the rim of the patch. The
-    basis function phi_T = Phi g_T is the one that is nearly a response on the whole domain: what it leaves on the rim,
-    W g_T, is as small as can be,
+    on elements solves ``a(Phi g, v) = sum_K g_K |K|^-1 int_K v`` for all fine v that vanish on the rim of the patch.
+    The basis function phi_T = Phi g_T is the one that is nearly a response on the whole domain: what it leaves on the
+    rim, W g_T, is as small as can be, ::
 
         g_T minimises |W g|^2 + (epsilon |W| |g|)^2 over all g with g = 1 on T.
 
@@ -50,9 +50,9 @@ class SLOD(OnSpace):
     ell
         Layers of coarse elements around T in its patch (>= 1). One larger than the domain is clipped, with a warning.
     epsilon
-        Damping of the choice, relative to |W|, in (0, 1): a number or one for every element. Default 1e-2, 1e-4, 1e-6
-        for ell = 1, 2, 3; 3 to 100 times that where neighbouring functions would coincide and the estimated error is
-        smaller for it (logged by ``skfem_ml``).
+        Damping of the choice, relative to ``|W|``, in (0, 1): a number or one for every element. Default 1e-2, 1e-4,
+        1e-6 for ell = 1, 2, 3; 3 to 100 times that where neighbouring functions would coincide and the estimated error
+        is smaller for it (logged by ``skfem_ml``).
     dirichlet
         Gamma_D, as for `LOD`. Default the whole boundary. Elsewhere the boundary condition is natural.
     fine

@@ -205,8 +205,8 @@ class SLODSystem:
     def estimate(self, c: ArrayLike, /) -> float | ndarray:
         """An estimate of the relative error in energy of B c, by what the functions leave on the rims of their patches.
 
-        (sum_T |c_T W g_T|^2)^(1/2) over the energy norm of B c; one for each column of c. To contrast 100 and from ell
-        = 2 on it was within a factor of 2 of the true error; at contrast 1e7 it was up to 300 times too small.
+        ``(sum_T |c_T W g_T|^2)^(1/2)`` over the energy norm of B c; one for each column of c. To contrast 100 and from
+        ell = 2 on it was within a factor of 2 of the true error; at contrast 1e7 it was up to 300 times too small.
         """
         columns = self._by_element("c", c)
         found = self._matrices.estimate(columns.reshape(len(columns), -1))

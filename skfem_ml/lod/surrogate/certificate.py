@@ -136,7 +136,7 @@ def excess_of(net: LocalNetwork, inputs: Inputs, foreign: Tensor, known: tuple[f
 
 
 def relative_errors(got: Tensor, exact: Tensor) -> Tensor:
-    """|S^_T - S_T|_F / |S_T|_F of every patch, ``(fields, k)``."""
+    """``|S^_T - S_T|_F / |S_T|_F`` of every patch, ``(fields, k)``."""
     return (got - exact).square().sum(dim=(2, 3)).sqrt() / exact.double().square().sum(dim=(2, 3)).sqrt()
 
 
@@ -193,7 +193,7 @@ def fit_doubt(
 ) -> dict[str, float]:
     """Train ``net.doubt`` to predict a quantile of the relative error of a patch; the rest is left as it is.
 
-    The loss is the pinball loss of log |S^_T - S_T|_F / |S_T|_F. The samples should be new to the network: neither
+    The loss is the pinball loss of ``log |S^_T - S_T|_F / |S_T|_F``. The samples should be new to the network: neither
     trained on nor used to choose its weights. Returns a card's "doubt": the "quantile", the share "covered" of the
     samples, and "trusted", the largest doubt on them with a margin (at most 0.1). Raises ValueError for no samples or a
     quantile outside (0, 1).

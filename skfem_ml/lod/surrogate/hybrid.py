@@ -55,12 +55,12 @@ class Judgement(NamedTuple):
 class Hybrid(PickledForm):
     r"""A local map: a cheap map's matrices, and as many exact ones as a promised error of u_h takes.
 
-    ``tol`` is an error of u_h: for nine of ten fields like those of the calibration, |u_h - u^_h| / |u_h| <= tol in L2,
-    with u_h of exact LOD on the same meshes. What is promised exactly, and for which loads, is said by `Promise`; it is
-    calibrated, not proven, and nothing is promised of families that calibration did not see (what is known of those
-    stands in ``demos/benchmarks/coverage.md``). First every element is recomputed of which the cheap map says nothing
-    (infinite scores: out of the range of training, or novel), then those with the largest part in the estimate, until
-    that is at most ``tol``; all of them where S is not definite before, or where more than 90 % would have to be.
+    ``tol`` is an error of u_h: for nine of ten fields like those of the calibration, ``|u_h - u^_h| / |u_h| <= tol`` in
+    L2, with u_h of exact LOD on the same meshes. What is promised exactly, and for which loads, is said by `Promise`;
+    it is calibrated, not proven, and nothing is promised of families that calibration did not see (what is known of
+    those stands in ``demos/benchmarks/coverage.md``). First every element is recomputed of which the cheap map says
+    nothing (infinite scores: out of the range of training, or novel), then those with the largest part in the estimate,
+    until that is at most ``tol``; all of them where S is not definite before, or where more than 90 % would have to be.
 
     ``element_tol`` in its place is a threshold for the score of an element, the relative error of S_T that the map
     expects: those above it are recomputed. It promises nothing of u_h.

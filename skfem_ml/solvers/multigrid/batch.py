@@ -150,7 +150,7 @@ class MultigridBatch:
         return self._iterated(b, tol, np.inf, maxiter)
 
     def solve(self, b: ArrayLike, rtol: float = 1e-8, maxiter: int = 100) -> Solved:
-        """Solutions to |b - A u| <= rtol |b| at the free nodes of every field; see `complete`."""
+        """Solutions to ``|b - A u| <= rtol |b|`` at the free nodes of every field; see `complete`."""
         return self._iterated(b, np.inf, rtol, maxiter)
 
     def _iterated(self, b: ArrayLike, tol: float, rtol: float, maxiter: int) -> Solved:

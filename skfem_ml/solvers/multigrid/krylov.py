@@ -21,10 +21,10 @@ log = logging.getLogger("skfem_ml")
 class Solved:
     """A solution and what is known of its error.
 
-    ``u`` is ``(N,)``; ``residual`` is |b - A u| / |b| on the free nodes, computed from u; ``energy_error`` an estimate
-    of |u - u*|_A / |u*|_A, u* being the exact solution of the system; ``steps`` the steps of conjugate gradients taken.
-    b is the right-hand side less what the values on Gamma_D contribute. With k right-hand sides u is ``(N, k)``, for a
-    batch of k fields ``(k, N)``, and the others are arrays ``(k,)``.
+    ``u`` is ``(N,)``; ``residual`` is ``|b - A u| / |b|`` on the free nodes, computed from u; ``energy_error`` an
+    estimate of ``|u - u*|_A / |u*|_A``, ``u*`` being the exact solution of the system; ``steps`` the steps of conjugate
+    gradients taken. b is the right-hand side less what the values on Gamma_D contribute. With k right-hand sides u is
+    ``(N, k)``, for a batch of k fields ``(k, N)``, and the others are arrays ``(k,)``.
 
     >>> from skfem import MeshQuad
     >>> from skfem_ml.problems import diffusion

@@ -143,9 +143,9 @@ class Multigrid:
     def solve(self, b: ArrayLike, x: ArrayLike | None = None, rtol: float = 1e-8, maxiter: int = 100) -> ndarray:
         """The solution ``(N,)`` of A u = b, u = x on Gamma_D (default 0), as ``condense`` takes x.
 
-        Conjugate gradients preconditioned by one cycle, from a full-multigrid pass, until |b - A u| <= rtol |b| at the
-        free nodes (b less what the values on Gamma_D contribute). Raises RuntimeError where ``maxiter`` steps do not
-        reach that.
+        Conjugate gradients preconditioned by one cycle, from a full-multigrid pass, until ``|b - A u| <= rtol |b|`` at
+        the free nodes (b less what the values on Gamma_D contribute). Raises RuntimeError where ``maxiter`` steps do
+        not reach that.
         """
         space, (r, lift) = self._space, self._system(b, x)
         start = space.inner(self.fmg(b, x))
@@ -162,10 +162,10 @@ class Multigrid:
         """The solution u of A u = b to a relative error of ``tol`` in energy, as a `Solved`.
 
         Conjugate gradients preconditioned by one cycle, from ``start`` ``(N,)`` (whose values on Gamma_D give way to x;
-        default: a full-multigrid pass), until the estimate of |u - u*|_A / |u*|_A is below ``tol``, two steps at least:
-        the estimate comes of them. With r^T B r between lambda_1(B A) and 1 times the square of the error, it is the
-        geometric mean of the two ends, lambda_1 being the smallest Ritz value. ``b`` is ``(N,)`` or ``(N, k)``; start
-        and x are as b or ``(N,)``.
+        default: a full-multigrid pass), until the estimate of ``|u - u*|_A / |u*|_A`` is below ``tol``, two steps at
+        least: the estimate comes of them. With r^T B r between lambda_1(B A) and 1 times the square of the error, it is
+        the geometric mean of the two ends, lambda_1 being the smallest Ritz value. ``b`` is ``(N,)`` or ``(N, k)``;
+        start and x are as b or ``(N,)``.
 
         Raises RuntimeError where ``maxiter`` steps do not reach ``tol``.
         """

@@ -25,11 +25,12 @@ def solver_multigrid(
 ) -> Staged:
     """Return ``solver(problem) -> FEFunction``: the Galerkin solution on the problem's mesh by `Multigrid`.
 
-    ``tol`` bounds the estimate of the relative error in energy, |u - u*|_A / |u*|_A, u* being the Galerkin solution
-    (`Multigrid.complete`); None is one full-multigrid pass. With ``coarse``, a mesh of whose cells the problem's has
-    2^k x ... x 2^k in each, the solution is the coarse function with P^T A P u_c = P^T F for the operator-induced
-    interpolation P: the null model of homogenisation that multigrid gives for nothing (Moulton, Dendy, Hyman 1998).
-    ``element`` is a Lagrange element, default first order; what is not of first order on boxes is left to pyamg.
+    ``tol`` bounds the estimate of the relative error in energy, ``|u - u*|_A / |u*|_A``, ``u*`` being the Galerkin
+    solution (`Multigrid.complete`); None is one full-multigrid pass. With ``coarse``, a mesh of whose cells the
+    problem's has 2^k x ... x 2^k in each, the solution is the coarse function with P^T A P u_c = P^T F for the
+    operator-induced interpolation P: the null model of homogenisation that multigrid gives for nothing (Moulton, Dendy,
+    Hyman 1998). ``element`` is a Lagrange element, default first order; what is not of first order on boxes is left to
+    pyamg.
 
     The solution's ``record`` has ``unknowns``, ``seconds`` of "setup", "assembly" and "solve", and the notes "levels"
     and "coarsest" (who solves there: elimination, or pyamg and why); with ``tol`` "steps", "residual" and "energy

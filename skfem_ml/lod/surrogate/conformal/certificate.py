@@ -172,6 +172,6 @@ def certify(
 
 
 def relative_errors(got: ndarray, exact: ndarray) -> ndarray:
-    """|S^_T - S_T|_F / |S_T|_F of elements ``(k,)``; infinite for a matrix that is not finite."""
+    """``|S^_T - S_T|_F / |S_T|_F`` of elements ``(k,)``; infinite for a matrix that is not finite."""
     errors = np.linalg.norm(got - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
     return unknown_as_infinite(errors)

@@ -80,12 +80,12 @@ class CoarseSolutions:
         return np.sqrt(np.einsum("li,li->l", u, u @ self.mass).clip(min=0))
 
     def errors(self, got: ndarray, exact: ndarray) -> ndarray:
-        """|got - exact| / |exact| in L2, ``(loads,)``; zero where both vanish (no free node)."""
+        """``|got - exact| / |exact|`` in L2, ``(loads,)``; zero where both vanish (no free node)."""
         size = self.norms(exact)
         return np.divide(self.norms(got - exact), size, out=np.zeros(len(size)), where=size > 0)
 
     def influence(self, local: ndarray) -> ndarray:
-        r"""|S_T|_F |u_T| |z_T| / |u|^2, ``(loads, nelems)``: what a relative error of S_T does to u_h.
+        r"""``|S_T|_F |u_T| |z_T| / |u|^2``, ``(loads, nelems)``: what a relative error of S_T does to u_h.
 
         Infinite where S is not definite, or cannot be solved with: then nothing is known of u_h.
         """
@@ -130,9 +130,9 @@ class Promise:
 
     The estimate is factor * max over loads of (sum over T of eta_T^p)^(1/p), eta_T as in this module, over the elements
     that are left as they are. The factor is the conformal quantile, over k fields of the calibration, of the largest
-    ratio of the true |u_h - u^_h| / |u_h| (relative, in L2) to the sum, over the loads and over nested sets of elements
-    recomputed in the order of falling eta_T, from none to 90 % of them. So, for a fresh field of the same families on
-    such a mesh, whatever is recomputed in that order and for all those loads at once,
+    ratio of the true ``|u_h - u^_h| / |u_h|`` (relative, in L2) to the sum, over the loads and over nested sets of
+    elements recomputed in the order of falling eta_T, from none to 90 % of them. So, for a fresh field of the same
+    families on such a mesh, whatever is recomputed in that order and for all those loads at once, ::
 
         P(|u_h - u^_h| / |u_h| <= estimate) >= level,
 

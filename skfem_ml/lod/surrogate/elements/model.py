@@ -159,7 +159,7 @@ class SuperElements(Interiors):
     ) -> ElementJudgement:
         """Energies of coarse elements, how far they are expected to be off, and which are exact.
 
-        The doubt is an estimate of d = max |log eig(H^-1 H^)|, the relative error of any energy of the element: how
+        The doubt is an estimate of ``d = max |log eig(H^-1 H^)|``, the relative error of any energy of the element: how
         much the answers to two symmetric images differ from it, times the card's factor. ``tol``: as of the model.
         """
         learned = self.on(lod)

@@ -47,7 +47,7 @@ class FieldNetwork(FieldEncoder):
         between the harmonic and the arithmetic mean on T, H^(1 - t) A^t, where the network says t (1/2 at first).
     base
         Not zero: the network corrects the exact matrices B_T of a fine mesh with only ``base`` cells along a coarse
-        edge, a multiple of m, which it is given and sees as well: S_T = B_T + |B_T|_F Pi(N(z)).
+        edge, a multiple of m, which it is given and sees as well: ``S_T = B_T + |B_T|_F Pi(N(z))``.
     generator
         Draws the weights; None leaves them unset, for weights that are loaded.
 
@@ -135,7 +135,7 @@ class FieldNetwork(FieldEncoder):
 
     def raw(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
         """Inputs of the affine part ``(fields, k, ...)``: log a - mean_T log a on the patch, marks of elements inside
-        and of nodes on Gamma_D, B_T / |B_T|_F where there is one, and 1.
+        and of nodes on Gamma_D, ``B_T / |B_T|_F`` where there is one, and 1.
         """
         logs, kind = a.log(), self.head.weight.dtype
         means = logs.mean(dim=2)

@@ -94,7 +94,7 @@ class Certified(LocalNetwork):
         return self.matrices(self.look(a, place, base), place)
 
     def error(self, view: View) -> Tensor:
-        """The relative error |S^_T - S_T|_F / |S_T|_F to be expected, ``(fields, k)``."""
+        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(fields, k)``."""
         return self.doubt(self.invariants(view))[..., 0].double().exp()
 
 

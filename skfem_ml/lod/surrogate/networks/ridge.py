@@ -23,10 +23,10 @@ def fit_affine(
 ) -> None:
     """Add to ``net.affine`` the affine map of least squared error of (S_T - S^_T) / s, s the network's scale.
 
-    With ``relative`` a patch counts s^2 / |S_T|^2. Where the network corrects matrices of a coarser fine mesh, a field
-    counts in inverse proportion to the square that is missing there: rough ones would rule all others. Added to the
-    mean over patches is ``penalty`` times the mean square of an input times |W|^2, W its matrix. With ``head`` the
-    last layer of the rest is fitted as well: of a trained network, for what its training left.
+    With ``relative`` a patch counts ``s^2 / |S_T|^2``. Where the network corrects matrices of a coarser fine mesh, a
+    field counts in inverse proportion to the square that is missing there: rough ones would rule all others. Added to
+    the mean over patches is ``penalty`` times the mean square of an input times ``|W|^2``, W its matrix. With ``head``
+    the last layer of the rest is fitted as well: of a trained network, for what its training left.
 
     Inputs are `FieldNetwork.raw` (and ``View.hidden``). The normal equations are averaged over the eight
     symmetries: W commutes with them. The other layers are left as they are. Raises ValueError for no samples.
