@@ -25,391 +25,155 @@ and the finite element stepper runs on all slices at once, until its own solutio
 Null models: the start left as it is, and the linear step alone.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from skfem import Basis, ElementQuad1, MeshQuad
 
-from skfem_ml.hits import FlowMap, ReducedMap, Remainder, SplittingNet, allen_cahn_reaction, remainder_pairs
-from skfem_ml.learning import MLP, SOAP, History, fit
-from skfem_ml.pictures import plot_nodal, shared_norm
-from skfem_ml.stepping import (
-    IMEX,
-    POD,
-    PararealResult,
-    Stepper,
-    ThetaMethod,
-    allen_cahn,
-    allen_cahn_energy,
-    evolve,
-    parareal,
-)
+from skfem_ml.compare import best_of
+from skfem_ml.hits import ReducedMap, ReducedNetworks, allen_cahn_reaction, splitting_flow, train_reduced
+from skfem_ml.pictures import colour_bar, figure, grid, legend_below, nodal_film, plot_error, plot_nodal, shared_norm
+from skfem_ml.reference import AllenCahnFamily
+from skfem_ml.stepping import IMEX, POD, Stepper, allen_cahn_energy, evolve, parareal
 
-EPS, T_END, DT = 0.1, 4.0, 0.5
-LEVEL, MODES, POINTS, BLOCKS = 6, 80, 12, 2
-TRAIN, VALIDATION, TEST = 200, 20, 32
-FINE = 0.1  # step of the classical stepper that makes the data, and of parareal's fine propagator
-
-
-class Setting:
-    """The equation, its symmetries, and trajectories of training, validation and test at multiples of DT.
-
-    With ``cache``, a folder, trajectories are kept there and read again.
-    """
-
-    train: np.ndarray
-    validation: np.ndarray
-    exact: np.ndarray
-
-    def __init__(
-        self,
-        level: int = LEVEL,
-        counts: tuple[int, int, int] = (TRAIN, VALIDATION, TEST),
-        seed: int = 0,
-        cache: Path | None = None,
-    ):
-        self.basis = Basis(MeshQuad().refined(level), ElementQuad1(), intorder=3)
-        self.semi = allen_cahn(self.basis, EPS)
-        self.images = symmetries(self.basis)
-        rng = np.random.default_rng(seed)
-        first, second, self.test = (starts(self.basis, n, rng) for n in counts)
-        # The truth has a quarter of the step that makes the data: their error can be told from that of the networks.
-        jobs = {"train": (first, FINE), "validation": (second, FINE), "exact": (self.test, FINE / 4)}
-        for name, (u0, dt) in jobs.items():
-            file = None if cache is None else cache / f"{name}_{level}_{seed}_{len(u0)}_{dt:g}.npy"
-            if file is None or not file.exists():
-                states = self.trajectories(u0, dt)
-                if file is not None:
-                    np.save(file, states)
-            else:
-                states = np.load(file)
-            setattr(self, name, states)
-
-    def trajectories(self, u0: np.ndarray, dt: float = FINE) -> np.ndarray:
-        """States at multiples of DT, ``(starts, times, n)``."""
-        return evolve(IMEX(self.semi, dt), u0, T_END, every=round(DT / dt)).y.transpose(0, 2, 1)
-
-    def norm(self, u: np.ndarray) -> np.ndarray:
-        """Norms in L2 of states ``(rows, n)``."""
-        return np.sqrt(((self.semi.M @ u.T).T * u).sum(axis=1))
-
-    def errors(self, u: np.ndarray) -> np.ndarray:
-        """Relative errors in L2 at the end of the first test states, ``(len(u),)``."""
-        exact = self.exact[: len(u), -1]
-        return self.norm(u - exact) / self.norm(exact)
-
-    def pod(self, r: int = MODES) -> POD:
-        """Modes of some trajectories and their images, so that the space is symmetric."""
-        some = self.train[: max(8, r // 3), ::2].reshape(-1, self.semi.size)
-        return POD(self.semi.M, r).fit(np.concatenate([some[:, image] for image in self.images]))
-
-
-def starts(basis: Basis, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random states of the family, ``(count, n)``."""
-    x = np.pi * basis.doflocs
-    shapes = [np.cos(k * x[0]) * np.cos(l * x[1]) / (1 + k * k + l * l) for k in range(3) for l in range(3)]
-    waves = rng.normal(size=(count, 9)) @ np.array(shapes)
-    return waves / abs(waves).max(axis=1, keepdims=True) * rng.uniform(0.3, 1, size=(count, 1))
-
-
-def symmetries(basis: Basis) -> list[np.ndarray]:
-    """The eight permutations of the nodes by reflections and the exchange of the axes."""
-    x = basis.doflocs
-    order = np.lexsort(x)
-    images = []
-    for k in range(8):
-        y = np.stack([1 - x[i] if k >> i & 1 else x[i] for i in range(2)])[:: -1 if k & 4 else 1]
-        image = np.empty_like(order)
-        image[np.lexsort(y)] = order
-        images.append(image)
-    return images
-
-
-def splitting_flow(setting: Setting, pod: POD, blocks: int = BLOCKS) -> FlowMap:
-    """The untrained splitting network, on Gauss points of the square."""
-    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
-    points = np.stack(np.meshgrid(nodes, nodes)).reshape(2, -1) / 2 + 0.5
-    values = setting.basis.probes(points) @ pod.modes
-    K = pod.modes.T @ (setting.semi.K @ pod.modes)
-    net = SplittingNet(values, np.outer(weights, weights).ravel() / 4, K, DT, blocks, allen_cahn_reaction)
-    return FlowMap(net, DT)
-
-
-def dense_flow(pairs: tuple[np.ndarray, np.ndarray], width: int = 256, seed: int = 0) -> FlowMap:
-    """A tanh network; one scale for all coefficients, so that the loss is the error in L2."""
-    x, y = pairs
-    r = x.shape[1]
-    net = MLP((r, width, width, r), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-    return FlowMap(net, DT, scale=0.3 * x.std(axis=0).max(), increment=np.sqrt(((y - x) ** 2).mean()))
-
-
-def with_images(setting: Setting, pod: POD, pairs: tuple[np.ndarray, np.ndarray]) -> list[torch.Tensor]:
-    """Pairs of coefficients and all their images under the symmetries and the change of sign."""
-    turns = [pod.encode(pod.modes.T[:, image]) for image in setting.images]
-    return [torch.as_tensor(np.concatenate([s * z @ G for G in turns for s in (1, -1)])).float() for z in pairs]
-
-
-def train(
-    flow: FlowMap,
-    data: list[torch.Tensor],
-    validation: tuple[np.ndarray, np.ndarray],
-    steps: int,
-    rate: float,
-    progress: Callable | None = None,
-    checkpoint: Path | None = None,
-    seed: int = 0,
-) -> History:
-    """Least squares of the increments; the state of the smallest validation error is kept."""
-    size = float((data[1] - data[0]).square().sum(dim=1).mean())
-    held = [torch.as_tensor(z).float() for z in validation]
-
-    def loss(flow, rows):
-        return (flow(rows[0]) - rows[1]).square().sum(dim=1).mean() / size
-
-    def validate(flow):
-        with torch.no_grad():
-            return float(loss(flow, held))
-
-    return fit(
-        flow, loss, data, optimiser=SOAP(flow.parameters(), rate, frequency=10), steps=steps, batch=512, every=100,
-        validate=validate, schedule=lambda k: rate * min(1.0, 2 * (1 - k / steps)) + 1e-6, progress=progress,
-        checkpoint=checkpoint, seed=seed,
-    )  # fmt: skip
-
-
-def steps_of(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """States before and after a step, ``(rows, n)``, of trajectories ``(starts, times, n)``."""
-    return states[:, :-1].reshape(-1, states.shape[-1]), states[:, 1:].reshape(-1, states.shape[-1])
+T_END, DT, FINE = 4.0, 0.5, 0.1  # FINE: the classical stepper that makes the data, and parareal's fine propagator
+LEVEL, MODES = 6, 80
+STEPS = {"POD network": 500, "remainder": 500, "splitting network": 1000}  # of training
+BOUND = "POD, best possible"
+SEED = 0
 
 
 @dataclass
 class Row:
-    """Errors at the end, mean and worst, and CPU milliseconds a start: in a batch, and alone."""
+    """Errors at the end, mean and worst, and CPU milliseconds a start in a batch of all."""
 
     name: str
     mean: float
     worst: float
-    batch_ms: float
-    single_ms: float
-
-
-def measure(setting: Setting, name: str, run: Callable[[np.ndarray], np.ndarray], count: int | None = None) -> Row:
-    """Run the first ``count`` test states at once (default all), and one alone."""
-    batch = setting.test[:count]
-    errors = setting.errors(run(batch))  # this includes whatever happens at the first call only
-    batch_ms, single_ms = (milliseconds(run, states) for states in (batch, setting.test[0]))
-    return Row(name, float(errors.mean()), float(errors.max()), batch_ms / len(batch), single_ms)
-
-
-def milliseconds(run: Callable[[np.ndarray], np.ndarray], states: np.ndarray, least: float = 0.1) -> float:
-    """CPU time of a run, the mean over as many as ``least`` seconds take: the clock may tick in 4 ms."""
-    start, runs = time.process_time(), 0
-    while time.process_time() - start < least:
-        run(states)
-        runs += 1
-    return 1e3 * (time.process_time() - start) / runs
-
-
-def last(stepper: Stepper) -> Callable[[np.ndarray], np.ndarray]:
-    """The state at the end, by any stepper of finite element states."""
-
-    def run(u: np.ndarray) -> np.ndarray:
-        for _ in range(round(T_END / stepper.dt)):
-            u = stepper.step(u)
-        return u
-
-    return run
-
-
-def last_reduced(pod: POD, flow: Stepper) -> Callable[[np.ndarray], np.ndarray]:
-    """Encode once, step the coefficients, decode once."""
-    return lambda u: pod.decode(last(flow)(pod.encode(u)))
-
-
-def best_possible(setting: Setting, pod: POD) -> Callable[[np.ndarray], np.ndarray]:
-    """The exact states at the end, with what the modes cut off gone: no method, but a bound of those on modes."""
-    return lambda u: pod.decode(pod.encode(setting.exact[: len(np.atleast_2d(u)), -1]))
-
-
-@dataclass
-class Networks:
-    """Trained maps, and how long the training took (wall seconds)."""
-
-    pod: POD
-    dense: FlowMap
-    remainder: Remainder
-    splitting: FlowMap
-    seconds: dict[str, float]
-
-
-def train_networks(
-    setting: Setting,
-    modes: int = MODES,
-    steps: dict[str, int] | None = None,
-    progress: Callable[[str], Callable] | None = None,
-    checkpoints: Path | None = None,
-    seed: int = 0,
-) -> Networks:
-    """Train the three networks, on images of the training trajectories; ``seed`` draws weights and batches."""
-    steps = {"POD network": 1200, "remainder": 1200, "splitting network": 3000} if steps is None else steps
-    pod = setting.pod(modes)
-    linear = ThetaMethod(setting.semi.M, setting.semi.K, DT, theta=1.0)
-    plain, rest = [], []
-    for states in (setting.train, setting.validation):
-        before, after = steps_of(states)
-        plain.append((pod.encode(before), pod.encode(after)))
-        rest.append(remainder_pairs(linear, before, after, pod))
-    jobs = {
-        "POD network": (dense_flow(plain[0], seed=seed), plain, 3e-3),
-        "remainder": (dense_flow(rest[0], seed=seed), rest, 3e-3),
-        "splitting network": (splitting_flow(setting, pod), plain, 1e-4),
-    }
-    seconds = {}
-    for name, (flow, pairs, rate) in jobs.items():
-        bar = None if progress is None else progress(name)
-        file = None if checkpoints is None else checkpoints / f"{name.replace(' ', '_')}.pt"
-        history = train(flow, with_images(setting, pod, pairs[0]), pairs[1], steps[name], rate, bar, file, seed)
-        seconds[name] = history.seconds[-1]  # of all runs, where it went on from a checkpoint
-    flows = [flow for flow, _, _ in jobs.values()]
-    return Networks(pod, flows[0], Remainder(linear, flows[1], pod), flows[2], seconds)
-
-
-@dataclass
-class Parallel:
-    """Parareal on the test states: its result, and relative distances at the end, mean over the starts.
-
-    ``to_fine`` and ``to_exact`` are distances of the iterates to the fine stepper and to the small steps,
-    ``(iterations + 1,)``; ``fine_error`` is the error of the fine stepper itself.
-    """
-
-    result: PararealResult
-    to_fine: np.ndarray
-    to_exact: np.ndarray
-    fine_error: float
-
-
-def parallel(setting: Setting, nets: Networks) -> Parallel:
-    """Eight test starts; the splitting network as the coarse propagator, ars443 with steps of FINE as the fine one."""
-    fine, u0 = IMEX(setting.semi, FINE), setting.test[:8]
-    result = parareal(ReducedMap(nets.pod, nets.splitting), fine, (0, T_END), u0, round(T_END / DT))
-    end = last(fine)(u0)
-    scale = setting.norm(end)
-    to_fine = [(setting.norm(u[..., -1] - end) / scale).mean() for u in result.iterates]
-    to_exact = [setting.errors(u[..., -1]).mean() for u in result.iterates]
-    return Parallel(result, np.array(to_fine), np.array(to_exact), float(setting.errors(end).mean()))
+    milliseconds: float
 
 
 @dataclass
 class Result:
-    setting: Setting
-    nets: Networks
+    """Trajectories, networks, what was measured, and parareal's relative distance to its fine stepper by iteration."""
+
+    setting: AllenCahnFamily
+    nets: ReducedNetworks
     rows: list[Row]
-    parallel: Parallel
+    to_fine: np.ndarray
+
+    def film_strip(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the test start with the sharpest interface at the end, exact and by the network, ``(times, n)``."""
+        k = int(np.argmax(self.setting.exact[:, -1].std(axis=1)))
+        flow = evolve(self.nets.splitting, self.nets.pod.encode(self.setting.test[k]), T_END)
+        return self.setting.exact[k], self.nets.pod.decode(flow.y.T)
+
+
+def last(stepper: Stepper, pod: POD | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """The state at the end, by a stepper of states, or of coefficients: encode once, step, decode once."""
+
+    def run(u: np.ndarray) -> np.ndarray:
+        z = u if pod is None else pod.encode(u)
+        for _ in range(round(T_END / stepper.dt)):
+            z = stepper.step(z)
+        return z if pod is None else pod.decode(z)
+
+    return run
 
 
 def compute(
-    level: int = LEVEL,
-    modes: int = MODES,
-    counts: tuple[int, int, int] = (100, 20, 16),
-    steps: dict[str, int] | None = None,
-    progress: Callable[[str], Callable] | None = None,
+    level: int = LEVEL, modes: int = MODES, counts: tuple[int, int, int] = (100, 20, 16), steps: dict[str, int] = STEPS
 ) -> Result:
-    steps = {"POD network": 500, "remainder": 500, "splitting network": 1000} if steps is None else steps
-    setting = Setting(level, counts)
-    nets = train_networks(setting, modes, steps, progress)
+    setting = AllenCahnFamily(level, counts, t_end=T_END, dt=DT, step=FINE, seed=SEED)
+    semi, pod, test = setting.semi, setting.pod(modes), setting.test
+    untrained, split = (splitting_flow(setting.basis, pod, semi.K, DT, allen_cahn_reaction) for _ in range(2))
+    states = setting.train, setting.validation
+    nets = train_reduced(semi, pod, states, split, setting.images, steps, seed=SEED)
     runs = {
         "start, left as it is": lambda u: u,
         "linear step alone, dt = 0.5": last(nets.remainder.linear),
-        "ars443, dt = 0.25": last(IMEX(setting.semi, 0.25)),
-        "ars443, dt = 0.125": last(IMEX(setting.semi, 0.125)),
-        "POD, best possible": best_possible(setting, nets.pod),
-        "POD network": last_reduced(nets.pod, nets.dense),
+        "ars443, dt = 0.25": last(IMEX(semi, 0.25)),
+        "ars443, dt = 0.125": last(IMEX(semi, 0.125)),
+        BOUND: lambda u: pod.decode(pod.encode(setting.exact[:, -1])),
+        "POD network": last(nets.dense, pod),
         "remainder": last(nets.remainder),
-        "splitting, untrained": last_reduced(nets.pod, splitting_flow(setting, nets.pod)),
-        "splitting network": last_reduced(nets.pod, nets.splitting),
+        "splitting, untrained": last(untrained, pod),
+        "splitting network": last(nets.splitting, pod),
     }
-    rows = [measure(setting, name, run) for name, run in runs.items()]
-    return Result(setting, nets, rows, parallel(setting, nets))
+    rows = []
+    for name, run in runs.items():
+        errors, spent = setting.errors(run(test)), best_of(lambda run=run: run(test), 3)[1]
+        rows.append(Row(name, errors.mean(), errors.max(), 1e3 * spent.cpu / len(test)))
 
-
-def table(rows: list[Row]) -> str:
-    lines = [
-        "| method | error at t = 4, mean | worst | ms a start, in a batch | ms, one start alone |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {r.name} | {r.mean:.1e} | {r.worst:.1e} | {r.batch_ms:.2g} | {r.single_ms:.2g} |" for r in rows
-    ]  # fmt: skip
-    return "\n".join(lines)
+    fine, u0 = IMEX(semi, FINE), test[:8]
+    iterates = parareal(ReducedMap(pod, nets.splitting), fine, (0, T_END), u0, round(T_END / DT)).iterates
+    end = last(fine)(u0)
+    to_fine = [(setting.norm(u[..., -1] - end) / setting.norm(end)).mean() for u in iterates]
+    return Result(setting, nets, rows, np.array(to_fine))
 
 
 def visualize(result: Result | None = None):
-    """A film strip of one unseen start, exact, by the network and the error; energy; iterations of parareal."""
-    from matplotlib.figure import Figure
-
+    """A film strip of one unseen start, exact, and the error of the network; energy; work; iterations of parareal."""
     result = compute() if result is None else result
-    setting, nets = result.setting, result.nets
-    energy = allen_cahn_energy(setting.basis, EPS)
-    k = int(np.argmax(setting.exact[:, -1].std(axis=1)))  # some still have an interface at the end
-    exact, learned = setting.exact[k], [setting.test[k]]
-    c = nets.pod.encode(setting.test[k])
-    for _ in range(len(exact) - 1):
-        c = nets.splitting.step(c)
-        learned.append(nets.pod.decode(c))
-    shown = [0, 1, 2, 4, 8]
-    figure = Figure(figsize=(14, 10), layout="constrained")
-    grid = figure.add_gridspec(3, 5, height_ratios=(1, 1, 1.25))
-    top, below = ([figure.add_subplot(grid[row, column]) for column in range(row, 5)] for row in range(2))
-    errors = [abs(learned[i] - exact[i]) for i in shown[1:]]
-    scale, error_scale = shared_norm(exact[shown]), shared_norm(*errors, log=True, decades=3)
-    for axes, i in zip(top, shown, strict=True):
-        drawn = plot_nodal(axes, setting.basis, exact[i], norm=scale)
-        axes.set_title(f"u at t = {DT * i:g}")
-    figure.colorbar(drawn, ax=top, label="u")
-    for axes, i in zip(below, shown[1:], strict=True):
-        drawn = plot_nodal(axes, setting.basis, learned[i] - exact[i], norm=error_scale, transform=magnitude)
-        axes.set_title(f"error of the network, t = {DT * i:g}")
-    figure.colorbar(drawn, ax=below, label="|error|, splitting network")
-    lower = grid[2, :].subgridspec(1, 3)
-    left, middle, right = panels = [figure.add_subplot(lower[0, i]) for i in range(3)]
-    t = DT * np.arange(len(exact))
-    left.plot(t, [energy(u) for u in exact], label="finite elements, small steps")
-    left.plot(t, [energy(u) for u in learned], "o", label="splitting network")
-    left.set(title="energy", xlabel="time t", ylabel="energy")
-    left.legend()
-    work(middle, result.rows)
-    right.semilogy(np.maximum(result.parallel.to_fine, 1e-16), "o-")
-    right.set(title="parareal", xlabel="iteration", ylabel="relative L2 distance to the fine stepper")
+    setting, (exact, learned), shown = result.setting, result.film_strip(), [0, 1, 2, 4, 8]
+    errors = {i: abs(learned[i] - exact[i]) for i in shown[1:]}
+    scale, error_scale = shared_norm(exact[shown], log=False), shared_norm(*errors.values(), log=True, decades=3)
+    with figure(16, 11.5) as picture:
+        rows = picture.add_gridspec(3, 5, height_ratios=(1, 1, 1.25))
+        for column, i in enumerate(shown):
+            axes = picture.add_subplot(rows[0, column])
+            drawn = plot_nodal(axes, setting.basis, exact[i], norm=scale)
+            axes.set_title(f"$u$ at $t = {DT * i:g}$")
+        colour_bar(axes, drawn, "$u$")
+        for column, (i, error) in enumerate(errors.items(), start=1):
+            axes = picture.add_subplot(rows[1, column])
+            drawn = plot_error(axes, setting.basis, error, norm=error_scale)
+            off = setting.norm(error[None]) / setting.norm(exact[i][None])
+            axes.set_title(f"network, {100 * off[0]:.2g} % off")
+        colour_bar(axes, drawn, r"$|u_{\mathrm{network}} - u|$", extend="min")
+        lower = rows[2, :].subgridspec(1, 3)
+        draw_graphs([picture.add_subplot(lower[k]) for k in range(3)], result)
+    return picture
+
+
+def draw_graphs(panels, result: Result) -> None:
+    """Energy over time; errors over cost of all but the null models; parareal."""
+    left, middle, right = panels
+    energy, t = allen_cahn_energy(result.setting.basis, result.setting.eps), DT * np.arange(round(T_END / DT) + 1)
+    for states, style, name in zip(
+        result.film_strip(), ("-", "o"), ("finite elements", "splitting network"), strict=True
+    ):
+        left.plot(t, [energy(u) for u in states], style, label=name)
+    left.set(title="energy", xlabel="time $t$", ylabel="energy")
+    for row, mark in zip([row for row in result.rows[2:] if row.name != BOUND], "osD^vP*", strict=False):
+        middle.loglog(row.milliseconds, row.mean, mark, ms=8, label=row.name)
+    middle.axhline(next(row.mean for row in result.rows if row.name == BOUND), color="0.5", ls="--", label=BOUND)
+    middle.set(
+        title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative $L^2$ error at $t = 4$"
+    )
+    right.semilogy(np.maximum(result.to_fine, 1e-16), "o-", label="coarse: splitting network")
+    right.set(title="parareal", xlabel="iteration", ylabel="relative $L^2$ distance to the fine stepper")
     for axes in panels:
-        axes.grid(True, which="major", alpha=0.3)
-    return figure
+        grid(axes)
+        legend_below(axes)
 
 
-def work(axes, rows: list[Row]) -> None:
-    """Errors over cost of all rows but the null models, and the floor that the modes set."""
-    for i, row in enumerate(rows[2:]):
-        if not row.name.startswith("POD, best possible"):
-            axes.loglog(row.batch_ms, row.mean, "osD^vP*X<>"[i], ms=8, label=row.name)
-    floor = next(row.mean for row in rows if row.name.startswith("POD, best possible"))
-    axes.axhline(floor, color="0.6", ls="--", label="POD, best possible")
-    axes.set(title="work and precision", xlabel="CPU ms a start, in a batch", ylabel="relative L2 error at t = 4")
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # no point is covered
-
-
-def magnitude(u: np.ndarray) -> np.ndarray:
-    """A floor: zero has no place on a logarithmic scale."""
-    return np.maximum(abs(u), 1e-12)
+def animate(result: Result, path: str = "allen_cahn.gif") -> None:
+    """A film: finite elements in steps of FINE beside the network, which takes one step in the time of five."""
+    (exact, learned), setting = result.film_strip(), result.setting
+    fine, t = evolve(IMEX(setting.semi, FINE), exact[0], T_END).y.T, FINE * np.arange(round(T_END / FINE) + 1)
+    held = learned[np.floor(t / DT + 1e-9).astype(int)]
+    nodal_film(path, setting.basis, {"finite elements": fine, "splitting network": held}, t)
 
 
 if __name__ == "__main__":
     result = compute()
-    print(table(result.rows))
+    print(f"{'error at t = 4:':30s} mean, worst; CPU ms a start")
+    for row in result.rows:
+        print(f"{row.name:30s} {row.mean:.1e}, {row.worst:.1e}; {row.milliseconds:.2g}")
     print("wall seconds of training:", ", ".join(f"{name} {s:.0f}" for name, s in result.nets.seconds.items()))
-    print(
-        "parareal, distance to the fine stepper by iteration:", ", ".join(f"{e:.1e}" for e in result.parallel.to_fine)
-    )
-    visualize(result).savefig("allen_cahn.png", dpi=120)
+    print("parareal, distance to the fine stepper:", ", ".join(f"{e:.1e}" for e in result.to_fine))
+    visualize(result).savefig("allen_cahn.png")
+    animate(result)
+    told = [row for row in result.rows if row.name in (*STEPS, "ars443, dt = 0.25")]
+    print("error at t = 4:", ", ".join(f"{row.name} {row.mean:.0e} in {row.milliseconds:.2g} ms" for row in told))

@@ -31,11 +31,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import LinearOperator, splu
-from skfem import Basis, ElementTriP1, MeshTri, condense, solve
-from skfem.utils import build_pc_diag, solver_iter_pcg
+from skfem import Basis, ElementTriP1, MeshTri, condense
+from skfem.utils import build_pc_diag
 
-from skfem_ml.compare import best_of
+from skfem_ml.compare import Iterated, best_of, iterated
 from skfem_ml.fmm import H2Operator, H2Skeleton, Storage
+from skfem_ml.pictures import colour_bar, figure, grid, plot_error, plot_nodal, shared_norm
 from skfem_ml.problems import diffusion, load
 from skfem_ml.solvers import preconditioner_pyamg
 
@@ -43,6 +44,7 @@ REFINEMENTS, LEAF = 6, 32
 TOLS = (1e-2, 1e-4, 1e-6)
 LOADS = (1, 16, 64)
 RTOL = 1e-10  # of conjugate gradients
+SEEDS = (0, 1)  # of the coefficient, and of loads and the other coefficient
 ROWS = 1024
 
 
@@ -58,29 +60,16 @@ class Product:
 
 
 @dataclass
-class Run:
-    """One preconditioner: residuals ``|A u - b| / |b|`` by iteration, seconds to make it and to solve once."""
-
-    setup: float
-    seconds: float
-    residuals: list[float]
-
-    @property
-    def iterations(self) -> int:
-        return len(self.residuals) - 1
-
-
-@dataclass
 class Result:
     """Solvers, preconditioners for A, and for a matrix with other jumps, by name."""
 
+    basis: Basis
     skeleton: H2Skeleton
-    points: np.ndarray
     solution: np.ndarray
     difference: np.ndarray
     products: dict[str, Product] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    others: dict[str, Run] = field(default_factory=dict)
+    runs: dict[str, Iterated] = field(default_factory=dict)
+    others: dict[str, Iterated] = field(default_factory=dict)
 
 
 def least(call, repeats: int = 5):
@@ -105,26 +94,15 @@ def dense_seconds(N: int) -> dict[int, float]:
     return {k: least(lambda k=k: rows @ np.ones((N, k)))[1] * N / len(rows) for k in LOADS}
 
 
-def run(A, b, M, setup: float) -> Run:
-    seconds = least(lambda: solve(A, b, solver=solver_iter_pcg(M=M, rtol=RTOL, maxiter=2000)), 2)[1]
-    residuals = [1.0]
-
-    def record(x):
-        residuals.append(float(np.linalg.norm(A @ x - b) / np.linalg.norm(b)))
-
-    solve(A, b, solver=solver_iter_pcg(M=M, rtol=RTOL, maxiter=2000, callback=record))
-    return Run(setup, seconds, residuals)
-
-
-def preconditioned(A, b, operators: dict[str, tuple[LinearOperator, float]]) -> dict[str, Run]:
-    runs = {name: run(A, b, M, setup) for name, (M, setup) in operators.items()}
+def preconditioned(A, b, operators: dict[str, tuple[LinearOperator, float]]) -> dict[str, Iterated]:
+    runs = {name: iterated(A, b, M, setup, rtol=RTOL) for name, (M, setup) in operators.items()}
     for name, make in (
         ("pyamg", lambda: preconditioner_pyamg(A)),
         ("diagonal", lambda: build_pc_diag(A)),
         ("none", lambda: LinearOperator(A.shape, matvec=lambda x: x, dtype=float)),
     ):
         M, setup = least(make, 1)
-        runs[name] = run(A, b, M, setup)
+        runs[name] = iterated(A, b, M, setup, rtol=RTOL)
     return runs
 
 
@@ -135,8 +113,8 @@ def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> R
     lu, setup = least(lambda: factorisation(A), 1)
     loads = np.random.default_rng(1).standard_normal((N, max(LOADS)))
     exact = lu.solve(loads)
-    points = basis.doflocs[:, inside]
-    result = Result(H2Skeleton(points, leaf=LEAF), points, lu.solve(b), np.zeros(N))
+    result = Result(basis, H2Skeleton(basis.doflocs[:, inside], leaf=LEAF), basis.zeros(), basis.zeros())
+    result.solution[inside] = lu.solve(b)
     seconds = {k: least(lambda k=k: lu.solve(loads[:, :k]))[1] for k in LOADS}
     result.products["factorisation"] = Product(setup, 2 * lu.L.nnz, 0.0, seconds)
     result.products["dense"] = Product(np.nan, N**2, 0.0, dense_seconds(N))
@@ -149,7 +127,7 @@ def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> R
         result.products[name] = Product(setup, storage.numbers, error, seconds, storage)
         operators[name] = (op.aslinearoperator(), setup)
         if tol == tols[0]:
-            result.difference = op @ b - result.solution
+            result.difference[inside] = op @ b - lu.solve(b)
     result.runs = preconditioned(A, b, operators)
     A, b, _ = system(basis, seed=1)
     result.others = preconditioned(A, b, {name: (M, 0.0) for name, (M, _) in operators.items()})
@@ -158,16 +136,15 @@ def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> R
 
 def report(result: Result) -> str:
     """The three tables as Markdown."""
-    head = (
-        "| solver | made in s | numbers | of dense | ranks | error | "
-        + " | ".join(f"{k} loads ms" for k in LOADS)
-        + " |"
-    )
-    lines = [head, "|---|" + "---:|" * (5 + len(LOADS))]
+    times = " | ".join(f"{k} loads ms" for k in LOADS)
+    lines = [
+        f"| solver | made in s | numbers | of dense | ranks | error | {times} |",
+        "|---|" + "---:|" * (5 + len(LOADS)),
+    ]
     for name, one in result.products.items():
         ranks = ", ".join(str(r) for r, _ in one.storage.ranks) if one.storage else ""
         times = " | ".join(f"{1e3 * one.seconds[k]:.2f}" for k in LOADS)
-        share = f"1/{len(result.solution) ** 2 / one.numbers:.0f}"
+        share = f"1/{result.skeleton.points.shape[1] ** 2 / one.numbers:.0f}"
         made = "" if np.isnan(one.setup) else f"{one.setup:.2f}"
         lines.append(f"| {name} | {made} | {one.numbers:,} | {share} | {ranks} | {one.error:.1e} | {times} |")
     for title, runs in (("preconditioner", result.runs), ("of another coefficient", result.others)):
@@ -180,38 +157,33 @@ def report(result: Result) -> str:
 
 def visualize(result: Result | None = None):
     """Solution, error of the roughest operator, and residuals of conjugate gradients by preconditioner."""
-    from matplotlib.figure import Figure
-
     result = compute() if result is None else result
-    figure = Figure(figsize=(17, 4.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    x, y = result.points
     first = next(name for name in result.products if name.startswith("H2"))
-    limit = float(np.abs(result.difference).max())
-    for ax, values, title, label, options in (
-        (left, result.solution, f"u by the factorisation, N = {len(x):,}", "u", {"cmap": "viridis"}),
-        (middle, result.difference, f"error of {first}", "op f - u", {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
-    ):
-        drawn = ax.scatter(x, y, c=values, s=40_000 / len(x), marker="s", linewidths=0, **options)
-        figure.colorbar(drawn, ax=ax, label=label)
-        ax.set(title=title, xlabel="x", ylabel="y", aspect="equal")
-    colours = {name: f"C{k}" for k, name in enumerate(result.runs)}
-    for runs, style, label in ((result.runs, "-", "{}"), (result.others, "--", "{}, other coefficient")):
-        for name, one in runs.items():
-            if style == "-" or name.startswith("H2"):
-                right.loglog(
-                    1 + np.arange(len(one.residuals)),
-                    one.residuals,
-                    style,
-                    color=colours[name],
-                    label=label.format(name),
-                )
-    right.set(title="conjugate gradients", xlabel="1 + iterations", ylabel="relative residual")
-    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    off = np.linalg.norm(result.difference) / np.linalg.norm(result.solution)
+    with figure(18, 5.6) as picture:
+        left, middle, right = picture.subplots(1, 3)
+        colour_bar(left, plot_nodal(left, result.basis, result.solution), "$u$")
+        left.set_title(f"$u$ by the factorisation, $N = {result.skeleton.points.shape[1]}$")
+        error = abs(result.difference)
+        drawn = plot_error(middle, result.basis, error, norm=shared_norm(error, log=True, decades=3))
+        colour_bar(middle, drawn, "$|op \\, f - u|$", extend="min")
+        middle.set_title(f"{first}: {100 * off:.2g} % off")
+        colours = {name: f"C{k}" for k, name in enumerate(result.runs)}
+        for runs, style, told in ((result.runs, "-", ""), (result.others, "--", ", other coefficient")):
+            for name, one in runs.items():
+                if not told or name.startswith("H2"):
+                    steps = 1 + np.arange(len(one.residuals))
+                    right.loglog(steps, one.residuals, style, color=colours[name], label=name + told)
+        right.set(title="conjugate gradients", xlabel="1 + iterations", ylabel="relative residual")
+        grid(right)
+        right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return picture
 
 
 if __name__ == "__main__":
     result = compute()
     print(report(result))
-    visualize(result).savefig("h2_finite_elements.png", dpi=150)
+    visualize(result).savefig("h2_finite_elements.png")
+    told = [name for name in result.runs if name not in ("diagonal", "none")]
+    print("iterations:", ", ".join(f"{name} {result.runs[name].iterations}" for name in told), end="; ")
+    print(f"pyamg is made in {result.runs['pyamg'].setup:.1f} s, {told[0]} in {result.runs[told[0]].setup:.0f} s")

@@ -22,21 +22,18 @@ at this size a sparse factorisation solves faster than any of them, so the H² o
 black-box solver, a kernel or data is at hand. The demo prints all of these times.
 """
 
-import time
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.linalg import eigvalsh
-from scipy.sparse import csc_matrix
-from scipy.sparse.linalg import splu
-from skfem import Basis, ElementTriP1, LinearForm, MeshTri, condense, solve
-from skfem.utils import build_pc_diag, solver_iter_pcg
+from skfem import Basis, ElementTriP1, LinearForm, MeshTri, condense
+from skfem.utils import build_pc_diag
 
+from skfem_ml.compare import Iterated, best_of, iterated
 from skfem_ml.fmm import H2Operator, H2Skeleton, Storage
 from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import diffusion
-from skfem_ml.solvers import solver_direct
+from skfem_ml.solvers import Elimination, preconditioner_pyamg
 
 REFINEMENTS, LEAF = 5, 32
 TOLS = (1e-2, 1e-4, 1e-6)
@@ -50,54 +47,16 @@ def unit_load(v, w):
 
 
 @dataclass
-class Run:
-    """One preconditioner: residuals ``|A u - b| / |b|`` by iteration, seconds to make and to use it."""
-
-    residuals: list[float]
-    setup: float
-    seconds: float
-
-
-@dataclass
 class Result:
-    """Runs by name; storage, relative error of one product as a solver, smallest eigenvalue (of inv(A): 1) by tol."""
+    """Runs by name; storage, relative error of one product as a solver, smallest eigenvalue (of inv(A): 1) by tol; CPU
+    seconds of an elimination, to factorise and to solve."""
 
     skeleton: H2Skeleton
-    runs: dict[str, Run]
+    runs: dict[str, Iterated]
     storage: dict[float, Storage]
     error: dict[float, float]
     smallest: dict[float, float]
-
-
-def run(A, b, make) -> Run:
-    start = time.process_time()
-    M = make()
-    setup = time.process_time() - start
-    residuals = [1.0]
-
-    def record(x):
-        residuals.append(float(np.linalg.norm(A @ x - b) / np.linalg.norm(b)))
-
-    start = time.process_time()
-    solve(A, b, solver=solver_iter_pcg(M=M, rtol=RTOL, maxiter=1000))
-    seconds = time.process_time() - start
-    solve(A, b, solver=solver_iter_pcg(M=M, rtol=RTOL, maxiter=1000, callback=record))
-    return Run(residuals, setup, seconds)
-
-
-def amg(A):
-    import pyamg
-
-    return pyamg.smoothed_aggregation_solver(A).aspreconditioner()
-
-
-def direct(A, b) -> Run:
-    start = time.process_time()
-    factors = splu(csc_matrix(A), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    setup = time.process_time() - start
-    start = time.process_time()
-    u = factors.solve(b)
-    return Run([1.0, float(np.linalg.norm(A @ u - b) / np.linalg.norm(b))], setup, time.process_time() - start)
+    elimination: tuple[float, float] = (np.nan, np.nan)
 
 
 def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> Result:
@@ -107,26 +66,22 @@ def compute(refinements: int = REFINEMENTS, tols: tuple[float, ...] = TOLS) -> R
     A, b, _, inside = condense(A, b, D=basis.get_dofs())
 
     skeleton = H2Skeleton(basis.doflocs[:, inside], leaf=LEAF)
-    exact = partial(solver_direct(), A)
+    exact = Elimination(A)
     u = exact(b)
     least = 1 / eigvalsh(A.toarray(), subset_by_index=[len(b) - 1, len(b) - 1])[0]
     result = Result(skeleton, {}, {}, {}, {})
     for tol in tols:
-        made = []
-
-        def make(tol=tol, made=made):
-            made.append(H2Operator.from_solver(skeleton, exact, tol=tol, symmetric=True))
-            return made[0].aslinearoperator()
-
-        result.runs[f"H2, tol = {tol:.0e}"] = run(A, b, make)
-        op = made[0]
+        op, spent = best_of(lambda tol=tol: H2Operator.from_solver(skeleton, exact, tol=tol, symmetric=True))
+        result.runs[f"H2, tol = {tol:.0e}"] = iterated(A, b, op.aslinearoperator(), spent.cpu, rtol=RTOL)
         result.storage[tol] = op.storage()
         result.error[tol] = float(np.linalg.norm(op @ b - u) / np.linalg.norm(u))
         matrix = op @ np.eye(len(b))
         result.smallest[tol] = float(eigvalsh((matrix + matrix.T) / 2, subset_by_index=[0, 0])[0] / least)
-    result.runs["pyamg"] = run(A, b, lambda: amg(A))
-    result.runs["factorisation"] = direct(A, b)
-    result.runs["diagonal"] = run(A, b, lambda: build_pc_diag(A))
+    for name, make in {"pyamg": preconditioner_pyamg, "diagonal": build_pc_diag}.items():
+        M, spent = best_of(lambda make=make: make(A))
+        result.runs[name] = iterated(A, b, M, spent.cpu, rtol=RTOL)
+    factors, setup = best_of(lambda: Elimination(A))
+    result.elimination = setup.cpu, best_of(lambda: factors(b), 3)[1].cpu
     return result
 
 
@@ -136,8 +91,7 @@ def visualize(result: Result | None = None):
     with figure(12.5, 5.8) as picture:
         left, right = picture.subplots(1, 2)
         result.skeleton.draw(left)
-        shown = [name for name in result.runs if name != "factorisation"]
-        for name, style in zip(shown, ("-o", "-s", "-^", "--D", ":"), strict=False):
+        for name, style in zip(result.runs, ("-o", "-s", "-^", "--D", ":"), strict=False):
             one = result.runs[name]
             label = f"{name}: {1e3 * one.seconds:.0f} ms, made in {one.setup:.2g} s"
             right.semilogy(one.residuals, style, markersize=4.5, label=label)
@@ -153,7 +107,7 @@ if __name__ == "__main__":
     for tol, storage in result.storage.items():
         print(f"tol {tol:.0e}: {storage}; as a solver {result.error[tol]:.1e}; smallest {result.smallest[tol]:.2g}")
     for name, one in result.runs.items():
-        print(f"{name}: {len(one.residuals) - 1} iterations, {one.setup:.3f} s to make, {one.seconds:.4f} s to use")
+        print(f"{name}: {one.iterations} iterations, {one.setup:.3f} s to make, {one.seconds:.4f} s to use")
+    print("elimination: {:.3f} s to factorise, {:.4f} s to solve".format(*result.elimination))
     visualize(result).savefig("h2_operator.png")
-    told = [name for name in result.runs if name != "factorisation"]
-    print("iterations:", ", ".join(f"{name} {len(result.runs[name].residuals) - 1}" for name in told))
+    print("iterations:", ", ".join(f"{name} {one.iterations}" for name, one in result.runs.items()))

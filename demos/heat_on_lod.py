@@ -36,10 +36,10 @@ from skfem_ml.pictures import (
     figure,
     grid,
     legend_below,
+    nodal_film,
     plot_cells,
     plot_error,
     plot_nodal,
-    save_film,
     shared_norm,
 )
 from skfem_ml.problems import diffusion, mass
@@ -146,7 +146,7 @@ def visualize(result: Result | None = None):
             drawn = plot_nodal(axes, fine, lod[k], norm=scale)
             axes.set_title(f"LOD, prolonged, $t = {result.t[k]:.2g}$")
         colour_bar(top[-1], drawn, "temperature $u$")
-        colour_bar(middle[0], plot_cells(middle[0], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
+        colour_bar(middle[0], plot_cells(middle[0], fine.mesh, result.a), "$a$")
         middle[0].set_title("conductivity")
         size = result.errors("LOD, prolonged")
         for axes, k, error in zip(middle[1:], shown[1:], errors, strict=True):
@@ -177,23 +177,10 @@ def draw_graphs(panels, result: Result) -> None:
 def animate(result: Result, path: str = "heat_on_lod.gif", frames: int = 34) -> None:
     """A film: fine FEM beside the LOD."""
     shown = np.linspace(0, len(result.t) - 1, frames).astype(int)
-    states = {name: result.states[name] for name in ("fine FEM", "LOD, prolonged")}
-    scale = shared_norm(*states.values(), log=False)
-    with figure(9.2, 4.6) as picture:
-        panels = dict(zip(states, picture.subplots(1, 2), strict=True))
-        drawn: dict = {}
-
-        def update(frame: int) -> None:
-            for name, axes in panels.items():
-                if name in drawn:
-                    drawn[name].remove()
-                drawn[name] = plot_nodal(axes, result.lod.fine, states[name][shown[frame]], norm=scale)
-                seconds = sum(result.seconds[name.removesuffix(", prolonged")])
-                axes.set_title(f"{name}, {seconds:.1f} CPU s, $t = {result.t[shown[frame]]:.3f}$")
-
-        update(0)
-        colour_bar(panels["LOD, prolonged"], drawn["LOD, prolonged"], "temperature $u$")
-        save_film(path, picture, update, frames, milliseconds=120)
+    seconds = {name: sum(result.seconds[name]) for name in ("fine FEM", "LOD")}
+    states = {f"fine FEM, {seconds['fine FEM']:.1f} CPU s": result.states["fine FEM"][shown]}
+    states[f"LOD, {seconds['LOD']:.1f} CPU s"] = result.states["LOD, prolonged"][shown]
+    nodal_film(path, result.lod.fine, states, result.t[shown], label="temperature $u$")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ INSTEAD = {
                 "coverage",
                 "blocks",
                 "scaling",
+                "uncertainty",
                 "deepxde_rows",
             ),
         )

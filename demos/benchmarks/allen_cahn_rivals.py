@@ -15,9 +15,8 @@ from numpy import ndarray
 from scipy.fft import dctn, idctn
 from skfem import Basis, ElementQuad2, MeshQuad
 
-from demos import allen_cahn as demo
-from demos.allen_cahn import Setting, last
-from skfem_ml.reference import ETDRK4
+from demos.allen_cahn import last
+from skfem_ml.reference import ETDRK4, AllenCahnFamily
 from skfem_ml.stepping import IMEX, Stepper, allen_cahn
 
 Run = Callable[[ndarray], ndarray]
@@ -26,17 +25,17 @@ Run = Callable[[ndarray], ndarray]
 @dataclass(frozen=True)
 class Cosines:
     """Coefficients ``(rows, (m + 1)^2)`` of cos(k pi x) cos(l pi y), k, l <= m, by collocation on an m x m grid, of
-    nodal values on the 2^level x 2^level grid of `Setting`.
+    nodal values on the 2^level x 2^level grid of `AllenCahnFamily`.
     """
 
-    setting: Setting
+    setting: AllenCahnFamily
     m: int
 
     @property
     def rates(self) -> ndarray:
         """eps^2 times the eigenvalues of the Laplacian."""
         one = (np.arange(self.m + 1) * np.pi) ** 2
-        return -(demo.EPS**2) * (one[:, None] + one).ravel()
+        return -(self.setting.eps**2) * (one[:, None] + one).ravel()
 
     def values(self, c: ndarray) -> ndarray:
         """Values at the nodes of the m x m grid, ``(rows, m + 1, m + 1)``."""
@@ -98,15 +97,15 @@ def by_cosines(cosines: Cosines, stepper: Stepper) -> Run:
     return lambda u: cosines.decode(last(stepper)(cosines.encode(u)))
 
 
-def by_quadratic(setting: Setting, level: int, dt: float) -> Run:
+def by_quadratic(setting: AllenCahnFamily, level: int, dt: float) -> Run:
     """IMEX ars443 on biquadratic elements of a coarser mesh; nodal values there and back."""
     basis = Basis(MeshQuad().refined(level), ElementQuad2(), intorder=5)
     there, back = setting.basis.probes(basis.doflocs), basis.probes(setting.basis.doflocs)
-    stepper = IMEX(allen_cahn(basis, demo.EPS), dt)
+    stepper = IMEX(allen_cahn(basis, setting.eps), dt)
     return lambda u: (back @ last(stepper)((there @ np.atleast_2d(u).T).T).T).T
 
 
-def rivals(setting: Setting) -> dict[str, tuple[Run, int | None]]:
+def rivals(setting: AllenCahnFamily) -> dict[str, tuple[Run, int | None]]:
     """Rows of what has fewer unknowns, or needs a rectangle, as those of `allen_cahn.classical`."""
     rows: dict[str, tuple[Run, int | None]] = {}
     for level, steps in ((4, (0.5, 0.4, 0.25)), (3, (0.4, 0.25))):

@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from demos.burgers import SETTINGS, problem_of
+from demos.burgers import SETTINGS
 from skfem_ml import PDE, heat_box, solver_pinn
 from skfem_ml.compare import Row, Table, compare, machine, median_and_worst
 from skfem_ml.pinn import laplace
 from skfem_ml.problems import Heat
+from skfem_ml.problems import burgers as front
 
 SEEDS = (0, 1, 2)
 POINTS, WIDTHS = 2540, (20, 20, 20)
@@ -69,7 +70,7 @@ def cases() -> dict[str, Case]:
     return {
         "heat equation": Case(heat_box(), ((0, 1), (0, 1)), True, heat,
                               lambda z, m: m.sin(np.pi * z[:, :1]), lambda z: z[:, 1:] * z[:, :1] * (1 - z[:, :1])),
-        "Burgers' equation, nu = 0.05": Case(problem_of(0.05), ((-1, 1), (0, 1)), True, burgers,
+        "Burgers' equation, nu = 0.05": Case(front(0.05), ((-1, 1), (0, 1)), True, burgers,
                                              lambda z, m: -m.sin(np.pi * z[:, :1]),
                                              lambda z: z[:, 1:] * (1 - z[:, :1] ** 2), fronts, 500),
         "Poisson's equation on the square": Case(poisson_problem(), ((0, 1), (0, 1)), False, poisson,

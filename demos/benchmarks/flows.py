@@ -35,7 +35,7 @@ from skfem_ml.stepping import RK4, PararealResult, Stepper, evolve, parareal
 
 FOLDER, OUTPUT = Path("skfem_ml_output/flows"), Path(__file__)
 MODELS = Path(str(resources.files("skfem_ml") / "models" / "hits"))
-SEEDS = {"classical": (0,), "ours": (0, 1, 2), "published": (0,)}
+SEEDS = {"classical": (0,), "ours": (0, 1, 2), "published": (0, 1, 2)}
 # Scales 2^k dt, and training steps of our networks.
 LEVELS = {**dict.fromkeys(("hyperbolic", "cubic", "van-der-pol", "hopf"), (3, 4, 5, 6, 7)), "lorenz": (4, 5, 6, 7, 8)}
 STEPS = {"hyperbolic": 3000, "cubic": 3000, "van-der-pol": 8000, "hopf": 3000, "lorenz": 4000}
@@ -74,7 +74,7 @@ def trained(system: OdeSystem, variant: str, seed: int) -> HiTS:
             continue
         count = STEPS[system.name]
         if variant == "published":
-            ours = FOLDER / f"{system.name}-ours-{levels[j]}-1.safetensors"
+            ours = FOLDER / f"{system.name}-ours-{levels[j]}-{SEEDS['ours'][-1]}.safetensors"
             start = time.process_time()
             recipe.train(recipe.maps(system.n, steps, seed)[j], *train, validation=val, steps=100)
             count = max(100, round(HiTS.load(ours).card["seconds"] / (time.process_time() - start) * 100))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from skfem import Mesh
 
-from skfem_ml.coefficients import channels, cracks, iid_multilevel, inclusions, log_normal
+from skfem_ml.coefficients import channels, checkerboard, cracks, iid_multilevel, inclusions, log_normal
 
 LEVELS = range(9)
 NAMES = (*(f"iid-{k}" for k in LEVELS), "multiscale")
@@ -136,3 +136,29 @@ def _textures(mesh: Mesh, ratio: float, rng: np.random.Generator) -> ndarray:
 _DRAWS = dict(
     zip(WIDE + UNSEEN, (_log_normal, _discs, _channels, _blocks, _multilevel, _cracks, _textures), strict=True)
 )
+
+
+def unseen_fields(mesh: Mesh, seed: int = 0) -> dict[str, ndarray]:
+    """Fields ``(nelems,)`` on the unit square, by name: one like the paper's, and ten that those families do not have.
+
+    Cracks, layers, fibres, checkerboards, channels and pores, in part within the paper's range of values.
+    """
+    rng = np.random.default_rng(seed)
+    x, y = mesh.p[:, mesh.t].mean(axis=1)
+    cells = round(len(x) ** 0.5)
+    thin, level = 2 / cells, min(8, cells.bit_length() - 1)
+    own = iid_multilevel(mesh, level, 1.0, 5.0, rng)
+    pores = (16 * x % 1 - 0.5) ** 2 + (16 * y % 1 - 0.5) ** 2 < 0.09
+    return {
+        "iid, U[1, 5] (own)": own,
+        "the same, a crack of 100": np.where((abs(x - y) < 2 * thin) & (x < 0.3), 100.0, own),
+        "smooth, 1 to 3": 2 + np.sin(2 * np.pi * x) * np.sin(2 * np.pi * y),
+        "layers, 1 to 5": rng.uniform(1, 5, cells)[(y * cells).astype(int)],
+        "40 cracks, in [1, 5]": cracks(mesh, 40, thin, 0.3, rng, level=level),
+        "fibres, 5": np.where(pores, 5.0, 1.0),
+        "two values, 1 and 3": rng.choice([1.0, 3.0], len(x)),
+        "checkerboard, 4.99": checkerboard(mesh, cells, 1.0, 4.99),
+        "3 cracks, 100": cracks(mesh, 3, thin, 0.3, rng, (1.0, 1.4), (90.0, 100.0), level=level),
+        "channels, 1000": channels(mesh, 1000.0, 6, thin, rng),
+        "perforated, 1/1000": np.where(pores, 1e-3, 1.0),
+    }

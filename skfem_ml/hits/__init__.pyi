@@ -20,6 +20,12 @@ from .recipe import train_hits as train_hits
 from .reduced import ReducedMap as ReducedMap
 from .reduced import Remainder as Remainder
 from .reduced import remainder_pairs as remainder_pairs
+from .reduced_fit import ReducedNetworks as ReducedNetworks
+from .reduced_fit import fit_reduced as fit_reduced
+from .reduced_fit import splitting_flow as splitting_flow
+from .reduced_fit import tanh_flow as tanh_flow
+from .reduced_fit import train_reduced as train_reduced
+from .reduced_fit import with_images as with_images
 from .skip_net import SkipNet as SkipNet
 from .splitting import SplittingNet as SplittingNet
 from .splitting import allen_cahn_reaction as allen_cahn_reaction

@@ -5,7 +5,7 @@
 
 from skfem_ml.pictures.comparison import comparison_figure
 from skfem_ml.pictures.fields import colour_bar, frame, plot_cells, plot_error, plot_nodal, shared_norm
-from skfem_ml.pictures.film import save_film
+from skfem_ml.pictures.film import nodal_film, save_film
 from skfem_ml.pictures.graphs import grid, legend_below, plot_work
 from skfem_ml.pictures.style import figure, style
 
@@ -16,6 +16,7 @@ __all__ = [
     "frame",
     "grid",
     "legend_below",
+    "nodal_film",
     "plot_cells",
     "plot_error",
     "plot_nodal",

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+from skfem import CellBasis
+
+from skfem_ml.pictures.fields import colour_bar, plot_nodal, shared_norm
+from skfem_ml.pictures.style import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,23 +48,48 @@ def save_film(
     raise ValueError(f"{path}: expected at most {limit} bytes, got {Path(path).stat().st_size} with {colours} colours")
 
 
+def nodal_film(
+    path: str | Path, basis: CellBasis, states: Mapping[str, ArrayLike], times: ArrayLike, *, label: str = "$u$"
+) -> None:
+    """Write finite element functions over time as a GIF, side by side and on one scale: ``{title: (times, basis.N)}``.
+
+    ``label`` is that of the colour bar. Raises as `save_film`, and as `plot_nodal` for other shapes.
+    """
+    fields = {title: np.asarray(u, dtype=float) for title, u in states.items()}
+    moments, norm = np.asarray(times, dtype=float), shared_norm(*fields.values(), log=False)
+    with figure(4.4 * len(fields) + 0.6, 4.7) as picture:
+        panels = np.atleast_1d(picture.subplots(1, len(fields)))
+
+        def update(frame: int) -> None:
+            for axes, (title, u) in zip(panels, fields.items(), strict=True):
+                for old in list(axes.collections):
+                    old.remove()
+                drawn = plot_nodal(axes, basis, u[frame], norm=norm)
+                axes.set_title(f"{title}, $t = {moments[frame]:.3g}$")
+            if not panels[-1].child_axes:
+                colour_bar(panels[-1], drawn, label)
+
+        save_film(path, picture, update, len(moments), milliseconds=120)
+
+
 def _pixels(picture: Figure) -> Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     canvas = FigureCanvasAgg(picture)
     canvas.draw()
-    return Image.fromarray(canvas.buffer_rgba()).convert("RGB")
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _write(path: Path, frames: list[Image], colours: int, milliseconds: int) -> None:
     from PIL import Image
 
     width, height = frames[0].size
-    some = frames[:: max(1, len(frames) // 4)]
+    some = frames[:: max(1, len(frames) // 8)]
     sheet = Image.new("RGB", (width, height * len(some)))
     for row, frame in enumerate(some):
         sheet.paste(frame, (0, row * height))
-    palette = sheet.quantize(colours)
+    # The default would spend no colour on a peak that few frames have.
+    palette = sheet.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
     reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=False)

@@ -2,6 +2,7 @@
 
 from skfem_ml.problems.diffusion import Diffusion, Field, diffusion, evaluate, gaussian_loads, load, mass
 from skfem_ml.problems.eigen import Eigenproblem, dirichlet_laplacian, report_matrix, report_start
+from skfem_ml.problems.front import burgers, cole_hopf
 from skfem_ml.problems.heat import Heat, heat_box
 from skfem_ml.problems.ode import (
     InitialValueProblem,
@@ -30,7 +31,9 @@ __all__ = [
     "OperatorSamples",
     "Sequence",
     "Staged",
+    "burgers",
     "clip",
+    "cole_hopf",
     "cubic",
     "cylinder",
     "diffusion",

@@ -9,6 +9,7 @@ from skfem_ml.reference.flow import eig_flow
 from skfem_ml.reference.kuramoto import ETDRK4, KuramotoSivashinsky
 from skfem_ml.reference.ode import dop853, trajectories
 from skfem_ml.reference.operators import coefficient_samples, load_samples
+from skfem_ml.reference.phase_field import AllenCahnFamily
 from skfem_ml.reference.rte import rte_dense, rte_ordinates, rte_samples, rte_scattering, rte_solve
 from skfem_ml.reference.samples import custom_kernel, custom_samples, transfer_samples
 from skfem_ml.reference.sequences import (
@@ -21,6 +22,7 @@ from skfem_ml.reference.sequences import (
 
 __all__ = [
     "ETDRK4",
+    "AllenCahnFamily",
     "CylinderFlow",
     "ForwardEuler",
     "KuramotoSivashinsky",

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from demos import allen_cahn, heat_on_lod
 from demos.benchmarks import allen_cahn as benchmark
+from demos.benchmarks import allen_cahn_measures as measures
 from tests.gallery import check_figure
 
 
@@ -24,8 +26,30 @@ def test_allen_cahn(result):
     check_figure(allen_cahn.visualize(result))
 
 
+def test_the_page_measures_what_the_demo_does(result):
+    nets, setting = result.nets, result.setting
+    runs = {**benchmark.nulls(setting, nets), **benchmark.reduced(setting, nets)}
+    mean = {row.name: row.mean for row in result.rows}
+    for name in ("splitting network", "POD network", "remainder", "start, left as it is"):
+        found = measures.measure(setting, name, runs[name][0])
+        assert found.mean == pytest.approx(mean[name]) and found.batch_ms > 0 and found.single_ms > 0
+    bound = setting.errors(runs[f"{allen_cahn.BOUND} (no method)"][0](setting.test)).mean()
+    assert bound == pytest.approx(mean[allen_cahn.BOUND])
+    assert (
+        setting.errors(benchmark.rivals(setting)["cosines on 16 x 16, Strang, dt = 0.5"][0](setting.test)).max() < 0.1
+    )
+    assert "| splitting network |" in measures.table([found, measures.Row("splitting network", 1, 1, 1, 1)])
+
+
+def test_allen_cahn_as_a_film(result, tmp_path):
+    allen_cahn.animate(result, tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames > 20 and (tmp_path / "film.gif").stat().st_size < 1_000_000
+
+
 def test_parareal_returns_to_the_fine_stepper(result):
-    p = result.parallel
+    p = measures.parallel(result.setting, result.nets)
+    assert p.to_fine == pytest.approx(result.to_fine)
     assert (p.to_fine[1:5] < p.to_fine[:4] / 3).all() and p.to_fine[-1] < 1e-12
     assert p.to_exact[-1] == pytest.approx(p.fine_error) and p.fine_error < 1e-5
     assert "| 8 |" in "\n".join(benchmark.parareal_lines(p))
@@ -43,7 +67,7 @@ def test_the_symmetries_are_those_of_the_equation_and_the_modes(result):
 
 
 def test_the_verdict_says_when_a_target_is_missed():
-    row = lambda name, mean, ms: allen_cahn.Row(name, mean, mean, ms, ms)
+    row = lambda name, mean, ms: measures.Row(name, mean, mean, ms, ms)
     rows = [
         row(f"{benchmark.IMPLICIT}, dt = 0.5", 5e-4, 20.0),
         row("IMEX ars443, dt = 0.5", 9e-4, 10.0),

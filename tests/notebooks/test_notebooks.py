@@ -12,7 +12,7 @@ nbclient = pytest.importorskip("nbclient", reason="notebooks are run by nbclient
 nbformat = pytest.importorskip("nbformat")
 
 HEAT = 'compute(steps=36, methods=("lm",))'  # seconds in place of minutes
-FINE = "from skfem_ml import FEFunction\nFEFunction(result.lod.fine, result.fine)"
+FINE = "from skfem_ml import FEFunction\nFEFunction(result.lod.fine, result.truth)"
 # Demo -> (what its main guard is changed by, cells after it, the beginning of what each shows).
 SHOWN = {
     "one_line": (
