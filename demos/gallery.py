@@ -119,7 +119,9 @@ def small(picture: Path, to: Path, entry: Entry, width: int = WIDTH, limit: int 
     for part, colours in ((1, 256), (1, 128), (1, 64), (5 / 6, 64), (5 / 6, 32), (2 / 3, 32)):
         wide = min(round(part * width), whole.width)
         shown = whole.resize((wide, round(whole.height * wide / whole.width)), Image.Resampling.LANCZOS)
-        shown.quantize(colours, dither=Image.Dither.NONE).save(to, optimize=True, pnginfo=about)
+        # The default, by population, would merge the colours of lines and markers.
+        few = shown.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+        few.save(to, optimize=True, pnginfo=about)
         if to.stat().st_size <= limit:
             return
 
