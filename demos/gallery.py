@@ -116,10 +116,12 @@ def small(picture: Path, to: Path, entry: Entry, width: int = WIDTH, limit: int 
                        "Creation Time": entry["date"], "Software": software}.items():  # fmt: skip
         about.add_itxt(key, str(value))
     whole = Image.open(picture).convert("RGB")
-    for part, colours in ((1, 256), (1, 128), (1, 64), (5 / 6, 64), (5 / 6, 32), (2 / 3, 32)):
+    for part, colours in ((1, 0), (1, 256), (1, 128), (1, 64), (5 / 6, 64), (5 / 6, 32), (2 / 3, 32)):
         wide = min(round(part * width), whole.width)
         shown = whole.resize((wide, round(whole.height * wide / whole.width)), Image.Resampling.LANCZOS)
-        shown.quantize(colours, dither=Image.Dither.NONE).save(to, optimize=True, pnginfo=about)
+        if colours:  # the default, by population, would merge those of lines and markers
+            shown = shown.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+        shown.save(to, optimize=True, pnginfo=about)
         if to.stat().st_size <= limit:
             return
 
