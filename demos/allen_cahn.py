@@ -1,7 +1,7 @@
 r"""Allen-Cahn: networks on POD coefficients, and parareal
 ======================================================
 
-Networks step 40 coefficients in place of 4225 finite element unknowns, and parareal repairs what they are off by.
+Networks step 80 coefficients in place of 4225 finite element unknowns, and parareal repairs what they are off by.
 
 On the unit square with natural boundary conditions, :math:`\varepsilon = 0.1` and bilinear elements on 64 x 64 cells,
 

@@ -180,7 +180,7 @@ def visualize(samples: dict[str, Sample] | None = None):
             off, what = sample.errors(SURROGATE), ("mean", "standard deviation")
             for axes, values, name, error in zip(row[1:3], (mean, spread), what, off, strict=True):
                 colour_bar(axes, plot_nodal(axes, sample.lod.coarse, values), f"{name} of $u_h$")
-                axes.set_title(f"{name}, surrogate,\n{sample.count} draws, {100 * error:.1g} % off")
+                axes.set_title(f"{name}, surrogate,\n{sample.count} draws, {100 * error:.2g} % off")
             draw_biases(row[3], sample)
     return picture
 
@@ -191,9 +191,9 @@ def draw_biases(axes, sample: Sample) -> None:
     for k, name in enumerate(names):
         seconds = sample.seconds[name] / sample.count
         axes.loglog(seconds, abs(sample.bias(name)[0]), "osD^"[k], color=f"C{k}", ms=9, label=name)
-    axes.axhspan(axes.get_ylim()[0], 1, color="0.92", zorder=0, label=r"below $\sigma / \sqrt{200}$")
+    axes.axhspan(1e-9, 1, color="0.92", zorder=0, label=r"below $\sigma / \sqrt{200}$")
     axes.axvline(sample.seconds[FINE] / sample.count, color="black", linewidth=1, label=FINE)
-    axes.set(title="bias of $q_1$", xlabel="CPU s a field", ylabel="|bias| / Monte Carlo error")
+    axes.set(title="bias of $q_1$", xlabel="CPU s a field", ylabel="|bias| / Monte Carlo error", ylim=(3e-5, 1e3))
     grid(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
 

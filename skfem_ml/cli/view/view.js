@@ -148,7 +148,7 @@ function ticksOf({ low, high, log }) {
     const every = Math.ceil(ticks.length / 5);
     ticks = ticks.filter((_, k) => k % every === 0);
   } else {
-    const rough = (high - low) / 4, base = 10 ** Math.floor(Math.log10(rough));
+    const rough = (high - low) / 5, base = 10 ** Math.floor(Math.log10(rough));
     const step = base * [1, 2, 5, 10].find((lead) => lead * base >= rough * (1 - 1e-9));
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) ticks.push(k * step);
   }
