@@ -36,7 +36,7 @@ def public(room: str) -> list[str]:
     """The public names of a module: its list; of a file in the package's folder, what it defines."""
     module = importlib.import_module(room)
     listed = getattr(module, "__all__", None)
-    if listed is None and room.count(".") == 1 and not room.endswith((".checks", ".progress")):
+    if listed is None and room.count(".") == 1 and not room.endswith((".checks", ".displays", ".progress")):
         listed = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == room]
         listed = [name for name in listed if not name.startswith("_")]
     return sorted(n for n in listed or () if n[0] != "_" and not inspect.ismodule(getattr(module, n)))

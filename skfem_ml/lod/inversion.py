@@ -56,7 +56,7 @@ def fine_averages(lod: LOD, a: Tensor, loads: ndarray, form: BilinearForm = diff
 def recover(
     model: Callable[[Tensor], Tensor], measured: ndarray, noise: float, count: int, alpha: float = 1.0, steps: int = 25
 ) -> ndarray:
-    """The minimiser ``(count,)`` of |model(theta) - measured|^2 / noise^2 + alpha |theta|^2, by L-BFGS from zero.
+    """The minimiser ``(count,)`` of ``|model(theta) - measured|^2 / noise^2 + alpha |theta|^2``, by L-BFGS from 0.
 
     ``model`` maps ``(count,)``, torch.float64, to the shape of ``measured`` and is differentiated by torch.
     """
