@@ -26,7 +26,8 @@ SECTIONS = {
     "surrogate": ("Networks in the place of the form", "certified other_meshes own_family uncertainty inverse"),
     "learners": (
         "Learners beside differences and elements",
-        "heat_pinn kovasznay burgers convection_diffusion own_weak_form inverse_conductivity high_dimension eigen_networks",
+        "heat_pinn kovasznay burgers convection_diffusion own_weak_form inverse_conductivity high_dimension "
+        "eigen_networks",
     ),
     "operators": (
         "Operators as H²-matrices and networks",
