@@ -36,7 +36,7 @@ def described(name: str) -> Entry:
     title, _, rest = (ast.get_docstring(ast.parse(source)) or "").partition("\n")
     sentence = rest.strip("=\n").partition("\n\n")[0]
     found = re.search(r"^SEEDS? = \(?([\d, ]+)\)?", source, re.MULTILINE)
-    return {"name": name, "title": title, "sentence": sentence, "seed": found[1] if found else "none"}
+    return {"name": name, "title": title, "sentence": sentence, "seed": found[1].strip() if found else "none"}
 
 
 def run(name: str, folder: Path) -> Entry:
