@@ -91,19 +91,22 @@ def show(entry: Entry, folder: Path) -> None:
 
 
 def table(entries: list[Entry]) -> str:
-    """The demos as Markdown."""
+    """All demos as Markdown; those that were not run yet without number and seconds."""
+    found = {str(entry["name"]): entry for entry in entries}
     lines = ["| demo | what it shows | its number | CPU s |", "|---|---|---|---:|"]
-    for e in entries:
-        seconds = float(e["seconds"])
-        sentence = re.sub(r":math:`(.+?)`", r"\1", str(e["sentence"])).replace("\n", " ")
-        lines.append(
-            f"| `{e['name']}.py` | {sentence} | {str(e['number']).replace('|', chr(92) + '|')} | {seconds:.0f} |"
-        )
+    for name in names():
+        e = found.get(name, {"number": "", "seconds": ""}) | described(name)
+        seconds = f"{e['seconds']:.0f}" if e["seconds"] else ""
+        cells = (f"`{name}.py`", re.sub(r":math:`(.+?)`", r"\1", str(e["sentence"])), e["number"], seconds)
+        lines.append("| " + " | ".join(str(cell).replace("\n", " ").replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def small(picture: Path, to: Path, entry: Entry) -> None:
-    """A picture of at most 900 pixels and 60 kB, of as many colours as that allows, with what made it in its text."""
+def small(picture: Path, to: Path, entry: Entry, width: int = WIDTH, limit: int = BYTES) -> None:
+    """A picture of at most so many pixels and bytes, of as many colours as that allows, with what made it in its text.
+
+    Where not even 32 colours on two thirds of the width are small enough, that is what is written.
+    """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -113,11 +116,13 @@ def small(picture: Path, to: Path, entry: Entry) -> None:
                        "Creation Time": entry["date"], "Software": software}.items():  # fmt: skip
         about.add_itxt(key, str(value))
     whole = Image.open(picture).convert("RGB")
-    for width, colours in ((WIDTH, 256), (WIDTH, 128), (WIDTH, 64), (750, 64), (750, 32), (600, 32)):
-        size = (min(width, whole.width), round(whole.height * min(1, width / whole.width)))
-        shown = whole.resize(size, Image.Resampling.LANCZOS).quantize(colours, dither=Image.Dither.NONE)
+    for part, colours in ((1, 0), (1, 256), (1, 128), (1, 64), (5 / 6, 64), (5 / 6, 32), (2 / 3, 32)):
+        wide = min(round(part * width), whole.width)
+        shown = whole.resize((wide, round(whole.height * wide / whole.width)), Image.Resampling.LANCZOS)
+        if colours:  # the default, by population, would merge those of lines and markers
+            shown = shown.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
         shown.save(to, optimize=True, pnginfo=about)
-        if to.stat().st_size <= BYTES:
+        if to.stat().st_size <= limit:
             return
 
 

@@ -146,7 +146,7 @@ def visualize(result: Result | None = None):
             drawn = plot_nodal(axes, fine, lod[k], norm=scale)
             axes.set_title(f"LOD, prolonged, $t = {result.t[k]:.2g}$")
         colour_bar(top[-1], drawn, "temperature $u$")
-        colour_bar(middle[0], plot_cells(middle[0], fine.mesh, result.a, norm=shared_norm(result.a)), "$a$")
+        colour_bar(middle[0], plot_cells(middle[0], fine.mesh, result.a), "$a$")
         middle[0].set_title("conductivity")
         size = result.errors("LOD, prolonged")
         for axes, k, error in zip(middle[1:], shown[1:], errors, strict=True):

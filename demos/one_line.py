@@ -130,8 +130,6 @@ def visualize(result: Result | None = None):
             column[1].set_title(f"{100 * result.l2[name]:.2g} % off in $L^2$")
         colour_bar(axes[0, 3], drawn, "$u$")
         colour_bar(axes[1, 3], drawn_error, r"$|u_{\mathrm{method}} - u| \, / \, \max u$", extend="min")
-        for ax in axes[:, 1:].ravel():
-            ax.label_outer()
     return picture
 
 

@@ -27,7 +27,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHORTER = {"steps=5000": "steps=50", "steps=110": "steps=4", "steps=60": "steps=4", "320,": "80,"}
 SHORTER |= {
     "refined(3), refine=8, ell=2)  # 8 x 8": "refined(2), refine=8, ell=1)  # 4 x 4",
-    'budget="20min")': 'kind="elements", recipe=Recipe(2, fields=2, held=1, doubt=1, test=1, verdict=1))',
+    'budget="20min")': 'kind="elements", recipe=Recipe(2, fields=2, held=1, doubt=1, test=1, verdict=1, affine=2, '
+    "refit=2))",
 }
 SHORTER |= {"Recipe(300)": "Recipe(5)", "20_000": "300", "1_333": "40", "6_667": "40"}
 STARTED = "is started up to its main guard: it takes minutes to hours"
@@ -73,6 +74,7 @@ INSTEAD = {
                 "coverage",
                 "blocks",
                 "scaling",
+                "uncertainty",
                 "deepxde_rows",
             ),
         )

@@ -26,7 +26,8 @@ SECTIONS = {
     "surrogate": ("Networks in the place of the form", "certified other_meshes own_family uncertainty inverse"),
     "learners": (
         "Learners beside differences and elements",
-        "heat_pinn burgers convection_diffusion own_weak_form inverse_conductivity high_dimension eigen_networks",
+        "heat_pinn kovasznay burgers convection_diffusion own_weak_form inverse_conductivity high_dimension "
+        "eigen_networks",
     ),
     "operators": (
         "Operators as H²-matrices and networks",
@@ -34,8 +35,8 @@ SECTIONS = {
     ),
     "time": ("Time-stepping", "van_der_pol allen_cahn sequences"),
 }
-# Those of the least CPU seconds; together they take a few minutes on two busy cores. -t gallery executes all.
-FAST = "one_line convergence l_shape hex_3d heat_on_lod own_weak_form convection_diffusion h2_operator"
+# Those of the least CPU seconds in docs/pictures/demos.json, 160 in all; -t gallery executes all.
+FAST = "one_line convergence many_uses l_shape spe10 hex_3d convection_diffusion h2_operator van_der_pol sequences"
 TITLE = """Gallery
 =======
 

@@ -29,13 +29,25 @@ RATES = {"POD network": 3e-3, "remainder": 3e-3, "splitting network": 1e-4}
 
 @dataclass(frozen=True)
 class ReducedNetworks:
-    """Three trained maps on the modes of a `POD`, and wall seconds of their trainings by name, see `train_reduced`."""
+    """Three trained maps on the modes of a `POD`, and wall seconds of their trainings by name, see `train_reduced`.
+
+    >>> from skfem_ml.hits import allen_cahn_reaction
+    >>> from skfem_ml.reference import AllenCahnFamily
+    >>> family = AllenCahnFamily(level=2, counts=(4, 1, 1), t_end=1.0)
+    >>> pod, states = family.pod(3), (family.train, family.validation)
+    >>> split = splitting_flow(family.basis, pod, family.semi.K, 0.5, allen_cahn_reaction, points=4)
+    >>> train_reduced(family.semi, pod, states, split, family.images, dict.fromkeys(RATES, 2))
+    ReducedNetworks(3 modes: POD network, remainder, splitting network)
+    """
 
     pod: POD
     dense: FlowMap
     remainder: Remainder
     splitting: FlowMap
     seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        return f"ReducedNetworks({self.pod.r} modes: {', '.join(self.seconds)})"
 
 
 def splitting_flow(

@@ -85,10 +85,11 @@ def _write(path: Path, frames: list[Image], colours: int, milliseconds: int) -> 
     from PIL import Image
 
     width, height = frames[0].size
-    some = frames[:: max(1, len(frames) // 4)]
+    some = frames[:: max(1, len(frames) // 8)]
     sheet = Image.new("RGB", (width, height * len(some)))
     for row, frame in enumerate(some):
         sheet.paste(frame, (0, row * height))
-    palette = sheet.quantize(colours)
+    # The default would spend no colour on a peak that few frames have.
+    palette = sheet.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
     reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=False)

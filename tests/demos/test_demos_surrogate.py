@@ -6,6 +6,7 @@ from skfem import MeshQuad
 from skfem.models import unit_load
 
 from demos import certified, inverse, other_meshes, own_family, uncertainty
+from demos.benchmarks import uncertainty as study
 from skfem_ml.lod import LOD
 from tests.gallery import check_figure
 
@@ -21,17 +22,17 @@ def test_uncertainty():
     mean, spread = sample.errors(uncertainty.SURROGATE, uncertainty.EXACT)
     assert mean < 1e-3 and spread < 0.05 < sample.errors(uncertainty.NULL, uncertainty.EXACT)[1]
     assert sample.errors(uncertainty.PASS)[0] < sample.sampling() / 3 and sample.sampling() < 0.01
-    assert f"\n{uncertainty.SURROGATE} " in uncertainty.report(sample)
+    assert f"\n{uncertainty.SURROGATE} " in study.report(sample)
     check_figure(uncertainty.visualize({"iid-8": sample}))
 
 
 def test_uncertainty_with_labels_below_the_cells():
-    sample = uncertainty.compute("iid-8", n=32, count=3, level=2)
+    sample = study.sample_of("iid-8", 32, count=3, level=2)
     off = {name: sample.errors(name)[0] for name in sample.seconds}
-    assert off[uncertainty.PASS] < 1e-3 and off[uncertainty.RICHARDSON] < off[uncertainty.CHEAP] / 5
-    for name in (uncertainty.SURROGATE, uncertainty.SUPER, uncertainty.EXTRAPOLATED, uncertainty.INTERIORS):
+    assert off[uncertainty.PASS] < 1e-3 and off[study.RICHARDSON] < off[study.CHEAP] / 5
+    for name in (uncertainty.SURROGATE, study.SUPER, study.EXTRAPOLATED, study.INTERIORS):
         assert sample.errors(name, uncertainty.EXACT)[0] < 2e-3 < sample.errors(uncertainty.NULL, uncertainty.EXACT)[0]
-    report = uncertainty.report(sample)
+    report = study.report(sample)
     assert all(f"\n{name} " in report for name in sample.seconds)
 
 
@@ -40,7 +41,7 @@ def test_solutions_of_coarser_meshes_are_passed_on():
     field = np.ones((1, lod.coefficient_mesh.t.shape[1]))
     coarser = lod.with_fine(8)
     own = uncertainty.levels(coarser)(field[0]).complete(unit_load.assemble(coarser.fine), tol=1e-6).u
-    fine = uncertainty.passed(coarser, lod)(field)[0]
+    fine = study.passed(coarser, lod)(field)[0]
     at = coarser.fine.probes(lod.fine.doflocs.clip(1e-9, 1 - 1e-9))
     np.testing.assert_allclose(fine, at @ own, atol=1e-8)
 
