@@ -37,7 +37,9 @@ def entries() -> dict[str, tuple[str, str]]:
         if value is None:
             continue
         entry = ("class" if inspect.isclass(value) else "function", f"{PAGE}#{module}.{name}")
-        for alias in (f"{module}.{name}", f"{value.__module__}.{value.__name__}", f"skfem.{name}"):
+        aliases = [f"{module}.{name}", f"{value.__module__}.{value.__name__}", f"skfem.{name}"]
+        aliases += [name] if entry[0] == "class" else []  # as annotations write it
+        for alias in aliases:
             found.setdefault(alias, entry)
     return dict(sorted(found.items()))
 
