@@ -38,7 +38,7 @@ SETUP = "is one of the two commands that .ci/run reads from the page and runs"
 INSTEAD = {
     'pip install -e ".[docs]"': ("python -m pip --version", "installs for minutes; .ci/run does it"),
     "python -m sphinx -W docs skfem_ml_output/site": ("python -c pass", "takes minutes; .ci/run does it"),
-    "skfem-ml view skfem_ml_output/diffusion.vtu": ("skfem-ml view --help", "is asked for its help: there may be no file"),
+    "skfem-ml view skfem_ml_output/diffusion.vtu": ("skfem-ml view --help", "is asked for its help: there is no file"),
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
