@@ -19,6 +19,8 @@ from skfem import Basis, ElementLineP1, ElementLineP2, ElementQuad2, MeshLine, M
 from demos import high_dimension
 from skfem_ml.baselines import solver_published
 from skfem_ml.compare import Table, by_method, compare, median_and_worst, median_rows, seeded
+from skfem_ml.pictures import figure, grid
+from skfem_ml.pictures.graphs import MARKERS
 from skfem_ml.pinn import solver_elm, solver_pinn, solver_vpinn
 from skfem_ml.problems import Heat, heat_box
 from skfem_ml.reference import solver_fd, solver_fem
@@ -28,7 +30,7 @@ SMALL = {"widths": (20, 20), "points": 20, "times": 20}
 SEGMENT = "Heat equation on the segment"
 # Method: largest error and seconds that were aimed at.
 TARGETS = {
-    "PINN Levenberg-Marquardt, 110 steps": (1e-11, 60.0),
+    "PINN Levenberg-Marquardt, 150 steps": (1e-11, 60.0),
     "ELM, 1200 features": (1e-10, 5.0),
     "VPINN SSBroyden, 4000 steps": (1e-7, 60.0),
 }
@@ -37,7 +39,8 @@ REMARKS = [
     "with more parameters than rows it comes to rounding, the others do not reach the target. The weak",
     "form is bound by its test space: with 10 x 10 cells in place of 14 x 14 it stops at 1e-7. At the end time the",
     "solution has fallen by a factor of 2e4, so relative errors there are larger; learners minimise an absolute",
-    "residual, and a time stepper keeps the relative one. High-order elements win on this problem.",
+    "residual, and a time stepper keeps the relative one. High-order elements win on this problem. Of the three seeds of",
+    "Levenberg-Marquardt one rests at 7.6e-11: 220 steps leave it there, 28 x 28 points give 1.4e-10.",
 ]
 OUTPUT = Path(__file__).with_suffix(".md")
 
@@ -65,7 +68,7 @@ def heat_solvers() -> dict[str, Callable]:
         **seeded("PINN SOAP, 10000 steps", solver_pinn, optimiser="soap", steps=10000, **SMALL),
         **seeded("PINN L-BFGS, 5000 steps", solver_pinn, optimiser="lbfgs", steps=5000, **SMALL),
         **seeded("PINN SSBroyden, 5000 steps", solver_pinn, optimiser="ssbroyden", steps=5000, **SMALL),
-        **seeded("PINN Levenberg-Marquardt, 110 steps", solver_pinn, steps=110),
+        **seeded("PINN Levenberg-Marquardt, 150 steps", solver_pinn, steps=150),
         **seeded(
             "VPINN SSBroyden, 4000 steps",
             solver_vpinn,
@@ -95,18 +98,16 @@ def plane_heat() -> tuple[Heat, dict[str, Callable]]:
 
 def visualize(table: Table):
     """Return the work-precision picture, one colour a method, one mark a seed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
-    axes = figure.subplots()
-    for k, (name, rows) in enumerate(by_method(table).items()):
-        style = f"C{k % 10}{'osD^vP*X'[k % 8]}"
-        axes.loglog([row.cpu_seconds for row in rows], [row.error for row in rows], style, ms=8, label=name)
-    axes.set(title="heat equation on the segment: work and precision", xlabel="CPU seconds",
-             ylabel="relative error in L2(space x time)")  # fmt: skip
-    axes.grid(True, alpha=0.3)
-    figure.legend(loc="outside right upper")
-    return figure
+    with figure(11, 5.2) as picture:
+        axes = picture.subplots()
+        for k, (name, rows) in enumerate(by_method(table).items()):
+            look = f"C{k % 7}{MARKERS[k % len(MARKERS)]}"
+            axes.loglog([row.cpu_seconds for row in rows], [row.error for row in rows], look, label=name)
+        axes.set(title="heat equation on the segment: work and precision", xlabel="CPU seconds")
+        axes.set_ylabel("relative error in $L^2$ over space and time")
+        grid(axes)
+        picture.legend(loc="outside right upper")
+    return picture
 
 
 def targets(table: Table) -> list[str]:
