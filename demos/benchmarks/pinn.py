@@ -39,8 +39,8 @@ REMARKS = [
     "with more parameters than rows it comes to rounding, the others do not reach the target. The weak",
     "form is bound by its test space: with 10 x 10 cells in place of 14 x 14 it stops at 1e-7. At the end time the",
     "solution has fallen by a factor of 2e4, so relative errors there are larger; learners minimise an absolute",
-    "residual, and a time stepper keeps the relative one. High-order elements win on this problem. Of the three seeds of",
-    "Levenberg-Marquardt one rests at 7.6e-11: 220 steps leave it there, 28 x 28 points give 1.4e-10.",
+    "residual, and a time stepper keeps the relative one. High-order elements win on this problem. Of the three seeds",
+    "of Levenberg-Marquardt one rests at 7.6e-11: 220 steps leave it there, 28 x 28 points give 1.4e-10.",
 ]
 OUTPUT = Path(__file__).with_suffix(".md")
 
