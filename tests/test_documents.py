@@ -45,7 +45,10 @@ INSTEAD = {
     "skfem-ml train surrogate FIELDS --budget 20min": ("skfem-ml train surrogate --help", HELPED),
     "skfem-ml train fmmnet DATA.npz": ("skfem-ml train fmmnet --help", HELPED),
     "skfem-ml predict MODEL DATA.npz": ("skfem-ml predict --help", "is asked for its help: there is no model yet"),
-    "skfem-ml compare diffusion FIELD": ("skfem-ml compare diffusion FIELD --ell 1", "leaves out the slow rows"),
+    "skfem-ml compare diffusion FIELD": (
+        "skfem-ml compare diffusion FIELD --ell 1 --below 1",
+        "leaves out the slow rows",
+    ),
     "skfem-ml compare diffusion FIELD --loads 100": (
         "skfem-ml compare diffusion FIELD --loads 100 --ell 1 --below 1",
         "leaves out the slow rows",
