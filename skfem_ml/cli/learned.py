@@ -127,10 +127,8 @@ def score_maps(case: Case, u: FEFunction) -> dict[str, np.ndarray]:
 
     if "judged" not in u.record:
         return {}
-    cells = LOD(case.coarse, fine=case.given.mesh).space.refinement.cells
-    on_cells = np.empty((2, cells.size))
-    for row, values in zip(on_cells, u.record["judged"], strict=True):
-        row[cells] = values[:, None]
+    parent = LOD(case.coarse, fine=case.given.mesh).space.refinement.parent
+    on_cells = (np.asarray(values, dtype=float)[parent] for values in u.record["judged"])
     return dict(zip(("score", "recomputed"), on_cells, strict=True))
 
 

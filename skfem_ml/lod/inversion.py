@@ -29,12 +29,11 @@ def on_cells(lod: LOD, values: Tensor) -> Tensor:
 
     Raises ValueError for another shape.
     """
-    cells = lod.space.coefficient_refinement.cells
-    if tuple(values.shape) != (len(cells),):
-        raise ValueError(f"values: expected {len(cells)}, one a coarse element, got shape {tuple(values.shape)}")
-    element = np.empty(cells.size, dtype=int)
-    element[cells] = np.arange(len(cells))[:, None]
-    return values[torch.from_numpy(element)]
+    refinement = lod.space.coefficient_refinement
+    count = len(refinement.cells)
+    if tuple(values.shape) != (count,):
+        raise ValueError(f"values: expected {count}, one a coarse element, got shape {tuple(values.shape)}")
+    return values[torch.from_numpy(refinement.parent)]
 
 
 def fine_averages(lod: LOD, a: Tensor, loads: ndarray, form: BilinearForm = diffusion) -> Tensor:
