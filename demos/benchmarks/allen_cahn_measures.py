@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,12 @@ class Row:
     worst: float
     batch_ms: float
     single_ms: float
+
+    def faster(self, other: "Row") -> "Row":
+        """Return this row with the lesser times of both."""
+        return replace(
+            self, batch_ms=min(self.batch_ms, other.batch_ms), single_ms=min(self.single_ms, other.single_ms)
+        )
 
 
 @dataclass

@@ -75,7 +75,7 @@ def rows_of(problem: str, N: int) -> Iterator[tuple[str, int, Callable[[], Calla
         yield "conv", seed, lambda seed=seed: solver_conv(seed=seed)
     for seed in SEEDS:
         yield SHORT_NAME, seed, lambda seed=seed: solver_deep(seed=seed)
-    if rte and N == SIZES[0]:
+    if rte and SIZES[0] == N:
         yield LONG_NAME, 0, lambda: solver_deep(Recipe(LONG, every=300))
 
 
