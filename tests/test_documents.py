@@ -110,7 +110,7 @@ WRITTEN = {
         "skfem_ml_output/solve_lod.vtu",
     ],
 }
-PLACEHOLDERS = {"FIELD": "skfem_ml/fields/inclusions.npy", "PERMX.csv": "permx.csv", "ROCK.png": "rock.png"}
+PLACEHOLDERS = {"FIELD": "skfem_ml/fields/inclusions.npy", "PERMX.csv": "permx.csv", "ROCK.png": "rock.png", "PLATE.msh": "tests/data/gmsh41.msh"}
 
 
 def blocks(text: str, language: str) -> list[tuple[int, str]]:

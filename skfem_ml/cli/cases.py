@@ -34,6 +34,7 @@ class FieldOptions:
     scale: str = "linear"
     origin: str = "upper"
     name: str | None = None
+    tags: str | None = None
     seed: int | None = None
     model_refine: int | None = None  # what a model wants where neither coarse nor refine is said
 
@@ -136,8 +137,9 @@ def drawn_field(seed: int, pixels: int = 128) -> NDArray[np.float32]:
 
 
 def _raster(path: Path | None, options: FieldOptions) -> tuple[str, Mesh, NDArray]:
-    if options.name is not None:
-        raise ValueError("name: chooses cell data of a mesh file; a raster has one field, so leave out --name")
+    for option, purpose in (("name", "chooses cell data"), ("tags", "maps physical groups")):
+        if getattr(options, option) is not None:
+            raise ValueError(f"{option}: {purpose} of a mesh file; a raster has one field, so leave out --{option}")
     low, high = options.low, options.high
     if path is None and options.seed is not None:
         _refuse_image_options(options)
@@ -166,10 +168,20 @@ def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
         raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
     mesh = mesh_of(path, Limits())
     box_lattice(mesh)
-    a = from_file(
-        path, mesh, origin=options.origin, name=options.name, low=options.low, high=options.high, scale=options.scale
-    )
+    grey = {"origin": options.origin, "low": options.low, "high": options.high, "scale": options.scale}
+    a = from_file(path, mesh, name=options.name, tags=_tags(options.tags), **grey)
     return named_sides(mesh), a
+
+
+def _tags(text: str | None) -> dict[int | str, float] | None:
+    """The values of groups, from ``rock=1,2=50``."""
+    if text is None:
+        return None
+    pairs = [[word.strip() for word in pair.rpartition("=")[::2]] for pair in text.split(",")]
+    try:
+        return {int(group) if group.isdigit() else group: float(value) for group, value in pairs}
+    except ValueError:
+        raise ValueError(f"tags: expected GROUP=VALUE joined by commas, such as rock=1,ore=50, got {text!r}") from None
 
 
 def _refinement(mesh: Mesh, options: FieldOptions) -> tuple[int, str]:

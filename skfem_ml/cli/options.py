@@ -55,6 +55,12 @@ Origin = Annotated[
     str, typer.Option("--origin", help="The first row of a raster is the top (upper) or the bottom (lower).")
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Which cell data of a mesh file, if there are several.")]
+Tags = Annotated[
+    str | None,
+    typer.Option(
+        "--tags", help="Values of Gmsh's physical groups, such as rock=1,ore=50; with --name, of its whole numbers."
+    ),
+]
 FieldSeed = Annotated[
     int | None,
     typer.Option("--seed", min=0, help="Without FIELD: draw another field of the same family, with this seed."),
@@ -143,6 +149,7 @@ GROUPS: dict[str, tuple[Callable[..., object], dict[str, tuple[object, object]]]
             "scale": (Scale, "linear"),
             "origin": (Origin, "upper"),
             "name": (Name, None),
+            "tags": (Tags, None),
             "seed": (FieldSeed, None),
         },
     ),

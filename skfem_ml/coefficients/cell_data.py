@@ -164,7 +164,7 @@ def _choose(path: Path, source: meshio.Mesh, name: str | None, tagged: bool, dim
                 source.cell_data[GROUPS][k] for k, block in enumerate(source.cells) if block.type in CELL_TYPES[dim]
             ]
             there = _listed(np.unique(np.concatenate(groups)), _names(source, dim))
-            remedy = f"; its physical groups are {there}: give values by tags={{...}}"
+            remedy = f"; its physical groups are {there}: give each a value by tags="
         raise ValueError(f"{path}: no cell data found; expected one positive value per cell{remedy}")
     if len(fields) > 1:
         raise ValueError(f"{path}: several fields of cell data, choose one by name=: {', '.join(fields)}")

@@ -11,6 +11,15 @@ from skfem_ml.meshes.cells import cell_finder, midpoints
 Index = NDArray[np.int64]
 
 
+def cell_sets(mesh: Mesh) -> dict[str, Index]:
+    """Return the subdomains of a mesh, name -> cells, without what Gmsh 4.1 saves for itself.
+
+    Its ``gmsh:bounding_entities`` are signed numbers of curves, which come as a subdomain through meshio.
+    """
+    named = mesh.subdomains or {}
+    return {name: np.asarray(index) for name, index in named.items() if not name.startswith("gmsh:")}
+
+
 def carried(fine: Mesh, coarse: Mesh) -> Mesh:
     """Return the coarse mesh with the names of the fine one that fit it, beside its own.
 
@@ -21,8 +30,8 @@ def carried(fine: Mesh, coarse: Mesh) -> Mesh:
     parent = cell_finder(coarse)(midpoints(fine))
     cells = {
         name: found
-        for name, index in (fine.subdomains or {}).items()
-        if (found := _filled(parent, parent[np.asarray(index)], coarse.t.shape[1])) is not None
+        for name, index in cell_sets(fine).items()
+        if (found := _filled(parent, parent[index], coarse.t.shape[1])) is not None
     }
     named = {name: np.asarray(index) for name, index in (fine.boundaries or {}).items()}
     if named:

@@ -275,6 +275,22 @@ def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
     assert np.allclose(data.points[:, : mesh.dim()], mesh.p.T)
 
 
+def test_physical_groups_of_a_mesh_that_gmsh_wrote(tmp_path):
+    path = ROOT / "tests" / "data" / "gmsh41.msh"
+    for tags in ("matrix=1,inclusion=50", " 1 = 1, inclusion=5e1"):
+        result = skfem_ml("solve", path, "--tags", tags, "--dirichlet", "left,right", "--output", tmp_path, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["coefficient"] == {"min": 1, "max": 50, "contrast": 50}
+    for tags, message in [
+        (None, "its physical groups are 1 ('matrix'), 2 ('inclusion'): give each a value by --tags"),
+        ("matrix", "--tags: expected GROUP=VALUE joined by commas, such as rock=1,ore=50, got 'matrix'"),
+        ("matrix=x", "expected GROUP=VALUE"),
+        ("matrix=1", "tags: no value for 2 ('inclusion')"),
+    ]:
+        more = [] if tags is None else ["--tags", tags]
+        assert message in refused("solve", path, *more, "--output", tmp_path)
+
+
 def test_a_single_row_is_a_line(tmp_path):
     np.save(tmp_path / "row.npy", np.random.default_rng(0).uniform(1, 20, (1, 32)))
     content = compared(tmp_path / "row.npy", "--ell", 1, "--output", tmp_path)
@@ -407,6 +423,7 @@ def test_version_and_help():
         ),
         (["--low", "1"], "--low, --high and --scale are for images"),
         (["--name", "perm"], "leave out --name"),
+        (["--tags", "rock=1"], "--tags: maps physical groups of a mesh file; a raster has one field"),
         (["--nonsense"], "--nonsense"),
         (["--output", os.devnull + "/folder"], "output: cannot write into"),
     ],

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from skfem import MeshHex, MeshLine, MeshQuad
+from skfem import Mesh, MeshHex, MeshLine, MeshQuad
 
+from skfem_ml import LOD
+from skfem_ml.coefficients import from_file
 from skfem_ml.meshes import coarsened
+from tests.conftest import ROOT
 from tests.gallery import l_shape, shuffled
 
 
@@ -45,3 +48,17 @@ def test_a_facet_inside_a_coarse_cell_has_no_place():
     inside = np.flatnonzero(mesh.p[0, mesh.facets].mean(axis=0) == 1 / 8)
     coarse = coarsened(mesh.with_boundaries({"inside": inside}), 4)
     assert "inside" not in coarse.boundaries and coarse.subdomains is None
+
+
+def test_a_mesh_as_gmsh_saves_it():
+    """MSH 4.1 by Gmsh 4.15: its bounding entities come as a subdomain whose numbers are no cells."""
+    path = ROOT / "tests" / "data" / "gmsh41.msh"
+    fine = Mesh.load(path)
+    assert "gmsh:bounding_entities" in fine.subdomains  # else this test says nothing
+    a = from_file(path, fine, tags={"matrix": 1.0, "inclusion": 50.0})
+    coarse = coarsened(fine, 2)
+    assert set(coarse.subdomains) == {"matrix", "inclusion"} and len(coarse.subdomains["inclusion"]) == 4
+    assert {"left", "right"} <= set(coarse.boundaries) and len(coarse.boundaries["left"]) == 4
+    lod = LOD(fine, refine=2, ell=1)
+    assert set(lod.fine.mesh.subdomains) == {"matrix", "inclusion"}
+    assert len(lod.fine.mesh.subdomains["inclusion"]) == 4 * (a == 50).sum() == 64

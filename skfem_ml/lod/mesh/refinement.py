@@ -10,6 +10,7 @@ from skfem import Mesh
 
 from skfem_ml.meshes.grid import SUPPORTED, BoxGrid
 from skfem_ml.meshes.lattice import SAME_LINE
+from skfem_ml.meshes.names import cell_sets
 
 
 class Refinement:
@@ -98,7 +99,7 @@ def refined_grid(coarse: BoxGrid, n: int, what: str = "fine mesh") -> BoxGrid:
     if refinement is not None and coarse.mesh.boundaries:
         mesh = mesh.with_boundaries(_carried_boundaries(coarse, fine, refinement))
     if refinement is not None and coarse.mesh.subdomains:
-        cells = {name: np.sort(refinement.cells[named].ravel()) for name, named in coarse.mesh.subdomains.items()}
+        cells = {name: np.sort(refinement.cells[named].ravel()) for name, named in cell_sets(coarse.mesh).items()}
         mesh = mesh.with_subdomains(cells)
     fine.mesh = mesh  # the same cells and vertices, with names
     return fine
