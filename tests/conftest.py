@@ -1,4 +1,4 @@
-"""What a stranger has (a clean clone, and the package installed from it), and the tests that lean on LAPACK."""
+"""What a stranger has (a clean clone, and the package installed from it), threads, the tests that lean on LAPACK."""
 
 import os
 import shutil
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+for library in ("OMP", "OPENBLAS", "MKL"):  # a thread a worker; numpy and torch are not loaded yet
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 # Tests of what leans on LAPACK (eigenvectors, ranks, least squares): .ci/run repeats them under another BLAS kernel.
 LAPACK = (
     "tests/fmm/",

@@ -1,41 +1,35 @@
-"""Mutants of the LOD, the storage and the certificate: a sample, which of them the tests see, and which they do not.
+"""Mutants of the LOD, the storage and the certificate: a sample, and what of it the tests do not see.
 
 Run ``python -m tests.mutation [COUNT [SEED]]`` in the root of a clone, with ``pip install mutmut`` (3.8) besides the
 extra ``test`` and one thread (``OMP_NUM_THREADS=1``). mutmut writes mutants of what ``[tool.mutmut]`` in
-``pyproject.toml`` names into ``mutants/``; COUNT of them are drawn at random, as many of each part as its share, run
-one by one against the tests that call them, and ``docs/mutation.md`` lists what survived. A second run with the same
-numbers goes on where the first was stopped.
+``pyproject.toml`` names into ``mutants/``; COUNT of them are drawn at random and run one by one against the tests that
+call them, and ``docs/mutation.md`` says how many were killed and lists what survived. A longer sample of the same seed
+begins with the shorter one, and results in ``mutants/`` are kept.
 """
 
 import json
 import random
-import re
-import shutil
 import subprocess
 import sys
+from collections import Counter
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-MUTANTS, PAGE, REVIEW = ROOT / "mutants", ROOT / "docs" / "mutation.md", ROOT / "tests" / "mutation.json"
-COUNT, SEED, CHILDREN = 400, 0, 2
-KILLED = {1, 3, 36, 24, -24, 152, 255, -9, -11}  # a failure, an error, no end within fifteen times the usual seconds
-NO_TEST = {5, 33}
+MUTANTS, PAGE = ROOT / "mutants", ROOT / "docs" / "mutation.md"
+COUNT, SEED, PORTION, CHILDREN = 400, 0, 50, 2
+FAILED, ENDLESS, ALIVE = {1, 3}, {36, 24, -24, 152, 255, -9, -11}, {0, 5, 33}
+HEAD = """# What the tests see: mutants
 
+Written by `python -m tests.mutation {count} {seed}` on {date} (mutmut {version}). Of the {total:,} mutants of the LOD
+(`skfem_ml/lod`), the storage and the certificate a sample of {count} was run, each against the tests of `tests/lod`,
+`tests/learning/test_storage.py` and `tests/formats` that call the function and are not marked slow; the rest of the
+suite might kill more. **{killed:.1%} were killed** ({endless} of them by the clock: fifteen times the usual seconds).
 
-class Outcome(NamedTuple):
-    """What came of one mutant: its name, the exit code of its tests, and its change as a diff."""
-
-    name: str
-    code: int
-    change: str
-
-    @property
-    def part(self) -> str:
-        """The folder or file that it stands in."""
-        words = self.name.split(".")
-        return ".".join(words[1:3]) + ("" if words[1] == "learning" or len(words) == 4 else f".{words[3]}")
+| part | mutants | killed | survived |
+|---|---:|---:|---:|
+"""
 
 
 def mutmut(*arguments: str) -> str:
@@ -48,15 +42,63 @@ def mutmut(*arguments: str) -> str:
 
 
 def codes() -> dict[str, int | None]:
-    """The exit codes of all mutants that there are; None of one that has not run."""
+    """The exit codes of the tests of all mutants that there are; None of one that has not run."""
     found: dict[str, int | None] = {}
     for path in sorted(MUTANTS.rglob("*.meta")):
         found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
     return found
 
 
-def drawn(names: list[str], count: int, seed: int) -> list[str]:
-    """Draw so many names at random; a longer sample of the same seed begins with the shorter one."""
-    names = sorted(names)
+def drawn(count: int, seed: int) -> list[str]:
+    """Draw so many mutants at random."""
+    names = sorted(codes())
     random.Random(seed).shuffle(names)
     return names[:count]
+
+
+def part(name: str) -> str:
+    """The folder of ``lod``, or the file elsewhere, that a mutant stands in."""
+    words = name.split(".x")[0].split(".")[1:]
+    return "/".join(words[:-1] if words[0] == "lod" else words)
+
+
+def page(sample: dict[str, int], seed: int, total: int) -> str:
+    """The Markdown page: shares by part, and the change of every survivor."""
+    alive = [name for name, code in sample.items() if code in ALIVE]
+    endless = sum(code in ENDLESS for code in sample.values())
+    facts = {"date": date.today(), "version": version("mutmut"), "total": total, "count": len(sample), "seed": seed}
+    text = HEAD.format(**facts, killed=1 - len(alive) / len(sample), endless=endless)
+    all_of, alive_of = (Counter(map(part, names)) for names in (sample, alive))
+    for name, count in sorted(all_of.items()):
+        text += f"| `{name}` | {count} | {count - alive_of[name]} | {alive_of[name]} |\n"
+    text += "\n## Survivors\n"
+    for name in sorted(alive):
+        untested = "" if sample[name] == 0 else " (no test calls it)"
+        text += f"\n`{name.split('.x')[0].removeprefix('skfem_ml.')}`{untested}:\n\n```diff\n{change(name)}```\n"
+    return text
+
+
+def change(name: str) -> str:
+    """The lines that a mutant takes out and puts in."""
+    lines = mutmut("show", name).splitlines()
+    return "".join(f"{line}\n" for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+
+def main(count: int = COUNT, seed: int = SEED) -> None:
+    """Make the mutants, run those drawn that have no result yet, and write the page."""
+    if not codes():
+        mutmut("run", "--max-children", str(CHILDREN), "skfem_ml.lod.shown.*")  # the first run makes all
+    names = drawn(count, seed)
+    wanted = [name for name in names if codes()[name] is None]
+    for k in range(0, len(wanted), PORTION):
+        mutmut("run", "--max-children", str(CHILDREN), *wanted[k : k + PORTION])
+        print(f"{len(names) - len(wanted) + k + PORTION} of {len(names)}", flush=True)
+    found = codes()
+    odd = {name: found[name] for name in names if found[name] not in FAILED | ENDLESS | ALIVE}
+    if odd:
+        raise RuntimeError(f"exit codes that say nothing: {odd}")
+    PAGE.write_text(page({name: found[name] or 0 for name in names}, seed, len(found)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]))

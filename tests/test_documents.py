@@ -39,6 +39,7 @@ INSTEAD = {
     'pip install -e ".[docs]"': ("python -m pip --version", "installs for minutes; .ci/run does it"),
     "python -m sphinx -W docs skfem_ml_output/site": ("python -c pass", "takes minutes; .ci/run does it"),
     "skfem-ml view skfem_ml_output/diffusion.vtu": ("skfem-ml view --help", "is asked for its help: there is no file"),
+    "skfem-ml compare diffusion": ("skfem-ml compare --help", "takes a minute; .ci/run does it"),
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
@@ -102,7 +103,6 @@ INSTEAD = {
     "python demos/gallery.py [FOLDER]": ("python demos/gallery.py pictures one_line", "draws one in place of all"),
 }
 WRITTEN = {
-    "skfem-ml compare diffusion": [f"skfem_ml_output/diffusion.{end}" for end in ("png", "vtu", "csv", "md", "json")],
     "python demos/gallery.py [FOLDER]": ["pictures/one_line.png"],
     "python demos/one_line.py": ["one_line.png"],
     "skfem-ml solve ROCK.png --low 1 --high 100 --scale log": [
@@ -110,7 +110,12 @@ WRITTEN = {
         "skfem_ml_output/solve_lod.vtu",
     ],
 }
-PLACEHOLDERS = {"FIELD": "skfem_ml/fields/inclusions.npy", "PERMX.csv": "permx.csv", "ROCK.png": "rock.png", "PLATE.msh": "tests/data/gmsh41.msh"}
+PLACEHOLDERS = {
+    "FIELD": "skfem_ml/fields/inclusions.npy",
+    "PERMX.csv": "permx.csv",
+    "ROCK.png": "rock.png",
+    "PLATE.msh": "tests/data/gmsh41.msh",
+}
 
 
 def blocks(text: str, language: str) -> list[tuple[int, str]]:
@@ -129,6 +134,18 @@ def commands(text: str) -> list[str]:
 
 FOUND = [(page, command) for page in PAGES for command in commands((ROOT / page).read_text(encoding="utf-8"))]
 WITH_PYTHON = [page for page in PAGES if blocks((ROOT / page).read_text(encoding="utf-8"), "python")]
+# What takes longer than ten seconds.
+SLOW = {
+    "skfem-ml solve --workers 2",
+    "skfem-ml compare diffusion FIELD",
+    "skfem-ml compare diffusion FIELD --loads 100",
+    "python demos/gallery.py [FOLDER]",
+    "python demos/one_line.py",
+}
+COMMANDS = [
+    pytest.param(page, command, marks=[pytest.mark.slow] * (command in SLOW), id=f"{page}-{command}".replace(" ", "_"))
+    for page, command in FOUND
+]
 RUNNER = """
 import json, sys
 page, parts = json.load(open(sys.argv[1], encoding="utf-8"))
@@ -142,6 +159,7 @@ for line, block in parts:
 def test_the_pages_are_read():
     assert WITH_PYTHON and {("README.md", f"skfem-ml {name}") for name in ("compare diffusion", "doctor")} <= set(FOUND)
     assert ("README.md", "python -m demos.benchmarks.lod") in FOUND
+    assert not SLOW.difference(command for _, command in FOUND)
     assert any("one_line" in command for _, command in FOUND)
 
 
@@ -167,7 +185,7 @@ def test_python_blocks_run(page, stranger, tmp_path):
     assert done.stdout.count("ran ") >= len(parts)
 
 
-@pytest.mark.parametrize(("page", "command"), FOUND, ids=lambda value: value.replace(" ", "_"))
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_commands_run(page, command, clone, stranger, tmp_path):
     """Findings B1, B2: every command of the pages, in the root of a clone; what is not run as written, INSTEAD says."""
     if " -m venv " in command:
@@ -218,6 +236,7 @@ for name in names:
     assert done.stdout.count("started") == 2 * len(DEMOS)
 
 
+@pytest.mark.slow
 def test_the_gallery_draws_a_demo_that_needs_another(clone, stranger, tmp_path):
     """Finding B2: ``python demos/gallery.py`` died at the first demo that imports another."""
     script = "import sys; sys.argv = ['demos/inverse.py']; import runpy\n"

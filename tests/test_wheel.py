@@ -71,6 +71,7 @@ for file in sorted(Path("demos").glob("*.py")):
 """
 
 
+@pytest.mark.slow
 def test_demos_are_copied_from_the_wheel_and_start(site, tmp_path):
     """Each up to its main guard, from the copy, where nothing of the clone is on the path; one of them to its end."""
     done = run(site, "sys.argv[1:] = ['demos', '--copy']\nfrom skfem_ml.cli import main\nmain()", tmp_path)

@@ -12,6 +12,7 @@ from skfem_ml.problems import Eigenproblem, Heat, heat_box, report_matrix, repor
 PROBLEM = heat_box()
 
 
+@pytest.mark.slow
 def test_the_published_residual_is_another_equation():
     u = solver_published(1000)(PROBLEM)
     wrong, right = (float(published_residual(PROBLEM, mixed)(u.net).square().sum().detach()) for mixed in (True, False))

@@ -50,6 +50,7 @@ def main_job(tmp_path_factory):
 # -- the main job ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_main_job_writes_every_file(main_job):
     folder, text = main_job
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"diffusion.{suffix}" for suffix in NAMES)
@@ -61,6 +62,7 @@ def test_main_job_writes_every_file(main_job):
     assert (folder / "diffusion.md").read_text().count("\n| ") >= 20
 
 
+@pytest.mark.slow
 def test_main_job_shows_the_model_that_fits_and_leaves_out_the_others(main_job):
     """Finding B4: no row with error 1, no hybrid that is exact LOD; the model is chosen by its card."""
     folder, text = main_job
@@ -74,6 +76,7 @@ def test_main_job_shows_the_model_that_fits_and_leaves_out_the_others(main_job):
     assert max(row["error_l2"] for row in found.values()) < 0.9
 
 
+@pytest.mark.slow
 def test_a_model_that_is_asked_for_is_shown_with_what_it_did(tmp_path):
     """Finding B4: the row of the hybrid says what it recomputed; the warning is one line with four digits."""
     options = ["--surrogate", "diffusion-q1-ell2-n8", "--ell", "1", "--output", tmp_path]
@@ -88,6 +91,7 @@ def test_a_model_that_is_asked_for_is_shown_with_what_it_did(tmp_path):
     assert content["warnings"] == told and content["left out"] == [] and "fine cells" in content
 
 
+@pytest.mark.slow
 def test_main_job_has_the_right_numbers(main_job):
     content = json.loads((main_job[0] / "diffusion.json").read_text())
     found = rows(content)
@@ -111,6 +115,7 @@ def test_main_job_has_the_right_numbers(main_job):
     assert [float(row["error_l2"]) for row in table] == [row["error_l2"] for row in content["rows"]]
 
 
+@pytest.mark.slow
 def test_vtu_has_the_same_numbers(main_job):
     content = json.loads((main_job[0] / "diffusion.json").read_text())
     data = meshio.read(main_job[0] / "diffusion.vtu")
@@ -138,6 +143,7 @@ def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"kept.txt", "field.npy", *(f"diffusion.{s}" for s in NAMES)}
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing_and_galerkin_adds_rows(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
     options = ("--quiet", "--ell", "2,9", "--galerkin", "--output", tmp_path)
@@ -176,6 +182,7 @@ def test_a_warning_of_the_library_is_one_line(tmp_path):
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_spe10_or_a_stand_in_on_its_rectangle(tmp_path):
     path = SPE10
     if not path.is_file():
@@ -236,6 +243,7 @@ def test_one_coarse_cell_is_refused_with_the_remedy(command, tmp_path):
     assert result.exit_code == 0 and json.loads(result.stdout)["max"] > 0, result.stderr
 
 
+@pytest.mark.slow
 def test_an_ell_that_is_clipped_is_told(tmp_path):
     """Finding A9: ell was clipped from 2 to 1 silently."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (8, 8)))
@@ -245,6 +253,7 @@ def test_an_ell_that_is_clipped_is_told(tmp_path):
         assert result.stderr.count("\n") == 1 and "ell = 1" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64, 64), (20, 30)])
 def test_no_field_is_resampled_and_the_commands_say_so(shape, tmp_path):
     """Finding A10: one cell a pixel, whatever the shape; values are those of the file."""
@@ -258,6 +267,7 @@ def test_no_field_is_resampled_and_the_commands_say_so(shape, tmp_path):
     assert np.array_equal(np.sort(cells), np.sort(values, axis=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["l_shape", "stretched", "hex"])
 def test_a_mesh_file_is_its_own_fine_mesh(kind, tmp_path):
     mesh = {
@@ -505,6 +515,7 @@ def refused_by_program(*arguments):
     return result.stderr
 
 
+@pytest.mark.slow
 def test_the_program_from_another_folder(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (8, 8)))
     result = subprocess.run(

@@ -35,6 +35,7 @@ def test_train_and_compare(tmp_path):
     assert "wanted 'cubic', got 'hyperbolic'" in refused("compare", "flows", "cubic", "--model", path)
 
 
+@pytest.mark.slow
 def test_models_of_several_seeds_are_compared_by_the_worst(tmp_path):
     errors = []
     short = ("hyperbolic", "--levels", "6", "--steps", 40, "--starts", 30)

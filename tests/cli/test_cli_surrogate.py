@@ -82,6 +82,7 @@ def test_ctrl_c_says_what_is_missing(tmp_path, monkeypatch):
     assert not (tmp_path / "m.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_comparison_has_the_rows_of_models_that_fit(ships, field, tmp_path):
     def rows(*arguments):
         result = skfem_ml("compare", "diffusion", field, "--ell", "1", "--output", tmp_path, "--json", *arguments)

@@ -84,6 +84,7 @@ def test_what_a_demo_shows_is_one_sentence(text, said):
     assert room.sentence(text) == said
 
 
+@pytest.mark.slow
 def test_a_listed_demo_runs_as_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = next(line for line in listed(skfem_ml("demos").stdout) if line.endswith("one_line.py"))

@@ -33,6 +33,7 @@ def indefinite(monkeypatch):
     monkeypatch.setattr(System, "matrix", warning)
 
 
+@pytest.mark.slow
 def test_a_warning_is_in_all_outputs_of_a_comparison(field, tmp_path, indefinite):
     """Finding A4: once on the screen, with the rows that it is about, in the JSON and in the notes of the Markdown."""
     options = ["--ell", "1,2", "--refine", "2", "--output", tmp_path]
@@ -54,6 +55,7 @@ def test_a_warning_is_in_all_outputs_of_a_solution(field, tmp_path, indefinite):
     assert again.stderr == result.stderr  # not only the first time in a process
 
 
+@pytest.mark.slow
 def test_a_matrix_that_is_not_definite_is_told(tmp_path):
     """Finding A4: crossing channels of contrast 1e8, where u_h is nowhere near; the remedy names the options."""
     a = np.ones((32, 32))

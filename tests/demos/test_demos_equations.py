@@ -35,6 +35,7 @@ def test_convection_diffusion():
     check_figure(convection_diffusion.visualize(result))
 
 
+@pytest.mark.slow
 def test_inverse_conductivity():
     result = inverse_conductivity.compute(steps=6, count=60, alphas=(3e-3,), seeds=(0,))
     assert result.found["elements"].error < 0.7 and result.found["network, seed 0"].error < 1

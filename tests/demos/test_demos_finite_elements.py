@@ -1,6 +1,7 @@
 """The demos of H2 operators and networks on finite element meshes, and the scaling script, with short settings."""
 
 import numpy as np
+import pytest
 
 from demos import coefficient_to_solution, h2_finite_elements
 from demos.benchmarks import fmm
@@ -19,6 +20,7 @@ def test_h2_finite_elements():
     check_figure(h2_finite_elements.visualize(result))
 
 
+@pytest.mark.slow
 def test_coefficient_to_solution():
     result = coefficient_to_solution.compute(refinements=3, samples=150, steps=40)
     for domain in ("disk", "L-shape"):

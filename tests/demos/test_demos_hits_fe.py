@@ -16,6 +16,7 @@ def result():
     return allen_cahn.compute(level=4, modes=40, counts=(40, 6, 6), steps=steps)
 
 
+@pytest.mark.slow
 def test_allen_cahn(result):
     error = {row.name: row.mean for row in result.rows}
     floor = error["POD, best possible"]
@@ -41,6 +42,7 @@ def test_the_page_measures_what_the_demo_does(result):
     assert "| splitting network |" in measures.table([found, measures.Row("splitting network", 1, 1, 1, 1)])
 
 
+@pytest.mark.slow
 def test_allen_cahn_as_a_film(result, tmp_path):
     allen_cahn.animate(result, tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as film:

@@ -7,6 +7,7 @@ from demos import eigen_networks, heat_pinn, high_dimension, sequences
 from tests.gallery import check_figure
 
 
+@pytest.mark.slow
 def test_heat_pinn():
     result = heat_pinn.compute(steps=400, methods=("lm",))
     for name, expected in heat_pinn.PUBLISHED.items():

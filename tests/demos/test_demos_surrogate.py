@@ -68,6 +68,7 @@ def certificate(tmp_path_factory):
     return certified.promises(4, (1e-3, 2e-4)), certified.table(4, path)
 
 
+@pytest.mark.slow
 def test_promises_are_kept(certificate):
     kept, _ = certificate
     assert all(one.promised <= one.tol for one in kept)
@@ -76,6 +77,7 @@ def test_promises_are_kept(certificate):
     assert (np.array(loose) <= tight).all() and np.mean(loose) < 0.5
 
 
+@pytest.mark.slow
 def test_what_the_certificate_says(certificate):
     kept, rows = certificate
     own, *others = rows
@@ -101,6 +103,7 @@ def test_other_meshes():
     assert other_meshes.report(found).count("\nL ") == 2
 
 
+@pytest.mark.slow
 def test_own_family():
     """Within a budget that any machine has; what it shows does not depend on how far the training came."""
     result = own_family.compute(level=2, count=20, budget="25s")

@@ -27,6 +27,7 @@ def test_five_points_see_the_field_where_it_is():
     assert turned(x[::-1]) == pytest.approx(differences.diffusion()(x), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_one_table_and_one_picture():
     result = every_method.compute(SHORT)
     assert not [row.failure for table in result.tables.values() for row in table if row.failure]

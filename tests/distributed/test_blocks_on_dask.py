@@ -75,6 +75,7 @@ def test_a_worker_is_killed(client, pids, serial, tmp_path):
     assert len(files(tmp_path)) == BLOCKS and system(tmp_path).compute() == (BLOCKS, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_the_driver_is_killed_and_started_again(seed, client, serial, tmp_path):
     command = [sys.executable, "-m", "tests.distributed.case", str(tmp_path), str(seed)]
@@ -96,6 +97,7 @@ def wait_for_the_end_of(pid):
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_the_scheduler_is_killed(client, serial, tmp_path):
     from distributed import Client
 
@@ -172,6 +174,7 @@ def test_coefficients_that_are_wrong_are_told_at_once(client, tmp_path):
         system(tmp_path, client, a=lambda x: field(x) - 2).matrix()
 
 
+@pytest.mark.slow
 def test_whole_problems_by_workers_of_the_command_line(tmp_path):
     pytest.importorskip("distributed", reason="dask.distributed is not installed")
     np.save(tmp_path / "field.npy", np.random.default_rng(2).uniform(1, 5, (64, 64)))

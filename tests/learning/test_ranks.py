@@ -107,6 +107,7 @@ KEPT = """
 """
 
 
+@pytest.mark.slow
 def test_a_rank_is_killed_and_the_run_goes_on_to_the_same_bits(tmp_path, torchrun):
     """Two ranks, uninterrupted; then one killed (-9) at step 20 of 40, started again, and equal bit for bit."""
     whole, again, path = tmp_path / "whole", tmp_path / "again", tmp_path / "run.pt"
@@ -135,6 +136,7 @@ def test_a_rank_is_killed_and_the_run_goes_on_to_the_same_bits(tmp_path, torchru
         space["drawn"](path)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_others_by_an_error(by_hand):
     """Without a launcher: one leaves by an error, is silent for longer than the others wait, is killed."""
     code = """
@@ -167,6 +169,7 @@ def test_a_rank_that_dies_ends_the_others_by_an_error(by_hand):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_half_a_batch_on_two_ranks_is_a_whole_batch_on_one(tmp_path, torchrun):
     """Gradients, the steps of five optimisers, statistics of norms, and parameters without gradients."""
     code = """

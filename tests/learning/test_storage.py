@@ -56,6 +56,7 @@ def test_saving_is_reproducible_and_shared_memory_is_no_obstacle(saved, tmp_path
     assert torch.equal(load_model(tmp_path / "tied")[0]["b"], w)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_small_file_is_caught(saved):
     good = saved.read_bytes()
     for bit in range(8 * len(good)):

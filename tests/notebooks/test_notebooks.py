@@ -49,6 +49,7 @@ def notebook(source, changed):
     return nbformat.v4.new_notebook(cells=cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_demo_runs_as_a_notebook(name, tmp_path):
     changed, asked = SHOWN[name]

@@ -221,6 +221,7 @@ def test_derivatives_of_the_initial_value():
     assert start.laplacian(x) == pytest.approx(torch.einsum("nii->n", hessian).numpy())
 
 
+@pytest.mark.slow
 def test_pinn_and_vpinn_in_short_runs():
     assert error(solver_pinn(steps=700)(PROBLEM)) < 1e-5
     assert error(solver_vpinn(small_basis(8), 8, steps=500)(PROBLEM)) < 1e-5

@@ -87,6 +87,7 @@ def test_the_gradient_is_that_of_differences():
     )
 
 
+@pytest.mark.slow
 def test_ridge_training_and_doubt(lod):
     """What is missing is learned in part by ridge, further by training, and the rest is expected by the doubt."""
     rng, net = np.random.default_rng(3), correcting(0.0)

@@ -70,6 +70,7 @@ def test_every_stored_field_is_seen_once_a_pass(folder):
     assert not torch.allclose(passes[0], passes[1])
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_card_says_from_what(tmp_path):
     surrogate, history = fit_surrogate(
         LOD_4, draw, network(), validation=VALIDATION, steps=200, every=20, seed=1, card={"family": "log-uniform"},

@@ -33,6 +33,7 @@ class Coarser:
         return LOD(lod.coarse, refine=8, ell=2).local(diffusion, elements, a=a)
 
 
+@pytest.mark.slow
 def test_a_few_steps_beat_what_is_corrected(trained):
     model = trained[1]
     lod = LOD(square(3), refine=16, cells=8, ell=2)
@@ -50,6 +51,7 @@ def test_a_second_run_starts_from_the_labels_and_the_end_of_the_first(trained):
     assert all((state[key] == value).all() for key, value in again.net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_finer_model_starts_from_a_coarser_one(tmp_path):
     recipe = ShippedRecipe(1, fields=10, corner=1, held=1, doubt=1, test=1, level=3)
     model = remake(recipe, tmp_path / "8")
