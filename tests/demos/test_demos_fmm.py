@@ -30,7 +30,7 @@ def test_tables_are_written_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(fmm_tables, "solver_mnn", lambda **options: make_mnn(short, **options))
     rows = fmm_tables.measure_all(tmp_path)
     held = json.loads((tmp_path / "fmm_tables.json").read_text())
-    assert held == rows and len(rows) == 4 + 10 + 3 + 1 + 5 + 8 + 1
+    assert held == rows and len(rows) == 4 + 15 + 3 + 1 + 5 + 12 + 3
     monkeypatch.setattr(fmm_tables, "measured", None)  # nothing is left to measure
     assert fmm_tables.measure_all(tmp_path) == rows
     text = fmm_tables.report(rows)
