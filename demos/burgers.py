@@ -135,13 +135,11 @@ def solver_radau(mesh: MeshLine, nu: float, rtol: float) -> Callable[[PDE], Flow
 
 
 def compute(settings: dict[float, Setting] = SETTINGS, cells: tuple[int, ...] = (10, 40)) -> Result:
-    problems = {nu: front(nu) for nu in settings}
-    tables = {}
+    problems, tables = {nu: front(nu) for nu in settings}, {}
     for nu, one in settings.items():
         solvers = {f"P2, graded, {2 * n} cells an octave": solver_radau(graded(nu, n), nu, 1e-9) for n in cells}
-        for seed in one.seeds:
-            options = {"widths": one.widths, "steps": one.steps, "points": one.points(), "times": one.times}
-            solvers[f"PINN, seed {seed}"] = solver_pinn(seed=seed, **options)
+        options = {"widths": one.widths, "steps": one.steps, "points": one.points(), "times": one.times}
+        solvers |= {f"PINN, seed {seed}": solver_pinn(seed=seed, **options) for seed in one.seeds}
         tables[nu] = compare(problems[nu], solvers, basis=Basis(graded(nu, 6), ElementLineP2(), intorder=8))
     return Result(problems, tables)
 

@@ -73,14 +73,9 @@ class Row(NamedTuple):
     share: float
 
 
-def lod_of(level: int = LEVEL) -> LOD:
-    """The LOD of the model on the unit square."""
-    return LOD(MeshQuad().refined(level), refine=REFINE, ell=2)
-
-
 def promises(level: int = LEVEL, tolerances: tuple[float, ...] = TOLERANCES) -> list[Kept]:
     """Fresh fields of the families: what is promised, what is true."""
-    lod, surrogate = lod_of(level), Surrogate.load(MODEL)
+    lod, surrogate = LOD(MeshQuad().refined(level), refine=REFINE, ell=2), Surrogate.load(MODEL)
     coarse, found = CoarseSolutions(lod), []
     for number, family in enumerate(OWN):
         a = paper_field(lod.coefficient_mesh, family, FRESH + number)
@@ -108,7 +103,7 @@ def judge(lod: LOD, surrogate: Surrogate, name: str, a: ndarray) -> Row:
 
 def table(level: int = LEVEL, path: str | Path | None = None) -> list[Row]:
     """All fields, and SPE10 where its file is given."""
-    lod, surrogate = lod_of(level), Surrogate.load(MODEL)
+    lod, surrogate = LOD(MeshQuad().refined(level), refine=REFINE, ell=2), Surrogate.load(MODEL)
     rows = [judge(lod, surrogate, name, a) for name, a in unseen_fields(lod.coefficient_mesh, SEED).items()]
     if path is not None:
         mesh = MeshQuad.init_tensor(np.linspace(0, 5, 41), np.linspace(0, 1, 9))

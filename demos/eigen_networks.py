@@ -108,20 +108,11 @@ def compute(epochs: int = EPOCHS, runs: int = RUNS, refinements: int = 3, window
     if windowed:
         routes["windowed networks"] = eig_neural(method="windowed")
     table = compare(problem, routes, reference="eigh")
-    edge = np.linspace(0, 1, 9)
-    square = dirichlet_laplacian(Basis(MeshQuad.init_tensor(edge, edge), ElementQuad2(), intorder=13))
+    square = dirichlet_laplacian(Basis(MeshQuad().refined(3), ElementQuad2(), intorder=13))
     corner = dirichlet_laplacian(Basis(MeshTri.init_lshaped().refined(refinements), ElementTriP2(), intorder=6))
     on_square = features_study(square, np.pi**2 * np.array([2.0, 5.0, 5.0]))
     exact = l_shape_eigenvalues(3)
     return Result(table.solutions["eigh"], table, on_square, features_study(corner, exact), corner_study(exact))
-
-
-def trajectory(t_end: float = 8.0, dt: float = 1e-2) -> tuple[np.ndarray, np.ndarray]:
-    """Euler's rule (21) from the start (27): times and states, figure 5 of the report."""
-    states = [report_start()]
-    for _ in range(round(t_end / dt)):
-        states.append(states[-1] + dt * flow(report_matrix(), states[-1]))
-    return dt * np.arange(len(states)), np.array(states)
 
 
 def visualize(result: Result | None = None):
@@ -148,11 +139,13 @@ def visualize(result: Result | None = None):
     return picture
 
 
-def draw_flow(axes, result: Result) -> None:
-    """Components of x over time, and where they end."""
-    t, x = trajectory()
+def draw_flow(axes, result: Result, t_end: float = 8.0, dt: float = 1e-2) -> None:
+    """Components of x over time by Euler's rule (21) from the start (27), and where they end (figure 5)."""
+    x = [report_start()]
+    for _ in range(round(t_end / dt)):
+        x.append(x[-1] + dt * flow(report_matrix(), x[-1]))
+    axes.plot(dt * np.arange(len(x)), x, lw=1.4)
     limit = result.exact.vectors[:, -1] * np.linalg.norm(x[-1])  # Euler's rule lengthens x a little
-    axes.plot(t, x, lw=1.4)
     for k, value in enumerate(limit * np.sign(limit @ x[-1])):
         axes.axhline(value, color=f"C{k}", ls=":", lw=1)
     axes.set(title="the flow from (27); dotted: eigh", xlabel="time $t$", ylabel="components of $x$")

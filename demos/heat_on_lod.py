@@ -22,14 +22,14 @@ In time the same L-stable method of order 2 (the implicit part of ars222) with e
 are steps enough: its set-up costs about what the fine factorisation costs, its steps a hundredth.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from skfem import Basis, ElementQuad1, LinearForm, MeshQuad
+from skfem import Basis, MeshQuad
 
 from skfem_ml.coefficients import iid_multilevel
+from skfem_ml.compare import clocked
 from skfem_ml.lod import LOD
 from skfem_ml.pictures import (
     colour_bar,
@@ -42,26 +42,22 @@ from skfem_ml.pictures import (
     plot_nodal,
     shared_norm,
 )
-from skfem_ml.problems import diffusion, mass
+from skfem_ml.problems import diffusion, load, mass
 from skfem_ml.stepping import IMEX, SemiDiscrete, evolve, heat, semidiscrete
 
-LEVEL, REFINE, ELL = 5, 8, 2
+LEVEL, REFINE, ELL, HIGH = 5, 8, 2, 50.0
 T_END, STEPS = 0.1, 100
 SHOWN = (0.0, 0.01, 0.04, 0.1)
-HIGH = 50.0
 BUMPS = ((0.3, 0.3), (0.65, 0.7))
 SEED = 1
 
 
-@LinearForm
-def bump(v, w):
-    """A source of strength 3000, about 0.1 wide."""
-    return 3000.0 * np.exp(-((w.x[0] - w.x0) ** 2 + (w.x[1] - w.y0) ** 2) / 0.01) * v
-
-
 def sources(basis: Basis) -> Callable[[float], np.ndarray]:
-    """The load ``b(t)`` on a basis, ``(basis.N,)``."""
-    lower, upper = (bump.assemble(basis, x0=x0, y0=y0) for x0, y0 in BUMPS)
+    """The load ``b(t)`` on a basis, ``(basis.N,)``, of two sources of strength 3000, about 0.1 wide."""
+    lower, upper = (
+        load(lambda x, at=at: 3000.0 * np.exp(-((x[0] - at[0]) ** 2 + (x[1] - at[1]) ** 2) / 0.01)).assemble(basis)
+        for at in BUMPS
+    )
     return lambda t: np.sin(40 * t) ** 2 * lower + np.cos(40 * t) ** 2 * upper
 
 
@@ -90,43 +86,32 @@ def hot_left(basis: Basis) -> np.ndarray:
 def discretisations(lod: LOD, a: np.ndarray) -> dict[str, Callable[[], SemiDiscrete]]:
     """The four semi-discretisations, boundary data lifted."""
     fine, coarse, P = lod.fine, lod.coarse, lod.prolongation
-
-    def on_fine() -> SemiDiscrete:
-        return heat(fine, a, D=fine.get_dofs(), x=hot_left(fine), load=sources(fine))
-
-    def on_coarse(K) -> SemiDiscrete:
-        semi = semidiscrete(mass.assemble(coarse), K, load=sources(coarse))
-        return semi.lifted(coarse.get_dofs(), hot_left(coarse))
-
-    def galerkin() -> SemiDiscrete:
-        semi = heat(fine, a, load=sources(fine)).restrict(lod.basis(diffusion, a=a))
-        return semi.lifted(coarse.get_dofs(), hot_left(coarse))
-
+    data = coarse.get_dofs(), hot_left(coarse)
+    on_coarse = lambda K: semidiscrete(mass.assemble(coarse), K, load=sources(coarse)).lifted(*data)
     return {
-        "fine FEM": on_fine,
+        "fine FEM": lambda: heat(fine, a, D=fine.get_dofs(), x=hot_left(fine), load=sources(fine)),
         "coarse FEM": lambda: on_coarse(P.T @ diffusion.assemble(fine, a=a[:, None]) @ P),
         "LOD": lambda: on_coarse(lod.assemble(diffusion, a=a)),
-        "Galerkin LOD": galerkin,
+        "Galerkin LOD": lambda: heat(fine, a, load=sources(fine)).restrict(lod.basis(diffusion, a=a)).lifted(*data),
     }
 
 
 def compute(level: int = LEVEL, refine: int = REFINE, ell: int = ELL, steps: int = STEPS) -> Result:
-    lod = LOD(Basis(MeshQuad().refined(level), ElementQuad1()), refine=refine, ell=ell)
+    lod = LOD(MeshQuad().refined(level), refine=refine, ell=ell)
     a = iid_multilevel(lod.fine.mesh, level + 2, 1.0, HIGH, rng=np.random.default_rng(SEED))
     result = Result(lod, a, T_END / steps * np.arange(steps + 1))
     lod.local(diffusion, np.arange(1), a=a)  # loads torch, which is not what we time
     for name, way in discretisations(lod, a).items():
         basis = lod.fine if name == "fine FEM" else lod.coarse
         start = hot_left(basis)[basis.complement_dofs(basis.get_dofs())]
-        times = [time.process_time()]
-        semi = way()
-        stepper = IMEX(semi, T_END / steps, "ars222")
-        times.append(time.process_time())
-        y = evolve(stepper, start, T_END).y.T
-        times.append(time.process_time())
+        with clocked() as setup:
+            semi = way()
+            stepper = IMEX(semi, T_END / steps, "ars222")
+        with clocked() as run:
+            y = evolve(stepper, start, T_END).y.T
         u = semi.full(y)
         result.states[name] = u if u.shape[1] == lod.fine.N else (lod.prolongation @ u.T).T
-        result.seconds[name] = (times[1] - times[0], times[2] - times[1])
+        result.seconds[name] = setup.cpu, run.cpu
         if name == "LOD":
             result.states["LOD, prolonged"] = (lod.basis(diffusion, a=a) @ u.T).T
     return result
@@ -159,14 +144,13 @@ def visualize(result: Result | None = None):
 
 def draw_graphs(panels, result: Result) -> None:
     """Errors over time, and CPU seconds over the number of steps."""
-    left, right = panels
-    steps, colours = np.arange(len(result.t)), {name: f"C{k}" for k, name in enumerate(result.states)}
-    for name, colour in colours.items():
+    (left, right), steps = panels, np.arange(len(result.t))
+    for k, name in enumerate(result.states):
         if name != "fine FEM":
-            left.semilogy(result.t[1:], result.errors(name)[1:], color=colour, label=name)
+            left.semilogy(result.t[1:], result.errors(name)[1:], color=f"C{k}", label=name)
         if name in result.seconds:
             setup, run = result.seconds[name]
-            right.plot(steps, setup + run * steps / steps[-1], color=colour, label=name)
+            right.plot(steps, setup + run * steps / steps[-1], color=f"C{k}", label=name)
     left.set(title="error over time", xlabel="time $t$", ylabel="relative $L^2$ error")
     right.set(title="cost", xlabel="steps", ylabel="CPU seconds, with set-up")
     for axes in panels:

@@ -31,7 +31,7 @@ from skfem import Basis, BilinearForm, ElementQuad1, ElementQuad2, LinearForm, M
 from skfem.helpers import dot, grad
 
 from skfem_ml import PDE, solver_pinn
-from skfem_ml.compare.clock import best_of
+from skfem_ml.compare import best_of
 from skfem_ml.pictures import colour_bar, figure, plot_nodal, shared_norm
 from skfem_ml.pinn import laplace
 from skfem_ml.solutions import probes
@@ -101,9 +101,8 @@ class Elements:
         A = stiffness.assemble(self.basis, theta=field)
         solved, u = splu(A[self.free][:, self.free].tocsc()), np.zeros(self.basis.N)
         u[self.free] = solved.solve(self.b[self.free])
-        adjoint = solved.solve(self.P[:, self.free].toarray().T)
         p = np.zeros((self.basis.N, len(self.values)))
-        p[self.free] = adjoint
+        p[self.free] = solved.solve(self.P[:, self.free].toarray().T)
         slope = self.basis.interpolate(u).grad * np.exp(field) * self.basis.dx
         J = np.empty((len(self.values), self.coarse.N))
         for k in range(len(self.values)):

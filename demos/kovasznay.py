@@ -32,20 +32,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
-from skfem import (
-    Basis,
-    BilinearForm,
-    Element,
-    ElementQuad1,
-    ElementQuad2,
-    ElementQuadP,
-    ElementVector,
-    LinearForm,
-    MeshQuad,
-    bmat,
-    condense,
-    solve,
-)  # fmt: skip
+from skfem import Basis, BilinearForm, LinearForm, MeshQuad, bmat, condense, solve
+from skfem.element import Element, ElementQuad1, ElementQuad2, ElementQuadP, ElementVector
 from skfem.helpers import ddot, div, dot, grad, mul
 
 from skfem_ml import PDE, solver_elm, solver_pinn
@@ -73,24 +61,14 @@ def flow(u, p, w):
 PROBLEM = PDE(flow, BOX, components=(2, 1), boundary=(lambda x: exact(x)[:2], None))
 
 
-@BilinearForm
-def viscous(u, v, w):
-    return ddot(grad(u), grad(v)) / RE
-
-
-@BilinearForm
-def pressure_term(u, q, w):
-    return -div(u) * q
+viscous = BilinearForm(lambda u, v, w: ddot(grad(u), grad(v)) / RE)
+pressure_term = BilinearForm(lambda u, q, w: -div(u) * q)
+carried = LinearForm(lambda v, w: dot(mul(grad(w.u), w.u), v))
 
 
 @BilinearForm
 def convection(u, v, w):
     return dot(mul(grad(u), w.u) + mul(grad(w.u), u), v)
-
-
-@LinearForm
-def carried(v, w):
-    return dot(mul(grad(w.u), w.u), v)
 
 
 def element(degree: int) -> Element:

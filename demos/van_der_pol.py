@@ -25,14 +25,13 @@ The last panel is sobering: on an equation whose right-hand side costs nothing, 
 like the networks, win by far. Networks pay where steps are dear or the equation is not known.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from skfem_ml.compare import best_of
+from skfem_ml.compare import best_of, clocked
 from skfem_ml.hits import HiTS, hybrid
-from skfem_ml.pictures import figure, grid, plot_work
+from skfem_ml.pictures import figure, grid, legend_below, plot_work
 from skfem_ml.problems import van_der_pol
 from skfem_ml.reference import dop853, trajectories
 from skfem_ml.stepping import RK4, OdeResult, PararealResult, Stepper, evolve, parareal
@@ -43,6 +42,7 @@ COARSE = 0.08  # of RK4 as a coarse propagator
 SMOOTH = 1.28  # for the picture
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9)
 KINDS = ("network", "hierarchy", "hybrid", "RK4", "DOP853")
+LINES = (("C0", "--"), ("C1", "-."), ("C3", (0, (5, 1))), ("C2", ":"), ("C4", "-"), ("black", "-"))  # of single steps
 SEED = 1  # of the starts
 
 
@@ -91,9 +91,13 @@ def compute(starts: int = STARTS, slices: int = SLICES, every: int = 1) -> Resul
     for name, stepper in hierarchies.items():
         # Where f is known, its slopes at the knots are used between them.
         kind = "hermite" if "RK4" in name else "cubic"
-        runs[name] = timed(lambda h=stepper, k=kind: h.predict(t, y0, interpolation=k, f=system.rhs))
+        with clocked() as spent:
+            y = stepper.predict(t, y0, interpolation=kind, f=system.rhs).y
+        runs[name] = Run(y, spent.cpu)
     for rtol in TOLERANCES:
-        runs[f"DOP853, {rtol:g}"] = timed(lambda r=rtol: dop853(system, y0, t, r, r))
+        with clocked() as spent:
+            y = dop853(system, y0, t, rtol, rtol).y
+        runs[f"DOP853, {rtol:g}"] = Run(y, spent.cpu)
     # In double precision: the corrections are small differences of steps of G.
     network = next(m for m in hits.double().all_maps if m.dt <= system.t_end / slices * (1 + 1e-9))
     coarse = {"network": network, "RK4": RK4(system.rhs, COARSE, timed=False)}
@@ -109,41 +113,28 @@ def cost(stepper: Stepper, y0: np.ndarray) -> float:
     return best_of(lambda: [stepper.step(y0) for _ in range(20)], 3)[1].cpu / 20
 
 
-def timed(solve: Callable[[], OdeResult]) -> Run:
-    result, spent = best_of(solve)
-    return Run(result.y, spent.cpu)
-
-
 def visualize(result: Result | None = None):
     """Phase portrait, error over time, parareal over iterations, accuracy over cost."""
     result = compute() if result is None else result
-    starts, _, times = result.truth.y.shape
-    with figure(13, 10.5) as picture:
+    truth, hierarchy, early = result.truth, result.runs[lead(result)], result.truth.t <= 12
+    with figure(13, 11) as picture:
         (phase, errors), (iterations, work) = picture.subplots(2, 2)
-        portrait(phase, result)
+        some, found = (y[:8, :, early].transpose(1, 2, 0) for y in (truth.y, hierarchy.y))
+        lines = phase.plot(*some, color="0.78", lw=4)[0], phase.plot(*found, color="C0", lw=1)[0]
+        lines += tuple(phase.plot(*some[:, 0], "ko", ms=4))
+        phase.set(xlabel="$x$", ylabel="$y$", title=r"phase portrait, $t \leq 12$")
+        phase.legend(lines, ("DOP853", lead(result), "start"), loc="upper left")
         over_time(errors, result)
         over_iterations(iterations, result)
-        kinds = {kind: [(run.seconds, run.error(result.truth.y)) for name, run in result.runs.items()
+        kinds = {kind: [(run.seconds, run.error(truth.y)) for name, run in result.runs.items()
                         if name.startswith(kind)] for kind in KINDS}  # fmt: skip
         plot_work(work, kinds, legend=False)
         work.set(title="accuracy against cost", ylabel="mean squared error")
-        work.set_xlabel(f"CPU seconds for {starts} starts, {times} times")
-        work.legend()
-        for axes in (errors, iterations):
+        work.set_xlabel(f"CPU seconds for {len(truth.y)} starts, {len(truth.t)} times")
+        for axes in (errors, iterations, work):
             grid(axes)
+            legend_below(axes, 3 if axes is work else 2)
     return picture
-
-
-def portrait(axes, result: Result) -> None:
-    """Some trajectories of the hierarchy over the true ones, early times only."""
-    name, early = lead(result), result.truth.t <= 12
-    for k in range(min(8, len(result.truth.y))):
-        labels = ("DOP853", name, "start") if k == 0 else (None, None, None)
-        axes.plot(*result.truth.y[k][:, early], color="0.78", lw=4, label=labels[0])
-        axes.plot(*result.runs[name].y[k][:, early], color="C0", lw=1, label=labels[1])
-        axes.plot(*result.truth.y[k][:, 0], "ko", ms=4, label=labels[2])
-    axes.set(xlabel="$x$", ylabel="$y$", title=r"phase portrait, $t \leq 12$")
-    axes.legend(loc="upper left")
 
 
 def lead(result: Result) -> str:
@@ -154,14 +145,12 @@ def over_time(axes, result: Result) -> None:
     """The mean squared error, as a running mean: between knots it goes up and down."""
     width = max(1, round(SMOOTH / result.truth.t[1]))
     mean = lambda values: np.convolve(values, np.full(width, 1 / width), mode="valid")
-    for name, run in result.runs.items():
-        if name.startswith(("network", "hierarchy")):
-            style = {"color": "black", "lw": 2} if name == lead(result) else {"lw": 1}
-            error = mean(np.mean((run.y - result.truth.y) ** 2, axis=(0, 1)))
-            axes.semilogy(mean(result.truth.t), error, label=name, **style)
+    shown = [name for name in result.runs if name.startswith(("network", "hierarchy"))]
+    for name, (colour, dashes) in zip(shown, LINES, strict=True):
+        error = mean(np.mean((result.runs[name].y - result.truth.y) ** 2, axis=(0, 1)))
+        axes.semilogy(mean(result.truth.t), error, ls=dashes, color=colour, label=name)
     axes.set(xlabel="time $t$", ylabel=f"mean squared error, mean over {SMOOTH:g} time units")
-    axes.set(title="single steps and the hierarchy", ylim=(1e-9, None))
-    axes.legend(loc="lower right", ncols=2)
+    axes.set(title="single steps and the hierarchy")
 
 
 def over_iterations(axes, result: Result) -> None:
@@ -173,7 +162,6 @@ def over_iterations(axes, result: Result) -> None:
     axes.axhline(1e-12, color="0.5", ls=":", label="$10^{-12}$")
     axes.set(xlabel="iteration", ylabel="mean squared distance from serial RK4")
     axes.set(title=f"parareal, {len(done.t) - 1} slices", xticks=np.arange(len(gaps)))
-    axes.legend()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from skfem_ml.pictures import figure, grid, legend_below
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -106,14 +106,16 @@ def _heights(results: Results) -> list[str]:
 def draw(results: Results, path: Path) -> None:
     """Memory, and memory without S (its columns and the CSR of them), against the number of blocks."""
     tall = [one for name, one in results.items() if name.startswith("tall")]
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
-    axes = figure.subplots()
     blocks = [one["blocks"] for one in tall]
-    axes.plot(blocks, [one["MB"] for one in tall], "o-", label="largest resident size")
-    axes.plot(blocks, [one["MB"] - 2 * one["S MB"] for one in tall], "s--", label="less twice the size of S")
-    axes.plot(blocks, [one["libraries MB"] for one in tall], ":", label="libraries")
-    axes.set(xlabel="blocks of 16 rows of 64 elements", ylabel="MB", xscale="log", ylim=(0, None))
-    axes.set_xticks(blocks, [str(count) for count in blocks])
-    axes.minorticks_off()
-    axes.legend()
-    figure.savefig(path, dpi=110)
+    with figure(6, 4.4) as picture:
+        axes = picture.subplots()
+        axes.plot(blocks, [one["MB"] for one in tall], "o-", label="largest resident size")
+        axes.plot(blocks, [one["MB"] - 2 * one["S MB"] for one in tall], "s--", label="less twice the size of S")
+        axes.plot(blocks, [one["libraries MB"] for one in tall], ":", label="libraries")
+        axes.set(title="memory against the number of blocks", xlabel="blocks of 16 rows of 64 elements", ylabel="MB")
+        axes.set(xscale="log", ylim=(0, None))
+        axes.set_xticks(blocks, [str(count) for count in blocks])
+        axes.minorticks_off()
+        grid(axes)
+        legend_below(axes)
+    picture.savefig(path, dpi=110)

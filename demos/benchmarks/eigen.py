@@ -38,6 +38,8 @@ from skfem_ml.coefficients import log_normal
 from skfem_ml.compare import Table, by_method, compare, median_rows, seeded, sentence
 from skfem_ml.meshes import graded
 from skfem_ml.metrics import eigen_residuals
+from skfem_ml.pictures import figure, grid
+from skfem_ml.pictures.graphs import MARKERS
 from skfem_ml.pinn import eig_neural, eig_subspace
 from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, mass, report_matrix, report_start
 from skfem_ml.progress import Progress
@@ -273,28 +275,30 @@ def _found(name: str, pairs) -> str:
 
 def visualize(tables: dict[str, Table]):
     """Return errors of eigenvalues over CPU seconds, one panel a problem, one mark a seed."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(16, 4.4 * ((len(tables) + 1) // 2)), layout="constrained")
-    panels = figure.subplots((len(tables) + 1) // 2, 2, squeeze=False).ravel()
-    for axes, (title, table) in zip(panels, tables.items(), strict=False):
-        for k, (name, rows) in enumerate(by_method(table).items()):
-            good = [row for row in rows if row.error and row.cpu_seconds]
-            if good:
-                style = f"C{k % 10}{'osD^vP*X'[k % 8]}"
-                axes.loglog([r.cpu_seconds for r in good], [r.error for r in good], style, ms=8, label=name)
-        axes.set(title=title, xlabel="CPU seconds", ylabel="relative error of eigenvalues")
-        # Whole decades: labels between them would lie over one another.
-        low, high = np.log10(axes.get_xlim())
-        axes.set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        axes.grid(True, alpha=0.3)
-    for axes in panels[len(tables) :]:
-        axes.remove()
-    return figure
+    lines = (len(tables) + 1) // 2
+    with figure(16, 4.9 * lines) as picture:
+        panels = picture.subplots(lines, 2, squeeze=False).ravel()
+        for axes, (title, table) in zip(panels, tables.items(), strict=False):
+            for k, (name, rows) in enumerate(by_method(table).items()):
+                good = [row for row in rows if row.error and row.cpu_seconds]
+                if good:
+                    look = f"C{k % 8}{MARKERS[k % len(MARKERS)]}"
+                    axes.loglog([r.cpu_seconds for r in good], [r.error for r in good], look, label=name)
+            axes.set(title=title, xlabel="CPU seconds", ylabel="relative error of eigenvalues")
+            # Whole decades: labels between them would lie over one another.
+            for (low, high), limit, axis in (
+                (axes.get_xlim(), axes.set_xlim, axes.xaxis),
+                (axes.get_ylim(), axes.set_ylim, axes.yaxis),
+            ):
+                limit(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
+                axis.set_minor_formatter(NullFormatter())
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            grid(axes)
+        for axes in panels[len(tables) :]:
+            axes.remove()
+    return picture
 
 
 HEAD = [
@@ -331,7 +335,7 @@ def main() -> None:
         content = {name: json.loads(table.to_json()) for name, table in tables.items()}
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         OUTPUT.write_text(report(tables), encoding="utf-8")
-    visualize(tables).savefig(OUTPUT.with_suffix(".png"), dpi=110)
+    visualize(tables).savefig(OUTPUT.with_suffix(".png"), dpi=80)
 
 
 if __name__ == "__main__":

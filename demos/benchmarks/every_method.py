@@ -31,6 +31,8 @@ from skfem_ml import LOD, PDE, Diffusion, Surrogate, solver_elm, solver_vpinn
 from skfem_ml.compare import Row, Table, by_method, compare, machine, median_and_worst, seeded
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.meshes import raster_to_cells
+from skfem_ml.pictures import colour_bar, figure, grid, plot_cells, shared_norm
+from skfem_ml.pictures.graphs import MARKERS
 from skfem_ml.pinn import eig_subspace
 from skfem_ml.problems import Eigenproblem, diffusion, mass
 from skfem_ml.progress import Progress
@@ -238,26 +240,24 @@ def lines(result: Result) -> list[str]:
 
 def visualize(result: Result | None = None):
     """The field, and for each problem the error of every method against its CPU seconds."""
-    from matplotlib.figure import Figure
-
     result = compute() if result is None else result
-    figure = Figure(figsize=(19, 5.2), layout="constrained")
-    field, *panels = figure.subplots(1, 4, width_ratios=(1, 1.25, 1.25, 1.25))
-    drawn = field.imshow(result.a, origin="lower", extent=(0, 1, 0, 1), norm="log", cmap="cividis")
-    figure.colorbar(drawn, ax=field, label="a", location="bottom", shrink=0.8)
-    field.set(title="the field", xlabel="x", ylabel="y")
+    mesh = square(FIELD).mesh
     methods = list(dict.fromkeys(m for table in result.tables.values() for m in by_method(table)))
-    looks = {m: {"color": f"C{k % 10}", "marker": "osD^vP*X"[k % 8]} for k, m in enumerate(methods)}
-    for panel, (name, table) in zip(panels, result.tables.items(), strict=True):
-        for method, rows in by_method(table).items():
-            good = [row for row in rows if not row.failure]
-            for k, row in enumerate(good):
-                panel.loglog(row.cpu_seconds, row.error, ls="", ms=9, label="" if k else method, **looks[method])
-        panel.set(title=name, xlabel="CPU seconds from the field on", ylabel="relative error")
-        panel.grid(True, which="both", alpha=0.2)
-    handles = {label: h for panel in panels for h, label in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
-    return figure
+    looks = {m: f"C{k % 8}{MARKERS[k % len(MARKERS)]}" for k, m in enumerate(methods)}
+    with figure(19, 6) as picture:
+        field, *panels = picture.subplots(1, 4)
+        drawn = plot_cells(field, mesh, raster_to_cells(result.a, mesh), norm=shared_norm(result.a))
+        colour_bar(field, drawn, "$a$", values=result.a)
+        field.set_title("the field")
+        for panel, (name, table) in zip(panels, result.tables.items(), strict=True):
+            for method, rows in by_method(table).items():
+                good = [row for row in rows if not row.failure]
+                panel.loglog([r.cpu_seconds for r in good], [r.error for r in good], looks[method], label=method)
+            panel.set(title=name, xlabel="CPU seconds from the field on", ylabel="relative error")
+            grid(panel)
+        handles = {label: h for panel in panels for h, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        picture.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
+    return picture
 
 
 def main() -> None:

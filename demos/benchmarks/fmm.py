@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from skfem_ml.compare import best_of
+from skfem_ml.pictures import figure, grid, legend_below
+from skfem_ml.pictures.graphs import MARKERS
 
 LEAF = {"operator": 36, "network": 18}
 TOL, RANK, BATCH = 1e-6, 8, 4
@@ -151,28 +153,28 @@ def _verdict(ratios: list[float]) -> str:
 
 def visualize(rows: dict[str, list[Row]]):
     """Time, memory and error against N, with lines of slope one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 5), layout="constrained")
-    seconds, space, error = figure.subplots(1, 3)
     sizes = {name: np.array([row["N"] for row in found]) for name, found in rows.items()}
-    shown = (
-        (seconds, (("operator", "product ms"), ("network", "forward ms"), ("network", "with gradient ms"))),
-        (space, (("operator", "MiB"), ("operator", "stored MiB"), ("network", "MiB"))),
-    )
-    for ax, curves in shown:
-        for k, (name, key) in enumerate(curves):
-            values = np.array([row[key] for row in rows[name]])
-            ax.loglog(sizes[name], values, "-o", color=f"C{k}", label=f"{name}: {key}")
-            ax.loglog(sizes[name], values[0] * sizes[name] / sizes[name][0], ":", color="0.6")
-    error.loglog(sizes["operator"], [row["error"] for row in rows["operator"]], "-o", label="error of a product")
-    error.axhline(TOL, color="0.6", ls=":", label="tolerance")
-    seconds.set(title="time (dotted: like N)", xlabel="points N", ylabel="CPU milliseconds")
-    space.set(title="memory (dotted: like N)", xlabel="points N", ylabel="MiB")
-    error.set(title="error of the operator", xlabel="points N", ylabel="relative error", ylim=(TOL / 100, 3 * TOL))
-    for ax in (seconds, space, error):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
-    return figure
+    with figure(14, 5.4) as picture:
+        seconds, space, error = picture.subplots(1, 3)
+        shown = (
+            (seconds, (("operator", "product ms"), ("network", "forward ms"), ("network", "with gradient ms"))),
+            (space, (("operator", "MiB"), ("operator", "stored MiB"), ("network", "MiB"))),
+        )
+        for ax, curves in shown:
+            for k, (name, key) in enumerate(curves):
+                values = np.array([row[key] for row in rows[name]])
+                ax.loglog(sizes[name], values, f"-{MARKERS[k]}", color=f"C{k}", label=f"{name}: {key}")
+                ax.loglog(sizes[name], values[0] * sizes[name] / sizes[name][0], ":", color="0.6")
+        error.loglog(sizes["operator"], [row["error"] for row in rows["operator"]], "-o", label="error of a product")
+        error.axhline(TOL, color="0.6", ls=":", label="tolerance")
+        seconds.set(title="time (dotted: like $N$)", xlabel="points $N$", ylabel="CPU milliseconds")
+        space.set(title="memory (dotted: like $N$)", xlabel="points $N$", ylabel="MiB")
+        error.set(title="error of the operator", xlabel="points $N$", ylabel="relative error")
+        error.set_ylim(TOL / 100, 3 * TOL)
+        for ax in (seconds, space, error):
+            grid(ax)
+            legend_below(ax, 1)
+    return picture
 
 
 def main(largest: int) -> None:

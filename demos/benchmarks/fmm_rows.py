@@ -42,6 +42,8 @@ from skfem_ml.learning.optim import adam
 from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
+from skfem_ml.pictures import figure, grid, legend_below
+from skfem_ml.pictures.graphs import MARKERS
 from skfem_ml.problems import OperatorSamples, diffusion, load
 from skfem_ml.problems.operators import usual_parts
 from skfem_ml.reference import coefficient_samples
@@ -239,23 +241,19 @@ def report(rows: list[Row]) -> str:
 
 def visualize(rows: list[Row]):
     """Residual on test samples against CPU seconds of training, a panel a problem; bars are the range of the seeds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    for axes, problem in zip(figure.subplots(1, 2), (POINTS, DARCY), strict=True):
-        for name, found in of_method(rows, problem).items():
-            k = METHODS.index(name)
-            values = [float(row["test"]) for row in found]
-            cost, middle = max(max(float(row["cpu"]) for row in found), 1e-2), float(np.median(values))
-            ends = [[middle - min(values)], [max(values) - middle]]
-            axes.errorbar(
-                [cost], [middle], yerr=ends, fmt="osD^vP*X"[k], color=f"C{k}", capsize=4, markersize=8, label=name
-            )
-        axes.set(title=problem, xlabel="CPU seconds of training", ylabel="mean relative residual, test")
-        axes.set(xscale="log", yscale="log")
-        axes.grid(True, which="both", alpha=0.3)
-        axes.legend(fontsize=8)
-    return figure
+    with figure(12, 6.2) as picture:
+        for axes, problem in zip(picture.subplots(1, 2), (POINTS, DARCY), strict=True):
+            for name, found in of_method(rows, problem).items():
+                k = METHODS.index(name)
+                values = [float(row["test"]) for row in found]
+                cost, middle = max(max(float(row["cpu"]) for row in found), 1e-2), float(np.median(values))
+                ends = [[middle - min(values)], [max(values) - middle]]
+                axes.errorbar([cost], [middle], yerr=ends, fmt=MARKERS[k], color=f"C{k}", capsize=4, label=name)
+            axes.set(title=problem, xlabel="CPU seconds of training", ylabel="mean relative residual, test")
+            axes.set(xscale="log", yscale="log")
+            grid(axes)
+            legend_below(axes)
+    return picture
 
 
 def write(rows: list[Row] | None = None) -> None:

@@ -23,6 +23,7 @@ from skfem_ml.baselines import solver_affine_ridge, solver_constant, solver_conv
 from skfem_ml.fmm import Recipe, solver_deep, solver_fmmnet, solver_h2, solver_h2_ridge
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
+from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import OperatorSamples
 from skfem_ml.reference import custom_kernel, custom_samples, transfer_samples
 
@@ -175,28 +176,28 @@ def targets(rows: list[Row]) -> list[str]:
 
 def visualize(rows: list[Row]):
     """Validation residual against iteration, a panel for each problem and size; regressions are lines."""
-    from matplotlib.figure import Figure
-
     trained = [row for row in rows if "steps" in row and row["seed"] == 0 and row["name"] != LONG_NAME]
     names = list(dict.fromkeys(row["name"] for row in trained))
     problems = [problem for problem in (RTE, CUSTOM) if any(row["problem"] == problem for row in trained)]
     sizes = [N for N in SIZES if any(row["N"] == N for row in trained)]
-    figure = Figure(figsize=(max(8.5, 2 + 3.8 * len(sizes)), 1.3 + 3.3 * len(problems)), layout="constrained")
-    panels = figure.subplots(len(problems), len(sizes), sharex=True, sharey="row", squeeze=False)
-    for line, problem in zip(panels, problems, strict=True):
-        for axes, N in zip(line, sizes, strict=True):
-            here = {row["name"]: row for row in trained if (row["problem"], row["N"]) == (problem, N)}
-            for k, name in enumerate(names):
-                if name in here:
-                    axes.semilogy(here[name]["steps"], here[name]["residuals"], color=f"C{k}", label=name)
-            for name, style in (("constant", ":"), ("affine ridge", "--"), ("PCA + kernel ridge", "-.")):
-                row = _worst(rows, problem, N, name)
-                if row is not None:
-                    axes.axhline(row["test"], color="0.4", ls=style, lw=1, label=name)
-            axes.set(title=f"{problem}, N = {N}", xlabel="iteration", ylabel="mean relative residual", yscale="log")
-            axes.grid(True, alpha=0.3)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    with figure(max(8.5, 2 + 3.8 * len(sizes)), 1.6 + 3.6 * len(problems)) as picture:
+        panels = picture.subplots(len(problems), len(sizes), sharex=True, sharey="row", squeeze=False)
+        for line, problem in zip(panels, problems, strict=True):
+            for axes, N in zip(line, sizes, strict=True):
+                here = {row["name"]: row for row in trained if (row["problem"], row["N"]) == (problem, N)}
+                for k, name in enumerate(names):
+                    if name in here:
+                        axes.semilogy(here[name]["steps"], here[name]["residuals"], color=f"C{k}", lw=1.4, label=name)
+                for name, style in (("constant", ":"), ("affine ridge", "--"), ("PCA + kernel ridge", "-.")):
+                    row = _worst(rows, problem, N, name)
+                    if row is not None:
+                        axes.axhline(row["test"], color="0.4", ls=style, lw=1, label=name)
+                axes.set(title=f"{problem}, $N = {N}$", xlabel="iteration", ylabel="mean relative residual")
+                axes.set_yscale("log")
+                grid(axes)
+        handles = panels[0][0].get_legend_handles_labels()
+        picture.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+    return picture
 
 
 def heading() -> list[str]:

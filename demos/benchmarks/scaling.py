@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy import ndarray
 from skfem import MeshQuad
 from threadpoolctl import threadpool_limits
@@ -26,6 +25,7 @@ from skfem_ml.compare import machine
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, BlockSystem, Estimate
 from skfem_ml.lod.blocks.columns import Columns
+from skfem_ml.pictures import figure, grid, legend_below
 from skfem_ml.problems import diffusion
 
 OUTPUT = Path(__file__)
@@ -110,20 +110,21 @@ def efficiencies(found: Measured, rows: int, workers: int) -> tuple[float, float
     )
 
 
-def draw(all_found: dict[int, Measured]) -> Figure:
+def draw(all_found: dict[int, Measured]):
     """Efficiencies against workers."""
-    figure = Figure(figsize=(5.5, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for (rows, found), marker in zip(all_found.items(), "os", strict=True):
-        strong, weak = zip(*(efficiencies(found, rows, workers) for workers in WORKERS), strict=True)
-        axes.plot(WORKERS, strong, f"{marker}-", label=f"strong, {rows} rows in a block")
-        axes.plot(WORKERS, weak, f"{marker}--", label=f"weak, {rows} rows in a block", fillstyle="none")
-    axes.set(xscale="log", xlabel="workers (simulated from measured times of blocks)", ylabel="parallel efficiency")
-    axes.set_ylim(0, 1.1)
-    axes.set_xticks(WORKERS, [str(workers) for workers in WORKERS])
-    axes.minorticks_off()
-    axes.legend()
-    return figure
+    with figure(7, 4.8) as picture:
+        axes = picture.subplots()
+        for (rows, found), marker in zip(all_found.items(), "os", strict=True):
+            strong, weak = zip(*(efficiencies(found, rows, workers) for workers in WORKERS), strict=True)
+            axes.plot(WORKERS, strong, f"{marker}-", label=f"strong, {rows} rows in a block")
+            axes.plot(WORKERS, weak, f"{marker}--", label=f"weak, {rows} rows in a block", fillstyle="none")
+        axes.set(title="efficiency, simulated from measured times of blocks", xlabel="workers", xscale="log")
+        axes.set(ylabel="parallel efficiency", ylim=(0, 1.1))
+        axes.set_xticks(WORKERS, [str(workers) for workers in WORKERS])
+        axes.minorticks_off()
+        grid(axes)
+        legend_below(axes)
+    return picture
 
 
 HEAD = """# How far workers would carry a system by blocks

@@ -4,6 +4,10 @@ Run ``python -m demos.benchmarks.uncertainty``; it prints the tables of which `d
 them: the truth is then the solution on 1024 x 1024 cells, and in its place one may take multigrid on the cells of a
 alone (256 x 256), and extrapolated from there, u_512 + (u_512 - u_256) / 3; exact LOD, also extrapolated from n = 8 and
 16, and with interiors of 32; the surrogate, and super-elements, which stand for n = 32.
+
+Seen there: a pass takes 3.5 times as long as the surrogate and is off by .05, the surrogate by 10; ten fine solutions
+leave .5 of that, and are the way to go: 50 s in place of 120 for 200 fields; multigrid on the cells of a alone and ten
+fine solutions leave .8, in 33 s. Sigma is of few draws, so that all these units are known to a quarter.
 """
 
 import numpy as np

@@ -29,6 +29,7 @@ from skfem_ml.compare import Row, Table, advice, compare_loads, machine
 from skfem_ml.compare.advice import cheapest
 from skfem_ml.compare.loads import STAGES
 from skfem_ml.meshes import coarsened
+from skfem_ml.pictures import figure, grid
 from skfem_ml.problems import Diffusion
 
 HERE = Path(__file__).parent
@@ -191,44 +192,45 @@ def stage_table(results: dict[str, list[dict]], cells: int) -> list[str]:
 
 def draw(results: dict[str, list[dict]], cells: int, seed: int, path: Path) -> None:
     """Error against CPU seconds a coefficient, one row of panels a family, one column a number of loads."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
     chosen = {json.loads(key)[0]: rows for key, rows in results.items() if json.loads(key)[1:] == [seed, cells]}
-    names = list(dict.fromkeys(r["name"] for rows in chosen.values() for r in rows if r["name"] not in FAINT))
-    names = [name for name in names if name != REFERENCE]
-    colours = {name: colormaps["turbo"](k / max(len(names) - 1, 1)) for k, name in enumerate(names)}
-    figure = Figure(figsize=(17, 3.3 * len(chosen) + 1.5), layout="constrained")
-    panels = figure.subplots(len(chosen), len(LOADS), sharey="row", sharex="col", squeeze=False)
-    for line, (family, rows) in zip(panels, chosen.items(), strict=True):
-        for ax, loads in zip(line, LOADS, strict=True):
-            for fields, filled in ((1, True), (100, False)):
-                for row in reckoned(rows, fields, loads):
-                    if row.name not in colours or not row.error:
-                        continue
-                    style = {"color": colours[row.name], "marker": "o" if row.group == FINE else "s", "ms": 7}
-                    face = {} if filled else {"markerfacecolor": "none"}
-                    label = row.name if filled and ax is line[0] else None
-                    ax.loglog(
-                        (row.cpu_seconds or 0.0) / fields, row.error, linestyle="none", label=label, **style, **face
-                    )
-            direct = reckoned(rows, 1, loads)[REFERENCE].cpu_seconds
-            ax.axvline(direct, color="0.5", linestyle=":", linewidth=1.2)
-            ax.set_title(f"{family}, {loads} load{'s' if loads > 1 else ''}")
-            ax.grid(True, which="major", alpha=0.3)
-            ax.set_xlabel("CPU seconds a coefficient" if family == list(chosen)[-1] else "")
-            ax.xaxis.set_minor_formatter(NullFormatter())
-        line[0].set_ylabel("relative $L_2$ error")
-    labels = {}
-    for ax in figure.axes:
-        labels |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=5, frameon=False)
-    figure.suptitle(
-        f"{cells} x {cells} fine cells: fine answers (circles) and coarse ones (squares); hollow: one of 100 "
-        "coefficients; dotted: elimination"
-    )
-    figure.savefig(path, dpi=110)
+    looks = _looks([row for rows in chosen.values() for row in rows])
+    with figure(17, 3.6 * len(chosen) + 1.9) as picture:
+        panels = picture.subplots(len(chosen), len(LOADS), sharey="row", sharex="col", squeeze=False)
+        for line, (family, rows) in zip(panels, chosen.items(), strict=True):
+            for ax, loads in zip(line, LOADS, strict=True):
+                for fields, face in ((1, {}), (100, {"markerfacecolor": "none"})):
+                    for row in reckoned(rows, fields, loads):
+                        if row.name in looks and row.error:
+                            cost, label = (row.cpu_seconds or 0.0) / fields, None if face else row.name
+                            ax.loglog(cost, row.error, looks[row.name], label=label, **face)
+                direct = reckoned(rows, 1, loads)[REFERENCE].cpu_seconds
+                ax.axvline(direct, color="0.5", linestyle=":", linewidth=1.2)
+                ax.set_title(f"{family}, {loads} load{'s' if loads > 1 else ''}")
+                ax.set_xlabel("CPU seconds a coefficient" if family == list(chosen)[-1] else "")
+                ax.xaxis.set_minor_formatter(NullFormatter())
+                grid(ax)
+            line[0].set_ylabel("relative $L^2$ error")
+        labels = {}
+        for ax in picture.axes:
+            labels |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        picture.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=5, frameon=False)
+        picture.suptitle(
+            f"{cells} x {cells} fine cells: fine answers (circles) and coarse ones (squares, diamonds); hollow: one of "
+            "100 coefficients; dotted: elimination"
+        )
+    picture.savefig(path, dpi=90)
+
+
+def _looks(rows: list[dict]) -> dict[str, str]:
+    """Colour and mark of every method shown: circles or squares; from the ninth of a kind on they differ a little."""
+    looks: dict[str, str] = {}
+    for kind, marks in ((FINE, "oh"), (COARSE, "sD")):
+        names = dict.fromkeys(row["name"] for row in rows if row["group"] == kind)
+        shown = [name for name in names if name not in FAINT and name != REFERENCE]
+        looks |= {name: f"C{k % 8}{marks[k // 8 % 2]}" for k, name in enumerate(shown)}
+    return looks
 
 
 def main() -> None:
