@@ -133,6 +133,7 @@ def test_vtu_has_the_same_numbers(main_job):
         assert np.linalg.norm(error) / np.linalg.norm(fine) == pytest.approx(rows(content)[name]["error_l2"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_existing_files_are_replaced_and_nothing_else_is_left(tmp_path):
     (tmp_path / "diffusion.json").write_text("old")
     (tmp_path / "kept.txt").write_text("kept")
@@ -156,6 +157,7 @@ def test_quiet_prints_nothing_and_galerkin_adds_rows(tmp_path):
     assert found["LOD ell=9, Galerkin"]["error_energy"] < 1e-9  # which is of another way, to the same
 
 
+@pytest.mark.slow
 def test_costs_are_reckoned_for_many_loads_and_fields(tmp_path):
     """``--loads 100``: a basis for many loads joins, totals are by stage, and one sentence says what to use."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(1, 9, (16, 16)))
@@ -199,6 +201,7 @@ def test_spe10_or_a_stand_in_on_its_rectangle(tmp_path):
     assert data.points.max(axis=0)[:2] == pytest.approx([2500, 50])
 
 
+@pytest.mark.slow
 def test_an_image_with_mixed_boundary(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (12, 24)).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "field.png")

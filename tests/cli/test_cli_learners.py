@@ -12,6 +12,7 @@ from skfem_ml.problems import Eigenproblem, report_matrix
 from tests.cli.commands import refused, rows, skfem_ml
 
 
+@pytest.mark.slow
 def test_compare_heat(tmp_path):
     result = skfem_ml("compare", "heat", "--steps", 20, "--output", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr

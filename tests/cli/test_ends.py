@@ -49,6 +49,7 @@ def test_a_closed_pipe_is_no_error_to_tell():
         assert (code, errors) == (1, "")
 
 
+@pytest.mark.slow
 @posix
 def test_streams_that_are_closed():
     """Finding G11: stdout closed ended in an AttributeError."""

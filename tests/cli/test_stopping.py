@@ -24,6 +24,7 @@ def exists(path, run):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_ends_in_one_line(tmp_path):
     """Finding B3, E: the signal is sent when the program has made its folder, not after a number of seconds."""
@@ -38,6 +39,7 @@ def test_ctrl_c_ends_in_one_line(tmp_path):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 @posix
 def test_a_training_into_a_pipe_says_what_it_does_and_leaves_its_best(tmp_path):
     """Finding B6: a line where output is a pipe; stopped by Ctrl-C, the best so far is judged, written and usable."""

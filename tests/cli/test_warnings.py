@@ -76,6 +76,7 @@ def test_a_matrix_that_is_not_definite_is_told(tmp_path):
     assert f"- warning: {told}\n" in (tmp_path / "diffusion.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_warning_of_reading_the_field_is_there_as_well(tmp_path):
     """Finding A4: any warning of the run, whoever says it."""
     np.save(tmp_path / "a.npy", np.where(np.eye(8) > 0, 1e11, 1.0))

@@ -19,6 +19,7 @@ def test_heat_pinn():
     check_figure(heat_pinn.visualize(result))
 
 
+@pytest.mark.slow
 def test_eigen_networks(monkeypatch):
     monkeypatch.setattr(eigen_networks, "FEATURES", (50, 200))
     monkeypatch.setattr(eigen_networks, "DEGREES", (2, 5))

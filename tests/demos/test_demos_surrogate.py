@@ -46,6 +46,7 @@ def test_solutions_of_coarser_meshes_are_passed_on():
     np.testing.assert_allclose(fine, at @ own, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_inverse():
     result = inverse.compute(level=2, loads=2, iterations=6)
     exact, got = (result.found[name] for name in (inverse.EXACT, inverse.SURROGATE))

@@ -201,6 +201,7 @@ def test_a_full_disk_leaves_the_old_file(saved):
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
+@pytest.mark.slow
 def test_kill_9_during_a_save_leaves_a_whole_file(tmp_path):
     path = tmp_path / "model"
     save_model(path, {"w": torch.zeros(2_000_000)}, {"i": 0})
