@@ -98,6 +98,7 @@ def configuration(everything: bool) -> dict[str, object]:
         "show_signature": False,
         "write_computation_times": False,
         "min_reported_time": 0,
+        "parallel": 2 if everything else False,
         "first_notebook_cell": FIRST_CELL,
         "last_notebook_cell": LAST_CELL,
         "matplotlib_animations": False,
@@ -110,12 +111,13 @@ def place(file: str) -> int:
 
 
 def written(block: tuple, variables: dict, configured: dict) -> str:
-    """What sphinx-gallery calls after a script: take the pictures that it has written, and say it in reST."""
+    """What sphinx-gallery calls after a script: take the pictures of its name, and say it in reST."""
     from sphinx_gallery.scrapers import figure_rst
 
     places: Iterator[str] = variables["image_path_iterator"]
     paths = []
-    for picture in sorted(Path(variables["src_file"]).parent.glob("*.[pg][ni][gf]")):
+    script = Path(variables["src_file"])  # another one may be running in this folder
+    for picture in sorted(script.parent.glob(f"{script.stem}*.[pg][ni][gf]")):
         paths.append(str(Path(next(places)).with_suffix(picture.suffix)))
         shutil.move(picture, paths[-1])
     return figure_rst(paths, configured["src_dir"])
