@@ -117,7 +117,7 @@ def written(block: tuple, variables: dict, configured: dict) -> str:
     places: Iterator[str] = variables["image_path_iterator"]
     paths = []
     script = Path(variables["src_file"])  # another one may be running in this folder
-    for picture in sorted(script.parent.glob(f"{script.stem}*.[pg][ni][gf]")):
+    for picture in sorted(script.parent.glob(f"{script.stem}.[pg][ni][gf]")):
         paths.append(str(Path(next(places)).with_suffix(picture.suffix)))
         shutil.move(picture, paths[-1])
     return figure_rst(paths, configured["src_dir"])
