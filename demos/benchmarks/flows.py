@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -25,7 +24,7 @@ import torch
 
 from demos.benchmarks.flows_picture import visualize
 from demos.benchmarks.flows_tables import learned, page, worse
-from skfem_ml.compare import machine
+from skfem_ml.compare import best_of, clocked, machine
 from skfem_ml.hits import Box, HiTS, discrepancy, hybrid, increment_size, mean_squared_error, solve_adaptive_each
 from skfem_ml.hits.recipe import RECIPES
 from skfem_ml.learning.storage import write_whole
@@ -75,14 +74,13 @@ def trained(system: OdeSystem, variant: str, seed: int) -> HiTS:
         count = STEPS[system.name]
         if variant == "published":
             ours = FOLDER / f"{system.name}-ours-{levels[j]}-{SEEDS['ours'][-1]}.safetensors"
-            start = time.process_time()
-            recipe.train(recipe.maps(system.n, steps, seed)[j], *train, validation=val, steps=100)
-            count = max(100, round(HiTS.load(ours).card["seconds"] / (time.process_time() - start) * 100))
-        start = time.process_time()
-        history = recipe.train(flow_map, *train, validation=val, steps=count, seed=seed + j)
-        seconds = time.process_time() - start
-        HiTS([flow_map]).save(path, system=system.name, seconds=seconds, steps=count, loss=history.best)
-        print(f"{path.stem}: {count} steps, {seconds:.0f} s, loss {history.best:.1e}", flush=True)
+            with clocked() as trial:
+                recipe.train(recipe.maps(system.n, steps, seed)[j], *train, validation=val, steps=100)
+            count = max(100, round(HiTS.load(ours).card["seconds"] / trial.cpu * 100))
+        with clocked() as spent:
+            history = recipe.train(flow_map, *train, validation=val, steps=count, seed=seed + j)
+        HiTS([flow_map]).save(path, system=system.name, seconds=spent.cpu, steps=count, loss=history.best)
+        print(f"{path.stem}: {count} steps, {spent.cpu:.0f} s, loss {history.best:.1e}", flush=True)
     loaded = [HiTS.load(path) for path in paths]
     hits = HiTS([one.maps[0] for one in loaded])
     hits.card = {"seconds": sum(one.card["seconds"] for one in loaded)}
@@ -169,9 +167,9 @@ def measured(system: OdeSystem, results: dict, variant: str, seed: int) -> None:
             row: dict = {"note": note, "seconds": np.inf}
             for split in ("test", "accept"):
                 t, y = data(system, split)
-                start = time.process_time()
-                values = solve(y[..., 0], t)
-                row["seconds"] = min(row["seconds"], time.process_time() - start)
+                with clocked() as spent:
+                    values = solve(y[..., 0], t)
+                row["seconds"] = min(row["seconds"], spent.cpu)
                 row[split] = square(values, y)
             found[name] = row
             print(f"{key}: {name} {row}", flush=True)
@@ -191,14 +189,14 @@ def corrected(system: OdeSystem) -> dict:
     network = next(m for m in trained(system, "ours", 0).double().maps if abs(m.dt - length) < 1e-9)
     coarse = {"network": network, "RK4": RK4(system.rhs, length / COARSE_RK4, timed=False)}
     fine = RK4(system.rhs, system.dt, timed=False)
-    serial, seconds = clocked(lambda: evolve(fine, y0, system.t_end, every=round(length / fine.dt)).y)
-    found: dict = {"serial seconds": seconds, "starts": len(y0)}
+    serial, alone = best_of(lambda: evolve(fine, y0, system.t_end, every=round(length / fine.dt)).y)
+    found: dict = {"serial seconds": alone.cpu, "starts": len(y0)}
     for name, G in coarse.items():
-        done, spent = clocked(lambda G=G: parareal(G, fine, (0, system.t_end), y0, SLICES, ITERATIONS))
+        done, spent = best_of(lambda G=G: parareal(G, fine, (0, system.t_end), y0, SLICES, ITERATIONS))
         costs = [cost(G, starts) / cost(fine, starts) for starts in (y0, y0[:1])]
         gaps = [y - serial for y in done.iterates]
         found[name] = {
-            "dt": G.dt, "cost": [done.coarse_per_slice * c for c in costs], "seconds": spent,
+            "dt": G.dt, "cost": [done.coarse_per_slice * c for c in costs], "seconds": spent.cpu,
             "squares": [float(np.mean(gap**2)) for gap in gaps], "largest": [float(abs(gap).max()) for gap in gaps],
             "ideal": [speed_ups(done, c) for c in costs],
         }  # fmt: skip
@@ -207,18 +205,12 @@ def corrected(system: OdeSystem) -> dict:
 
 def cost(stepper: Stepper, y0: np.ndarray) -> float:
     """CPU seconds of a step from so many starts at once."""
-    return min(clocked(lambda: [stepper.step(y0) for _ in range(50)])[1] for _ in range(5)) / 50
+    return best_of(lambda: [stepper.step(y0) for _ in range(50)], 5)[1].cpu / 50
 
 
 def speed_ups(done: PararealResult, cost: float) -> list[float]:
     """The ideal speed-up after each iteration, with one processor a slice and the coarse map at its own cost."""
     return [replace(done, corrections=done.corrections[:k]).ideal_speedup(cost) for k in range(1, done.iterations + 1)]
-
-
-def clocked(work: Callable):
-    """Return what a function returns, and its CPU seconds."""
-    start = time.process_time()
-    return work(), time.process_time() - start
 
 
 def estimates(system: OdeSystem, starts: int = 40) -> dict[str, list[dict]]:
