@@ -22,10 +22,9 @@ COUNT, SEED, PORTION, CHILDREN = 400, 0, 50, 2
 FAILED, ENDLESS, ALIVE = {1, 3}, {36, 24, -24, 152, 255, -9, -11}, {0, 5, 33}
 HEAD = """# What the tests see: mutants
 
-Written by `python -m tests.mutation {count} {seed}` on {date} (mutmut {version}). Of the {total:,} mutants of the LOD
-(`skfem_ml/lod`), the storage and the certificate a sample of {count} was run, each against the tests of `tests/lod`,
-`tests/learning/test_storage.py` and `tests/formats` that call the function and are not marked slow; the rest of the
-suite might kill more. **{killed:.1%} were killed** ({endless} of them by the clock: fifteen times the usual seconds).
+Written by `python -m tests.mutation {count} {seed}` on {date} (mutmut {version}). Of the {total:,} mutants of
+`skfem_ml/lod` (without blocks, networks and training) and of the storage of files {count} were drawn and run, each
+against the tests in `[tool.mutmut]` of `pyproject.toml` that call the function; the rest of the suite may kill more. **{killed:.1%} were killed** ({endless} of them by the clock: fifteen times the usual seconds).
 
 | part | mutants | killed | survived |
 |---|---:|---:|---:|
