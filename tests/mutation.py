@@ -24,7 +24,8 @@ HEAD = """# What the tests see: mutants
 
 Written by `python -m tests.mutation {count} {seed}` on {date} (mutmut {version}). Of the {total:,} mutants of
 `skfem_ml/lod` (without blocks, networks and training) and of the storage of files {count} were drawn and run, each
-against the tests in `[tool.mutmut]` of `pyproject.toml` that call the function; the rest of the suite may kill more. **{killed:.1%} were killed** ({endless} of them by the clock: fifteen times the usual seconds).
+against the tests in `[tool.mutmut]` of `pyproject.toml` that call the function; the rest of the suite may kill more.
+**{killed:.1%} were killed** ({endless} of them by the clock: fifteen times the usual seconds).
 
 | part | mutants | killed | survived |
 |---|---:|---:|---:|
