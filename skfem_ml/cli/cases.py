@@ -168,8 +168,16 @@ def _mesh_file(path: Path, options: FieldOptions) -> tuple[Mesh, NDArray]:
         raise ValueError("extent: a mesh file has its own coordinates; leave out --extent")
     mesh = mesh_of(path, Limits())
     box_lattice(mesh)
-    grey = {"origin": options.origin, "low": options.low, "high": options.high, "scale": options.scale}
-    a = from_file(path, mesh, name=options.name, tags=_tags(options.tags), **grey)
+    a = from_file(
+        path,
+        mesh,
+        origin=options.origin,
+        name=options.name,
+        tags=_tags(options.tags),
+        low=options.low,
+        high=options.high,
+        scale=options.scale,
+    )
     return named_sides(mesh), a
 
 
