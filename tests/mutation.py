@@ -1,4 +1,4 @@
-"""Mutants of the LOD, the storage and the certificate: a sample, and what of it the tests do not see.
+"""Mutants of the LOD and of the storage: a sample, and what of it the tests do not see.
 
 Run ``python -m tests.mutation [COUNT [SEED]]`` in the root of a clone, with ``pip install mutmut`` (3.8) besides the
 extra ``test`` and one thread (``OMP_NUM_THREADS=1``). mutmut writes mutants of what ``[tool.mutmut]`` in
