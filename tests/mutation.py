@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -49,9 +50,9 @@ def codes() -> dict[str, int | None]:
     return found
 
 
-def drawn(count: int, seed: int) -> list[str]:
+def drawn(mutants: Iterable[str], count: int, seed: int) -> list[str]:
     """Draw so many mutants at random."""
-    names = sorted(codes())
+    names = sorted(mutants)
     random.Random(seed).shuffle(names)
     return names[:count]
 
@@ -88,16 +89,17 @@ def main(count: int = COUNT, seed: int = SEED) -> None:
     """Make the mutants, run those drawn that have no result yet, and write the page."""
     if not codes():
         mutmut("run", "--max-children", str(CHILDREN), "skfem_ml.lod.shown.*")  # the first run makes all
-    names = drawn(count, seed)
-    wanted = [name for name in names if codes()[name] is None]
+    found = codes()
+    names = drawn(found, count, seed)
+    wanted = [name for name in names if found[name] is None]
     for k in range(0, len(wanted), PORTION):
         mutmut("run", "--max-children", str(CHILDREN), *wanted[k : k + PORTION])
-        print(f"{len(names) - len(wanted) + k + PORTION} of {len(names)}", flush=True)
+        print(f"{min(k + PORTION, len(wanted))} of {len(wanted)}", flush=True)
     found = codes()
     odd = {name: found[name] for name in names if found[name] not in FAILED | ENDLESS | ALIVE}
     if odd:
         raise RuntimeError(f"exit codes that say nothing: {odd}")
-    PAGE.write_text(page({name: found[name] or 0 for name in names}, seed, len(found)), encoding="utf-8")
+    PAGE.write_text(page({name: found[name] for name in names}, seed, len(found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ INSTEAD = {
     'pip install -e ".[docs]"': ("python -m pip --version", "installs for minutes; .ci/run does it"),
     "python -m sphinx -W docs skfem_ml_output/site": ("python -c pass", "takes minutes; .ci/run does it"),
     "skfem-ml view skfem_ml_output/diffusion.vtu": ("skfem-ml view --help", "is asked for its help: there is no file"),
-    "skfem-ml compare diffusion": ("skfem-ml compare --help", "takes a minute; .ci/run does it"),
     "python -m demos.benchmarks.lod": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.benchmarks.lod --shared": ("python -m demos.benchmarks.lod --help", HELPED),
     "python -m demos.own_family": ('python -c "import demos.own_family"', STARTED),
@@ -103,6 +102,7 @@ INSTEAD = {
     "python demos/gallery.py [FOLDER]": ("python demos/gallery.py pictures one_line", "draws one in place of all"),
 }
 WRITTEN = {
+    "skfem-ml compare diffusion": [f"skfem_ml_output/diffusion.{end}" for end in ("png", "vtu", "csv", "md", "json")],
     "python demos/gallery.py [FOLDER]": ["pictures/one_line.png"],
     "python demos/one_line.py": ["one_line.png"],
     "skfem-ml solve ROCK.png --low 1 --high 100 --scale log": [
@@ -137,6 +137,7 @@ WITH_PYTHON = [page for page in PAGES if blocks((ROOT / page).read_text(encoding
 # What takes longer than ten seconds.
 SLOW = {
     "skfem-ml solve --workers 2",
+    "skfem-ml compare diffusion",
     "skfem-ml compare diffusion FIELD",
     "skfem-ml compare diffusion FIELD --loads 100",
     "python demos/gallery.py [FOLDER]",
