@@ -165,8 +165,8 @@ def visualize(result: Recovered | None = None):
             axes.set_title("factors, sought" if name == "sought" else f"{name}\n$\\theta$ {result.error(name):.0%} off")
             colour_bar(axes, drawn, r"$\exp \theta_T$")
         found = {name: (result.seconds[name], result.gradient_error(name, FINE)) for name in list(shown)[2:]}
-        plot_work(panels[7], found, legend=False)  # the fine one is the reference
-        panels[7].axvline(result.seconds[FINE], color="black", label=FINE)
+        panels[7].axvline(result.seconds[FINE], color="black", label=FINE)  # the reference
+        plot_work(panels[7], found, legend=False)
         panels[7].set(title=r"gradient at $\theta = 0$", xlabel="CPU s an evaluation", ylabel="relative error")
         legend_below(panels[7], 1)
     return picture

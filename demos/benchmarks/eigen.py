@@ -39,7 +39,7 @@ from skfem_ml.compare import Table, by_method, compare, median_rows, seeded, sen
 from skfem_ml.meshes import graded
 from skfem_ml.metrics import eigen_residuals
 from skfem_ml.pictures import figure, grid
-from skfem_ml.pictures.graphs import MARKERS
+from skfem_ml.pictures.graphs import look, powers_of_ten
 from skfem_ml.pinn import eig_neural, eig_subspace
 from skfem_ml.problems import Eigenproblem, dirichlet_laplacian, mass, report_matrix, report_start
 from skfem_ml.progress import Progress
@@ -275,8 +275,6 @@ def _found(name: str, pairs) -> str:
 
 def visualize(tables: dict[str, Table]):
     """Return errors of eigenvalues over CPU seconds, one panel a problem, one mark a seed."""
-    from matplotlib.ticker import NullFormatter
-
     lines = (len(tables) + 1) // 2
     with figure(16, 4.9 * lines) as picture:
         panels = picture.subplots(lines, 2, squeeze=False).ravel()
@@ -284,16 +282,10 @@ def visualize(tables: dict[str, Table]):
             for k, (name, rows) in enumerate(by_method(table).items()):
                 good = [row for row in rows if row.error and row.cpu_seconds]
                 if good:
-                    look = f"C{k % 8}{MARKERS[k % len(MARKERS)]}"
-                    axes.loglog([r.cpu_seconds for r in good], [r.error for r in good], look, label=name)
+                    pairs = [r.cpu_seconds for r in good], [r.error for r in good]
+                    axes.loglog(*pairs, **look(k), linestyle="none", label=name)
             axes.set(title=title, xlabel="CPU seconds", ylabel="relative error of eigenvalues")
-            # Whole decades: labels between them would lie over one another.
-            for (low, high), limit, axis in (
-                (axes.get_xlim(), axes.set_xlim, axes.xaxis),
-                (axes.get_ylim(), axes.set_ylim, axes.yaxis),
-            ):
-                limit(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
-                axis.set_minor_formatter(NullFormatter())
+            powers_of_ten(axes)
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
             grid(axes)
         for axes in panels[len(tables) :]:

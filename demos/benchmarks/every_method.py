@@ -32,7 +32,7 @@ from skfem_ml.compare import Row, Table, by_method, compare, machine, median_and
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.meshes import raster_to_cells
 from skfem_ml.pictures import colour_bar, figure, grid, plot_cells, shared_norm
-from skfem_ml.pictures.graphs import MARKERS
+from skfem_ml.pictures.graphs import look
 from skfem_ml.pinn import eig_subspace
 from skfem_ml.problems import Eigenproblem, diffusion, mass
 from skfem_ml.progress import Progress
@@ -243,7 +243,7 @@ def visualize(result: Result | None = None):
     result = compute() if result is None else result
     mesh = square(FIELD).mesh
     methods = list(dict.fromkeys(m for table in result.tables.values() for m in by_method(table)))
-    looks = {m: f"C{k % 8}{MARKERS[k % len(MARKERS)]}" for k, m in enumerate(methods)}
+    looks = {m: {**look(k), "linestyle": "none"} for k, m in enumerate(methods)}
     with figure(19, 6) as picture:
         field, *panels = picture.subplots(1, 4)
         drawn = plot_cells(field, mesh, raster_to_cells(result.a, mesh), norm=shared_norm(result.a))
@@ -252,7 +252,7 @@ def visualize(result: Result | None = None):
         for panel, (name, table) in zip(panels, result.tables.items(), strict=True):
             for method, rows in by_method(table).items():
                 good = [row for row in rows if not row.failure]
-                panel.loglog([r.cpu_seconds for r in good], [r.error for r in good], looks[method], label=method)
+                panel.loglog([r.cpu_seconds for r in good], [r.error for r in good], **looks[method], label=method)
             panel.set(title=name, xlabel="CPU seconds from the field on", ylabel="relative error")
             grid(panel)
         handles = {label: h for panel in panels for h, label in zip(*panel.get_legend_handles_labels(), strict=True)}

@@ -26,7 +26,7 @@ import numpy as np
 
 from skfem_ml.compare import best_of
 from skfem_ml.pictures import figure, grid, legend_below
-from skfem_ml.pictures.graphs import MARKERS
+from skfem_ml.pictures.graphs import look
 
 LEAF = {"operator": 36, "network": 18}
 TOL, RANK, BATCH = 1e-6, 8, 4
@@ -163,7 +163,7 @@ def visualize(rows: dict[str, list[Row]]):
         for ax, curves in shown:
             for k, (name, key) in enumerate(curves):
                 values = np.array([row[key] for row in rows[name]])
-                ax.loglog(sizes[name], values, f"-{MARKERS[k]}", color=f"C{k}", label=f"{name}: {key}")
+                ax.loglog(sizes[name], values, **look(k), label=f"{name}: {key}")
                 ax.loglog(sizes[name], values[0] * sizes[name] / sizes[name][0], ":", color="0.6")
         error.loglog(sizes["operator"], [row["error"] for row in rows["operator"]], "-o", label="error of a product")
         error.axhline(TOL, color="0.6", ls=":", label="tolerance")

@@ -43,7 +43,7 @@ from skfem_ml.learning.schedules import cosine
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.metrics import mean_residual
 from skfem_ml.pictures import figure, grid, legend_below
-from skfem_ml.pictures.graphs import MARKERS
+from skfem_ml.pictures.graphs import look
 from skfem_ml.problems import OperatorSamples, diffusion, load
 from skfem_ml.problems.operators import usual_parts
 from skfem_ml.reference import coefficient_samples
@@ -248,7 +248,7 @@ def visualize(rows: list[Row]):
                 values = [float(row["test"]) for row in found]
                 cost, middle = max(max(float(row["cpu"]) for row in found), 1e-2), float(np.median(values))
                 ends = [[middle - min(values)], [max(values) - middle]]
-                axes.errorbar([cost], [middle], yerr=ends, fmt=MARKERS[k], color=f"C{k}", capsize=4, label=name)
+                axes.errorbar([cost], [middle], yerr=ends, **look(k), linestyle="none", capsize=4, label=name)
             axes.set(title=problem, xlabel="CPU seconds of training", ylabel="mean relative residual, test")
             axes.set(xscale="log", yscale="log")
             grid(axes)

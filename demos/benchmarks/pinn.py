@@ -20,7 +20,7 @@ from demos import high_dimension
 from skfem_ml.baselines import solver_published
 from skfem_ml.compare import Table, by_method, compare, median_and_worst, median_rows, seeded
 from skfem_ml.pictures import figure, grid
-from skfem_ml.pictures.graphs import MARKERS
+from skfem_ml.pictures.graphs import look
 from skfem_ml.pinn import solver_elm, solver_pinn, solver_vpinn
 from skfem_ml.problems import Heat, heat_box
 from skfem_ml.reference import solver_fd, solver_fem
@@ -101,8 +101,8 @@ def visualize(table: Table):
     with figure(11, 5.2) as picture:
         axes = picture.subplots()
         for k, (name, rows) in enumerate(by_method(table).items()):
-            look = f"C{k % 7}{MARKERS[k % len(MARKERS)]}"
-            axes.loglog([row.cpu_seconds for row in rows], [row.error for row in rows], look, label=name)
+            pairs = [row.cpu_seconds for row in rows], [row.error for row in rows]
+            axes.loglog(*pairs, **look(k), linestyle="none", label=name)
         axes.set(title="heat equation on the segment: work and precision", xlabel="CPU seconds")
         axes.set_ylabel("relative error in $L^2$ over space and time")
         grid(axes)

@@ -41,12 +41,12 @@ INTRODUCTION = """Written by `python -m demos.benchmarks.work_precision`. {}.
 
 Coefficients on 256 x 256 cells, 32 x 32 coarse elements, zero boundary values, smooth loads that are given as vectors.
 CPU seconds of one thread of a busy machine: once a mesh, once a coefficient (scikit-fem's assembly among it, where a
-method needs a fine matrix) and once a load; for F coefficients of N loads mesh + F (field + N load) is reckoned. A
-circle in the pictures is a fine answer, a square a coarse one, hollow is one of 100 coefficients. The first table
-counts what is cheapest, over families and seeds: of fine answers those with an error of 1 % in energy or less, of
-coarse ones those within half as much again of the best. Its last column: what the choice of seed 0 costs on the fields
-of seed 1, over the cheapest there, and whether the same kind of coarse answer is to be taken. The second table has the
-worst errors and the largest seconds.
+method needs a fine matrix) and once a load; for F coefficients of N loads mesh + F (field + N load) is reckoned. In
+the pictures circles and hexagons are fine answers, squares and diamonds coarse ones, hollow is one of 100 coefficients.
+The first table counts what is cheapest, over families and seeds: of fine answers those with an error of 1 % in energy
+or less, of coarse ones those within half as much again of the best. Its last column: what the choice of seed 0 costs on
+the fields of seed 1, over the cheapest there, and whether the same kind of coarse answer is to be taken. The second
+table has the worst errors and the largest seconds.
 
 - **One to ten loads: multigrid**, on all of these families and both meshes, for one coefficient and for a hundred.
 - **From a hundred loads on a coarse matrix pays**, if a coarse function is enough: a load takes a millisecond (256^2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,40 @@ if TYPE_CHECKING:
 MARKERS = "osD^vP*X<>hp"  # beside the colours, for prints in grey
 
 
+def look(k: int) -> dict[str, str]:
+    """Colour and marker of the k-th method of a graph, which any ``plot`` takes; both go round, at different paces."""
+    return {"color": f"C{k}", "marker": MARKERS[k % len(MARKERS)]}
+
+
 def plot_work(
     ax: Axes, points: Mapping[str, tuple[float, float] | Iterable[tuple[float, float]]], *, legend: bool = True
 ) -> None:
     """Draw work and precision: one marker and one colour a method, ``{name: (cost, error)}``, both logarithmic.
 
-    Several pairs of one method are joined by a line. The legend stands below the panel, where it covers no point.
+    Several pairs of one method are joined by a line. The legend stands below the panel, where it covers no point. What
+    else is drawn comes before: the limits are set, see `powers_of_ten`.
     """
     for k, (name, found) in enumerate(points.items()):
         pairs = [found] if isinstance(found, tuple) else list(found)
         cost, error = zip(*pairs, strict=True)
-        ax.loglog(cost, error, f"{MARKERS[k % len(MARKERS)]}-", color=f"C{k}", linewidth=1, label=name)
+        ax.loglog(cost, error, **look(k), linewidth=1, label=name)
+    powers_of_ten(ax)
     grid(ax)
     if legend:
         legend_below(ax)
+
+
+def powers_of_ten(ax: Axes) -> None:
+    """Widen both axes, logarithmic ones, until two powers of ten are on them, which alone are labelled."""
+    from matplotlib.ticker import NullFormatter
+
+    for axis, between, limit in ((ax.xaxis, ax.get_xlim(), ax.set_xlim), (ax.yaxis, ax.get_ylim(), ax.set_ylim)):
+        low, high = (math.log10(end) for end in between)
+        while math.floor(high) - math.ceil(low) < 1:
+            below, above = math.ceil(low) - 1, math.floor(high) + 1
+            low, high = (below, high) if low - below <= above - high else (low, above)
+        limit(10**low, 10**high)
+        axis.set_minor_formatter(NullFormatter())  # labels between them lie over one another in a small panel
 
 
 def grid(ax: Axes) -> None:

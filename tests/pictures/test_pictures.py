@@ -1,6 +1,7 @@
 """Pictures: what is drawn has the values and the place that it should have, on every kind of mesh."""
 
 import io
+import math
 
 import matplotlib
 import numpy as np
@@ -245,6 +246,17 @@ def test_work_is_drawn_with_one_style_a_method_and_a_legend_below():
     assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 2
     drawn.draw_without_rendering()
     assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+
+
+@pytest.mark.parametrize("cost", [(1.2, 90.0), (2.0, 3.0), (0.11, 0.9), (1e-3, 1e2), (1.0, 1.0)])
+def test_two_powers_of_ten_are_on_every_axis_of_work_and_the_data_stay_there(cost):
+    with figure(5, 4) as drawn:
+        ax = drawn.subplots()
+        plot_work(ax, {"method": [(cost[0], 2e-5), (cost[1], 3e-4)]})
+    low, high = ax.get_xlim()
+    assert low <= cost[0] and cost[1] <= high and math.floor(math.log10(high)) - math.ceil(math.log10(low)) >= 1
+    drawn.draw_without_rendering()
+    assert not any(label.get_text() for label in ax.get_xticklabels(minor=True) + ax.get_yticklabels(minor=True))
 
 
 def test_a_film_has_its_frames_within_its_size(tmp_path):
