@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from skfem_ml.learning import CorruptModelError, ModelMismatchError, load_model, save_model, storage
+from skfem_ml.learning.storage import map_model
 
 CARD = {"n": 8, "name": "x", "errors": [1e-3, 2.5], "nested": {"a": None, "b": True}}
 
@@ -39,8 +40,9 @@ def saved(tmp_path):
     return path
 
 
-def test_round_trip(saved):
-    loaded, card = load_model(saved)
+@pytest.mark.parametrize("load", [load_model, map_model])
+def test_round_trip(load, saved):
+    loaded, card = load(str(saved))
     assert card == CARD
     assert loaded.keys() == tensors().keys()
     for name, tensor in tensors().items():
@@ -81,15 +83,16 @@ def test_random_flipped_bits_of_a_large_file_are_caught(tmp_path):
     load_model(path)
 
 
-def test_every_truncation_and_trailing_bytes_are_caught(saved):
+@pytest.mark.parametrize("load", [load_model, map_model])
+def test_every_truncation_and_trailing_bytes_are_caught(load, saved):
     good = saved.read_bytes()
     for length in range(len(good)):
         saved.write_bytes(good[:length])
         with pytest.raises(CorruptModelError):
-            load_model(saved)
+            load(saved)
     saved.write_bytes(good + b"\0")
     with pytest.raises(CorruptModelError):
-        load_model(saved)
+        load(saved)
 
 
 class Bomb:
@@ -140,10 +143,17 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("load", [load_model, map_model])
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_files_are_refused(data, tmp_path):
+def test_hostile_files_are_refused(data, load, tmp_path):
     (tmp_path / "model").write_bytes(data)
     with pytest.raises(CorruptModelError, match="expected"):
+        load(tmp_path / "model")
+
+
+def test_the_reason_is_told(tmp_path):
+    (tmp_path / "model").write_bytes(HOSTILE["card is a number"])
+    with pytest.raises(CorruptModelError, match=r"TypeError: the card is no dictionary\)"):
         load_model(tmp_path / "model")
 
 
@@ -155,14 +165,27 @@ def test_files_above_the_cap_are_refused_both_ways(saved, monkeypatch):
         save_model(saved, tensors(), CARD)
 
 
-def test_what_is_no_file(tmp_path):
+def test_a_file_as_large_as_the_caps_is_sound(saved, monkeypatch):
+    monkeypatch.setattr(storage, "MAX_FILE", saved.stat().st_size)
+    monkeypatch.setattr(storage, "MAX_HEADER", int.from_bytes(saved.read_bytes()[:8], "little"))
+    save_model(saved, tensors(), CARD)
+    assert load_model(saved)[1] == CARD
+    monkeypatch.setattr(storage, "MAX_HEADER", storage.MAX_HEADER - 1)
+    with pytest.raises(ValueError, match="of header"):
+        save_model(saved, tensors(), CARD)
+    with pytest.raises(CorruptModelError, match="expected a header of JSON"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("load", [load_model, map_model])
+def test_what_is_no_file(load, tmp_path):
     with pytest.raises(CorruptModelError, match="regular file"):
-        load_model(tmp_path)
+        load(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CorruptModelError, match="regular file"):
-        load_model(tmp_path / "pipe")
+        load(tmp_path / "pipe")
     with pytest.raises(FileNotFoundError):
-        load_model(tmp_path / "none")
+        load(tmp_path / "none")
 
 
 @pytest.mark.parametrize("card", [{"x": float("nan")}, {"x": torch.ones(1)}])
@@ -175,6 +198,16 @@ def test_cards_that_are_no_json_are_refused(card, saved):
 def test_mismatch_lists_wanted_and_got():
     error = ModelMismatchError("model", {"n": 8, "ell": 2}, {"n": 4, "ell": 2}, "train another")
     assert "n: wanted 8, got 4" in str(error) and error.got["n"] == 4 and isinstance(error, ValueError)
+
+
+def test_what_a_killed_save_left_goes_after_an_hour_and_nothing_else(saved):
+    folder = saved.parent
+    old, new, other = (folder / name for name in (f".{saved.name}.1.tmp", f".{saved.name}.2.tmp", ".other.3.tmp"))
+    for path, age in ((old, 3700), (new, 3500), (other, 10**6)):
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age,) * 2)
+    save_model(saved, tensors(), CARD)
+    assert not old.exists() and new.exists() and other.exists()
 
 
 def child(code: str, *arguments: str) -> subprocess.Popen:

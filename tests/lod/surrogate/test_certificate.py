@@ -13,7 +13,7 @@ from skfem_ml.coefficients.families import paper_field
 from skfem_ml.learning import ModelMismatchError
 from skfem_ml.lod import LOD, Hybrid, Surrogate
 from skfem_ml.lod.surrogate import RECIPES, feature_range
-from skfem_ml.lod.surrogate.certificate import beyond, recarded, strange
+from skfem_ml.lod.surrogate.certificate import beyond, pattern_range, recarded, strange
 from skfem_ml.lod.surrogate.conformal import Certificate
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
 from skfem_ml.lod.surrogate.networks.place import Inputs
@@ -156,6 +156,17 @@ def test_range_of_features(lod, a, surrogate):
     assert bool(strange(torch.full((64,), torch.nan), seen)) and not strange(outside, None)
     with pytest.raises(ValueError, match="at least one"):
         feature_range(surrogate.net, [])
+    edges = torch.tensor([[0.1], [0.7]], dtype=torch.float64)
+    assert (beyond(edges, {"low": [0.1], "high": [0.7]}) == 0).all()  # in double precision: the ends are inside
+
+
+def test_range_of_patterns(lod, a):
+    place, fields = place_of(lod, lod.space.all_elements), blocks(lod, np.stack([a, a[::-1] ** 2]))
+    seen, found = pattern_range([Inputs(fields, place)]), patterns(fields, place).flatten(0, 1)
+    assert np.allclose(seen["low"], found.amin(dim=0)) and np.allclose(seen["high"], found.amax(dim=0))
+    assert pattern_range([Inputs(fields[:1], place), Inputs(fields[1:], place)]) == seen
+    with pytest.raises(ValueError, match="at least one"):
+        pattern_range([])
 
 
 def test_another_lod_is_refused(surrogate):

@@ -13,6 +13,7 @@ from skfem_ml.lod.surrogate.conformal import (
     Calibration,
     Certificate,
     CoarseSolutions,
+    Measured,
     Novelty,
     Promise,
     certify,
@@ -102,6 +103,18 @@ def test_too_few_fields_promise_nothing_and_say_so(caplog):
     assert Promise(0.9, np.inf).recomputed(np.ones((1, 5)), 0.1).all()
 
 
+def test_one_promise_more_or_less_and_ties_of_what_was_kept():
+    """Promises kept to the last digit are kept; what is promised stands in the text, one after the other."""
+    made = Certificate(Calibration(0.9, 1.0, 2.0), Promise(0.9, 2.0))
+    sums, true = np.ones((1, 1)), np.full((1, 1), 2.0)
+    found = Measured([np.ones(2)] * 2, [np.ones(2), np.array([2.0, 1.0])], [sums] * 2, [true] * 2)
+    assert made.kept(found) == {"elements": 0.75, "fields": 1.0, "solution": 1.0, "fields tested": 2}
+    assert repr(made).count("), Promise(90% of fields, 4 loads, factor 2)") == 1
+    assert repr(Certificate()) == "Certificate(nothing is promised)"
+    for part in (Calibration(0.9, np.inf, np.inf, ("a",), "iid"), Promise(0.9, np.inf, names=("a",))):
+        assert type(part).from_json(json.loads(json.dumps(part.to_json()))) == part
+
+
 def test_fields_that_were_used_before_are_refused():
     data = [np.ones(3)] * 10
     with pytest.raises(ValueError, match=r"1 that were used before \(first '4'"):
@@ -156,6 +169,17 @@ def test_false_alarms_are_as_rare_as_stated_and_strangers_are_told():
     assert found.field and found.far[7] and found.far.sum() == 1 and not found.everywhere
     one[7] = np.nan
     assert test.judge(one).elements[7] and np.isinf(test.judge(one).scores[7])
+
+
+def test_points_are_as_many_as_asked_for_and_a_field_without_elements_is_not_novel():
+    rng = np.random.default_rng(13)
+    test = Novelty.of(clouds(rng, 3), [*clouds(rng, 150), np.zeros((0, 6))], range(151), points=90)
+    assert test.points.shape == (90, 6) and np.isfinite([test.largest_limit, test.share_limit]).all()
+    nothing = test.judge(np.zeros((0, 6)))
+    assert not nothing.field and not nothing.everywhere and nothing.scores.shape == (0,)
+    # Known elements, each the furthest from those before: chosen points are their own neighbours.
+    assert len(np.unique(test.points, axis=0)) == 90
+    assert len(Novelty.of(clouds(rng, 1, size=7), clouds(rng, 2), range(2)).points) == 7
 
 
 def test_a_novelty_is_the_same_after_its_card():
@@ -227,6 +251,15 @@ def test_influence_of_what_cannot_be_solved_is_infinite(lod):
     assert Promise(0.9, 1.0).recomputed(coarse.influence(nan), 0.5).all()
     with pytest.raises(ValueError, match="Dirichlet"):
         CoarseSolutions(LOD(MeshQuad().refined(1), refine=2, ell=1, dirichlet=[]))
+
+
+def test_a_load_of_nothing_has_no_influence(lod):
+    exact = lod.local(diffusion, a=1.0)
+    nothing = CoarseSolutions(lod, {"0": lambda x: 0 * x[0], "1": lambda x: 1 + 0 * x[0]})
+    weights = nothing.influence(exact)
+    assert (weights[0] == 0).all() and weights[1].max() > 0
+    assert np.array_equal(nothing.errors(nothing.solutions(2 * exact), nothing.solutions(exact)), [0, 0.5])
+    assert Promise(0.9, 1.0).recomputed(np.full((1, 5), 1e-30), 0.0).all()  # of few elements
 
 
 def test_as_few_as_possible_are_recomputed():

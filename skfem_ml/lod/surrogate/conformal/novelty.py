@@ -132,7 +132,7 @@ class Novelty:
             made,
             element_limit=element,
             largest_limit=conformal_quantile([score.max(initial=0.0) for score in scores], level),
-            share_limit=conformal_quantile([np.mean(~(score <= element)) for score in scores], level),
+            share_limit=conformal_quantile([np.mean(~(score <= element)) for score in scores if len(score)], level),
         )
 
     def scores(self, features: ArrayLike) -> ndarray:
