@@ -12,6 +12,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from skfem_ml.compare import best_of
 from skfem_ml.learning.storage import write_whole
 from skfem_ml.lod import LOD, Extrapolated, FieldNetwork, GeometricMean, PatchMLP, SuperElements, Surrogate
 from skfem_ml.lod.surrogate import Setting, fit_as_published
+from skfem_ml.lod.surrogate.conformal import relative_errors
 from skfem_ml.metrics import l2_error, spectral_error
 from skfem_ml.problems import diffusion
 from skfem_ml.solvers import solver_direct, solver_pyamg
@@ -41,7 +43,7 @@ MODEL = {8: "diffusion-q1-ell2-n8", 32: "diffusion-q1-ell2-n32"}
 WIDE_MODEL = "diffusion-wide-q1-ell2-n32"
 PAPERS = "the paper's network"
 TIMED = {**{name: n for n, name in MODEL.items()}, WIDE_MODEL: 32, PAPERS: 8}
-SEEDS, TOL = range(5), 0.02
+SEEDS, TOL, ROUNDS = range(5), 0.02, 25
 DECADES = ((2, 10), (10, 100), (100, 1000))
 PUBLISHED = {1: (6.58e-2, 2.13e-4), 2: (3.91e-2, 7.56e-5), 3: (2.81e-1, 2.72e-4)}  # |S - S^|_2, L2
 TARGETS = {1: (1e-3, 5e-7), 2: (1e-3, 7e-7), 3: (2e-2, 3e-6)}
@@ -347,6 +349,27 @@ def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
         yield f"seconds, {name}", measure
 
 
+def speed() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """Microseconds an element, CPU on one thread and wall on two, in single precision and in bfloat16; errors of S_T."""
+    for n, name in MODEL.items():
+
+        def measure(n: int = n, name: str = name) -> list[Row]:
+            lod, single, rows = space(n), Surrogate.load(name), []
+            a, share = paper_field(lod.coefficient_mesh, NAMES[6], 0, seed=9), 1e6 / len(lod.space.all_elements)
+            exact = lod.local(diffusion, a=a)
+            for method, model in (("single precision", single), ("bfloat16", single.in_bfloat16())):
+                run = partial(quietly, lod, model, a)
+                got, one = best_of(run, ROUNDS)
+                torch.set_num_threads(2)
+                two = best_of(run, ROUNDS)[1]
+                torch.set_num_threads(1)
+                error = float(np.median(relative_errors(got, exact)))
+                rows.append({"method": method, "one": share * one.cpu, "two": share * two.wall, "error": error})
+            return rows
+
+        yield f"speed, {name}", measure
+
+
 def fine_solvers() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
     """One fine solution by other solvers than the host's: a tuned factorisation, and CG with algebraic multigrid."""
     for n in MODEL:
@@ -530,7 +553,18 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
                 f"The direct fine solve is the host's default; tuned (minimum degree, symmetric mode) it takes "
                 f"{row['direct']:.2f} s at n = {n}, CG with algebraic multigrid to 1e-6 {row['amg']:.2f} s."
             )
+    lines += speed_table(rows)
     return "\n".join([*lines, "", VERDICT, "", "## In short", "", in_short(rows), ""])
+
+
+def speed_table(rows: dict[str, list[Row]]) -> list[str]:
+    """Precision, threads and error."""
+    lines = ["", "| model | convolutions in | CPU µs an element | wall, two threads | error of S_T, median |"]
+    lines.append("|---|---|---:|---:|---:|")
+    for name in MODEL.values():
+        for row in rows.get(f"speed, {name}", []):
+            lines.append(f"| {name} | {row['method']} | {row['one']:.0f} | {row['two']:.0f} | {row['error']:.2e} |")
+    return lines
 
 
 def in_short(rows: dict[str, list[Row]]) -> str:
@@ -589,7 +623,7 @@ def main(arguments: list[str]) -> None:
     with threadpool_limits(1):
         exact = chain(fine_solvers(), cheaper())
         for key, measure in chain(
-            experiments(8, mlp), families(8), experiments(32), families(32), wide(), seconds(), exact
+            experiments(8, mlp), families(8), experiments(32), families(32), wide(), seconds(), speed(), exact
         ):
             rows = measured()
             if key not in rows:

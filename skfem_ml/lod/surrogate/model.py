@@ -23,6 +23,7 @@ from skfem_ml.lod.surrogate.certificate import Answer, Asked, excess_of, novel_f
 from skfem_ml.lod.surrogate.conformal import Certificate, Novel
 from skfem_ml.lod.surrogate.elements import SuperElements
 from skfem_ml.lod.surrogate.inputs import CoarserFine, blocks, place_of, shapes_of
+from skfem_ml.lod.surrogate.networks.field_encoder import rounded
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.local_network import Certified, LocalNetwork
 from skfem_ml.lod.surrogate.networks.patch_mlp import PatchMLP
@@ -135,6 +136,14 @@ class Surrogate:
         warn(answers, float(trusted) if isinstance(trusted, (int, float)) else None)
         result = torch.cat([answer.matrices.cpu() for answer in answers]).numpy()
         return result if np.ndim(a) == 2 else result[0]
+
+    def in_bfloat16(self) -> Surrogate:
+        """The same with the convolutions over the field in bfloat16: about 1.7 times as fast on processors with AMX.
+
+        Local matrices change by 2e-4 (relative), where errors are 1e-3 and more, and so much is missing to the
+        symmetries of the square. Files stay in single precision. Raises ValueError for a network without convolutions.
+        """
+        return type(self)(rounded(self.net, torch.bfloat16), self.card, symmetric=self.symmetric, device=self.device)
 
     def predict(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
         """Local matrices ``(fields, k, rows, 4)`` in torch, differentiable, for what `inputs` gives."""
@@ -275,9 +284,9 @@ class Surrogate:
             if not isinstance(self.net, Certified):
                 return Answer(self.predict(*inputs), excess, strangeness(odd, novel, asked.elements), None)
             view = self.net.look(*inputs)
-            odd = odd | strange(self.net.invariants(view), self.card.features)
-            known = self.certificate.elements
-            doubt = self.net.error(view) * (known.factor if known else 1.0) if self.has_doubt else None
+            seen, known = self.net.invariants(view), self.certificate.elements
+            odd = odd | strange(seen, self.card.features)
+            doubt = self.net.error(seen) * (known.factor if known else 1.0) if self.has_doubt else None
             matrices = self.predict(*inputs) if self.symmetric else self.net.matrices(view, inputs.place)
         return Answer(matrices, excess, strangeness(odd, novel, asked.elements), doubt)
 

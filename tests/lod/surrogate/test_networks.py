@@ -250,7 +250,7 @@ def test_doubt_covers_the_quantile_and_ranks_errors(lod):
     for a, local, *_ in samples[40:]:
         with torch.no_grad():
             view = net.look(a[None], place)
-            expected.append(net.error(view)[0])
+            expected.append(net.error(net.invariants(view))[0])
             true.append(relative_errors(net.matrices(view, place), local[None])[0])
     expected, true = torch.cat(expected), torch.cat(true)
     assert 0.75 < (true <= expected).double().mean() < 1

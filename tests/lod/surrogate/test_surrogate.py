@@ -66,6 +66,35 @@ def test_the_matrix_has_pattern_and_type_of_the_exact_one(mesh):
     assert np.isfinite(u).all() and u.max() > 0
 
 
+def test_in_bfloat16_little_changes_and_the_other_stays_as_it_is(lod, a, tmp_path):
+    surrogate, fields = model(lod), np.stack([a, 3 * a])
+    before = surrogate.local(lod, lod.space.all_elements, a=fields)
+    fast = surrogate.in_bfloat16()
+    got = fast.local(lod, lod.space.all_elements, a=fields)
+    assert got.dtype == np.float64 and 0 < abs(got - before).max() < 3e-3 * abs(before).max()
+    assert np.allclose(got[1], 3 * got[0]) and abs(got.sum(axis=2)).max() < 1e-12  # what is built in is kept
+    assert np.array_equal(surrogate.local(lod, lod.space.all_elements, a=fields), before)
+    assert np.array_equal(pickle.loads(pickle.dumps(fast)).local(lod, lod.space.all_elements, a=fields), got)
+    fast.save(tmp_path / "fast.safetensors")
+    assert np.array_equal(Surrogate.load(tmp_path / "fast.safetensors").local(lod, np.arange(16), a=fields), before)
+    with pytest.raises(ValueError, match="expected a FieldNetwork"):
+        Surrogate(PatchMLP(4, 1, [8], generator=torch.Generator().manual_seed(0)), Setting.of(lod)).in_bfloat16()
+
+
+def test_gradients_go_through_bfloat16(lod, a):
+    surrogate = model(lod)
+    inputs = surrogate.inputs(lod, lod.space.all_elements, a=a)
+    weights = torch.rand(1, 16, 16, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def gradient(of):
+        x = inputs.a.clone().requires_grad_()
+        (of.predict(x, inputs.place) * weights).sum().backward()
+        return x.grad
+
+    one, other = gradient(surrogate), gradient(surrogate.in_bfloat16())
+    assert 0 < (one - other).norm() < 0.02 * one.norm()
+
+
 def test_scaling_and_a_batch_of_fields(lod, a):
     surrogate = model(lod)
     fields = np.stack([a, 3 * a, a[::-1]])

@@ -66,7 +66,7 @@ class Expanded(nn.Module):
     """A linear map whose matrix is made of fewer weights; kept from call to call while no gradient is wanted."""
 
     weight: nn.Parameter
-    _kept: tuple[Tensor, int, Tensor] | None = None
+    _kept: tuple[Tensor, int, Tensor] | None = None  # weight, its version, matrix
 
     def expanded(self) -> Tensor:
         """The matrix, ``(out, in)``."""
@@ -76,15 +76,16 @@ class Expanded(nn.Module):
         # A copy counts the changes of its weights anew: what is kept would pass for theirs.
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
-    def matrix(self) -> Tensor:
-        """`expanded`, made anew where the weights have changed."""
-        weight = self.weight
+    def matrix(self, kind: torch.dtype | None = None) -> Tensor:
+        """`expanded` in a type (default: that of the weights), made anew where the weights have changed."""
+        weight, kind = self.weight, kind or self.weight.dtype
         if torch.is_grad_enabled() and weight.requires_grad:
-            return self.expanded()
-        if self._kept is None or self._kept[0] is not weight or self._kept[1] != weight._version:
+            return self.expanded().to(kind)
+        kept = self._kept
+        if kept is None or kept[0] is not weight or kept[1] != weight._version or kept[2].dtype != kind:
             with torch.no_grad():
-                self._kept = (weight, weight._version, self.expanded())
-        return self._kept[2]
+                self._kept = kept = (weight, weight._version, self.expanded().to(kind))
+        return kept[2]
 
 
 class Lift(Expanded):
@@ -107,19 +108,21 @@ class Lift(Expanded):
 
 
 class LiftConv(Lift):
-    """A convolution from ``inputs`` regular channels (or, with ``scalar``, plain ones) into ``out`` regular ones."""
+    """A convolution from ``inputs`` regular channels (or, with ``scalar``, plain ones) into ``out`` regular ones, in
+    the type of its input.
+    """
 
     def __init__(self, inputs: int, out: int, kernel: int, stride: int = 1, scalar: bool = False):
         super().__init__(times((plain if scalar else channels)(inputs), grid_actions(kernel)), out)
         self.kernel, self.stride = kernel, stride
 
-    def kernels(self) -> Tensor:
-        return self.matrix().reshape(8 * len(self.weight), -1, self.kernel, self.kernel)
+    def kernels(self, kind: torch.dtype) -> Tensor:
+        return self.matrix(kind).reshape(8 * len(self.weight), -1, self.kernel, self.kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = self.bias.repeat_interleave(COUNT)
+        bias = self.bias.repeat_interleave(COUNT).to(x.dtype)
         padding = self.kernel // 2 if self.stride == 1 else 0
-        return nn.functional.conv2d(x, self.kernels(), bias, self.stride, padding)
+        return nn.functional.conv2d(x, self.kernels(x.dtype), bias, self.stride, padding)
 
 
 class Average(Expanded):

@@ -93,9 +93,11 @@ class Certified(LocalNetwork):
     def forward(self, a: Tensor, place: Place, base: Tensor | None = None) -> Tensor:
         return self.matrices(self.look(a, place, base), place)
 
-    def error(self, view: View) -> Tensor:
-        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected, ``(fields, k)``."""
-        return self.doubt(self.invariants(view))[..., 0].double().exp()
+    def error(self, invariants: Tensor) -> Tensor:
+        """The relative error ``|S^_T - S_T|_F / |S_T|_F`` to be expected where there are such `invariants`,
+        ``(fields, k)``.
+        """
+        return self.doubt(invariants)[..., 0].double().exp()
 
 
 def conserve(local: Tensor, nodes: Tensor) -> Tensor:
