@@ -350,7 +350,7 @@ def seconds() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
 
 
 def speed() -> Iterator[tuple[str, Callable[[], list[Row]]]]:
-    """Microseconds an element, CPU on one thread and wall on two, in single precision and in bfloat16; errors of S_T."""
+    """Microseconds an element, CPU on one thread and wall on two, by precision; errors of S_T."""
     for n, name in MODEL.items():
 
         def measure(n: int = n, name: str = name) -> list[Row]:
