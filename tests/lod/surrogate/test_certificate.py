@@ -13,7 +13,7 @@ from skfem_ml.coefficients.families import paper_field
 from skfem_ml.learning import ModelMismatchError
 from skfem_ml.lod import LOD, Hybrid, Surrogate
 from skfem_ml.lod.surrogate import RECIPES, feature_range
-from skfem_ml.lod.surrogate.certificate import beyond, pattern_range, recarded, strange
+from skfem_ml.lod.surrogate.certificate import beyond, pattern_range, recarded, relative_errors, strange
 from skfem_ml.lod.surrogate.conformal import Certificate
 from skfem_ml.lod.surrogate.inputs import blocks, place_of
 from skfem_ml.lod.surrogate.networks.place import Inputs
@@ -160,12 +160,21 @@ def test_range_of_features(lod, a, surrogate):
     assert (beyond(edges, {"low": [0.1], "high": [0.7]}) == 0).all()  # in double precision: the ends are inside
 
 
+def test_relative_errors_are_those_of_single_patches():
+    rng = np.random.default_rng(0)
+    exact, change = rng.normal(size=(2, 3, 16, 4)), 1e-3 * rng.normal(size=(2, 3, 16, 4))
+    found = relative_errors(torch.from_numpy(exact + change), torch.from_numpy(exact))
+    for field, element in np.ndindex(2, 3):
+        wanted = np.linalg.norm(change[field, element]) / np.linalg.norm(exact[field, element])
+        assert float(found[field, element]) == pytest.approx(wanted)
+
+
 def test_range_of_patterns(lod, a):
     place, fields = place_of(lod, lod.space.all_elements), blocks(lod, np.stack([a, a[::-1] ** 2]))
     seen, found = pattern_range([Inputs(fields, place)]), patterns(fields, place).flatten(0, 1)
     assert np.allclose(seen["low"], found.amin(dim=0)) and np.allclose(seen["high"], found.amax(dim=0))
     assert pattern_range([Inputs(fields[:1], place), Inputs(fields[1:], place)]) == seen
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"^fields: expected at least one, got none$"):
         pattern_range([])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,18 @@ def test_false_alarms_are_as_rare_as_stated_and_strangers_are_told():
     assert test.judge(one).elements[7] and np.isinf(test.judge(one).scores[7])
 
 
+def test_a_score_at_its_limit_is_not_novel_and_constant_features_count_in_their_own_units():
+    rng = np.random.default_rng(14)
+    known = [np.column_stack([part, np.full(len(part), 7.0)]) for part in clouds(rng, 12)]
+    test, field = Novelty.of(known[:4], known[4:], range(8)), known[5].copy()
+    limit = np.sort(test.scores(field))[-1]
+    found = replace(test, element_limit=limit, largest_limit=limit, share_limit=0.0).judge(field)
+    assert not found.elements.any() and not found.far.any() and not found.field
+    assert replace(test, element_limit=limit * (1 - 1e-12), largest_limit=limit).judge(field).elements.sum() == 1
+    field[3, 6] += 2.5  # nothing known has another value there
+    assert test.scores(field)[3] == pytest.approx(np.hypot(2.5, test.scores(known[5])[3]))
+
+
 def test_points_are_as_many_as_asked_for_and_a_field_without_elements_is_not_novel():
     rng = np.random.default_rng(13)
     test = Novelty.of(clouds(rng, 3), [*clouds(rng, 150), np.zeros((0, 6))], range(151), points=90)
@@ -190,7 +203,9 @@ def test_a_novelty_is_the_same_after_its_card():
     assert np.isinf(test.element_limit) and again.judge(np.full((2, 6), np.nan)).elements.all()  # few fields
     with pytest.raises(ValueError, match=r"features: expected \(elements, 6\)"):
         test.scores(np.ones((3, 5)))
-    for wrong in ({"points": None}, {"points": [[1.0]]}, {"centre": ["x"]}, {"element_rate": None}):
+    assert test.points.ndim == 2 and len(test.centre) == 6
+    for wrong in ({"points": None}, {"points": [[1.0]]}, {"centre": ["x"]}, {"element_rate": None},
+                  {"points": [[np.nan] * 6]}, {"centre": [[0.0] * 6]}, {"directions": []}):  # fmt: skip
         with pytest.raises(ValueError, match="card"):
             Novelty.from_json({**test.to_json(), **wrong})
 
@@ -240,6 +255,8 @@ def test_influence_scales_with_nothing(lod):
     assert np.allclose(coarse.influence(1e5 * exact), coarse.influence(exact))
     moved = CoarseSolutions(LOD(MeshQuad().refined(3).scaled(7.0), refine=4, ell=1))
     assert np.allclose(moved.influence(exact), coarse.influence(exact))
+    away = CoarseSolutions(LOD(MeshQuad().refined(3).translated((2.0, -3.0)), refine=4, ell=1))
+    assert np.allclose(away.loads, coarse.loads) and np.allclose(away.influence(exact), coarse.influence(exact))
 
 
 def test_influence_of_what_cannot_be_solved_is_infinite(lod):
@@ -279,6 +296,7 @@ def test_as_few_as_possible_are_recomputed():
     assert promise.recomputed(parts, 0.2 * whole).mean() <= MOST
     parts[1, 17] = np.nan
     assert promise.recomputed(parts, whole)[17]
+    assert not Promise(0.9, 0.0).recomputed(np.ones((1, 5)), 0.1).any()  # no field of the calibration had an error
 
 
 def test_the_promise_of_a_solution_is_kept(lod):
@@ -311,7 +329,11 @@ def test_certify_a_map_without_a_network():
     fields = {f"iid {number}": random_field(lod.coefficient_mesh, rng, 5) for number in range(24)}
     known, new = (dict(list(fields.items())[part]) for part in (slice(12), slice(12, None)))
     cheap = Extrapolated(diffusion, (2, 4))
-    made = certify(cheap, lod, known, family="iid")
+    told: list[tuple] = []
+    novelty = Novelty.of(clouds(rng, 2), clouds(rng, 2), range(2))
+    made = certify(cheap, lod, known, family="iid", novelty=novelty, progress=lambda *now: told.append(now))
+    assert made.novelty is novelty and told == [(k + 1, 12, "calibration") for k in range(12)]
+    made = replace(made, novelty=None)
     assert 0 < made.elements.factor < made.elements.field_factor < np.inf and made.elements.family == "iid"
     found = measured(cheap, lod, known)
     again = Promise.of([part * made.elements.factor for part in found.sums], found.true, known, family="iid")

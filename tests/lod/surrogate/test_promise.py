@@ -228,6 +228,13 @@ def test_some_elements_of_a_field_are_told_what_all_are(small, made):
     assert np.allclose(made.doubt(small, np.array([9, 2]), a=a), whole[[9, 2]])
 
 
+def test_a_certificate_says_of_which_fields(small, made):
+    assert made.certificate.elements.family == made.certificate.solution.family == "iid"
+    again = certified(model(small), small, drawn(small, 0, 2))
+    assert again.certificate.elements.family == "" and again.certificate.novelty is None
+    assert again.certificate.elements.names == ("iid 0", "iid 1")
+
+
 def test_used_fields_are_refused(small):
     with pytest.raises(ValueError, match="used before"):
         certified(model(small), small, drawn(small, 0, 3), used=["iid 1"])
