@@ -44,8 +44,8 @@ WIDE_MODEL = "diffusion-wide-q1-ell2-n32"
 PAPERS = "the paper's network"
 TIMED = {**{name: n for n, name in MODEL.items()}, WIDE_MODEL: 32, PAPERS: 8}
 SEEDS, TOL, ROUNDS = range(5), 0.02, 25
-SPEED = """All that a surrogate does for an element, trust included, in a later run on a slower day: the 62 ms of the table
-above took 116 here, as it was then. `in_bfloat16` is meant for processors with AMX, as this one."""
+SPEED = """All that a surrogate does for an element, trust included, in a later run on a slower day: the 62 ms of the
+table above took 116 here, as it was then. `in_bfloat16` is meant for processors with AMX, as this one."""
 DECADES = ((2, 10), (10, 100), (100, 1000))
 PUBLISHED = {1: (6.58e-2, 2.13e-4), 2: (3.91e-2, 7.56e-5), 3: (2.81e-1, 2.72e-4)}  # |S - S^|_2, L2
 TARGETS = {1: (1e-3, 5e-7), 2: (1e-3, 7e-7), 3: (2e-2, 3e-6)}
