@@ -131,6 +131,17 @@ def test_a_run_that_was_broken_off_goes_on_to_the_bit(tmp_path):
     assert all(torch.equal(value, state[name]) for name, value in whole.net.state_dict().items())
 
 
+def test_training_in_bfloat16_goes_the_same_way():
+    made = [
+        train_surrogate(LOD_4, draw, recipe=replace(TINY, steps=20, bfloat16=half), net=network())
+        for half in (False, True)
+    ]
+    losses = [np.array(model.card["history"]["losses"]) for model in made]
+    fall, apart = losses[0][0] - losses[0][-1], abs(losses[1] - losses[0]).max()
+    assert 0 < apart < 0.02 * fall
+    assert all(model.net.rounded is None for model in made)
+
+
 def test_an_array_is_divided():
     fields = np.stack([draw(k) for k in range(20)])
     surrogate = train_surrogate(LOD_4, fields, recipe=replace(SMALL, steps=3, verdict=0), seed=2)

@@ -27,6 +27,8 @@ class Recipe:
         For high contrast, and for a network that corrects exact matrices of a coarser fine mesh: see `FieldNetwork`.
     affine, refit
         Fields of the ridge regression before and after training.
+    bfloat16
+        Whether convolutions are in bfloat16 while training: steps of half the time on processors with AMX.
     quantile
         Of the relative error that the doubt is to predict.
     verdict, calibration
@@ -56,6 +58,7 @@ class Recipe:
     base: int = 0
     affine: int = 100
     refit: int = 200
+    bfloat16: bool = False
     quantile: float = 0.9
     verdict: int = 3
     calibration: int = 0

@@ -91,16 +91,20 @@ def learn(
         errors = [field_errors(net, part, recipe.relative) + 1e-9 for part in seen]
         return torch.stack([error.pow(recipe.power).mean() for error in errors]).sum()
 
-    return fit(
-        net,
-        loss,
-        batch,
-        optimiser=optimiser(net, recipe.rate),
-        steps=recipe.steps,
-        validate=lambda net: held_out(net, parts["validation"], recipe.relative),
-        average=0.997,
-        **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
-    )
+    net.rounded = torch.bfloat16 if recipe.bfloat16 else None
+    try:
+        return fit(
+            net,
+            loss,
+            batch,
+            optimiser=optimiser(net, recipe.rate),
+            steps=recipe.steps,
+            validate=lambda net: held_out(net, parts["validation"], recipe.relative),
+            average=0.997,
+            **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
+        )
+    finally:
+        net.rounded = None
 
 
 def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float]:
