@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-COLOURS = (128, 64, 32, 16)
+COLOURS = (256, 128, 64, 32, 16)
+NEARLY_WHITE = 246  # of 255, in all channels
 
 
 def save_film(
@@ -32,7 +33,7 @@ def save_film(
 ) -> None:
     """Write ``count`` frames of one figure as an endless GIF: ``update(k)`` changes its artists to those of frame k.
 
-    The layout is that of the first frame. One palette serves all frames, of as many of 128, 64, 32 or 16 colours as
+    The layout is that of the first frame. One palette serves all, of as many of 256, 128, 64, 32 or 16 colours as
     keep the file within ``limit`` bytes. Raises ValueError where 16 do not: fewer frames or a smaller ``dpi`` then.
     """
     picture.set_dpi(dpi)
@@ -91,5 +92,8 @@ def _write(path: Path, frames: list[Image], colours: int, milliseconds: int) -> 
         sheet.paste(frame, (0, row * height))
     # The default would spend no colour on a peak that few frames have.
     palette = sheet.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
+    table = np.array(palette.getpalette()).reshape(-1, 3)
+    table[table.min(axis=1) >= NEARLY_WHITE] = 255  # else paper would take the colour next to its own
+    palette.putpalette(table.ravel().tolist())
     reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=False)

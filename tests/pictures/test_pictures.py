@@ -272,6 +272,7 @@ def test_a_film_has_its_frames_within_its_size(tmp_path):
         for k in range(4):
             film.seek(k)
             frames.append(np.asarray(film.convert("L")).astype(float))
+    assert all((frame[:2] == 255).all() for frame in frames)
     middle = frames[0].shape[0] // 2
     moved = [abs(frame - frames[0])[middle - 25 : middle + 25].max() for frame in frames]
     assert moved[0] == 0 and min(moved[1:]) > 40 and len(set(map(bytes, frames))) == 4
