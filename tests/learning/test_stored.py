@@ -63,7 +63,7 @@ def test_another_kind_is_told_with_those_wanted(tmp_path):
     save_network(path, bumps())
     with pytest.raises(ModelMismatchError) as raised:
         load_network(path, (MLP, type("Other", (MLP,), {})))
-    assert str(raised.value) == (f"{path}: kind: wanted 'MLP or Other', got 'Bumps'; name the class that the file has")
+    assert str(raised.value) == f"{path}: kind: wanted 'MLP or Other', got 'Bumps'; name the class that the file has"
     assert raised.value.wanted == {"kind": "MLP or Other"} and raised.value.got == {"kind": "Bumps"}
     save_model(path, {"w": torch.ones(2)}, {})
     with pytest.raises(ModelMismatchError, match="kind: wanted 'MLP', got None"):
