@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from skfem_ml.checks import choice
-from skfem_ml.learning.storage import ModelMismatchError
+from skfem_ml.learning.storage import require_entries
 from skfem_ml.learning.stored import Card, StoredNetwork, load_network, save_network
 from skfem_ml.problems.sequences import check_frames
 
@@ -178,9 +178,7 @@ class Recurrent(StoredNetwork):
         """
         net, card = load_network(path, (cls,))
         net.card = {name: value for name, value in card.items() if name not in ("kind", "sizes")}
-        differing = {name: value for name, value in wanted.items() if net.card.get(name) != value}
-        if differing:
-            raise ModelMismatchError(str(path), differing, net.card, "load another model or train one")
+        require_entries(str(path), net.card, wanted)
         return net
 
     def sizes(self) -> Card:

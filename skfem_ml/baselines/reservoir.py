@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
+from skfem_ml.learning.storage import fitting, load_model, require_entries, save_model
 from skfem_ml.problems import Sequence
 from skfem_ml.problems.sequences import check_frames, generated
 from skfem_ml.solutions import Generated
@@ -94,9 +94,7 @@ class EchoStates:
         Raises FileNotFoundError, CorruptModelError, ModelMismatchError for another card or another kind of model.
         """
         tensors, card = load_model(path)
-        differing = {name: value for name, value in {"kind": KIND, **wanted}.items() if card.get(name) != value}
-        if differing:
-            raise ModelMismatchError(str(path), differing, card, "load another model or train one")
+        require_entries(str(path), card, {"kind": KIND, **wanted})
         with fitting(path, "the numbers of echo states"):
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             units, n = arrays["output"].shape

@@ -16,7 +16,7 @@ from skfem_ml.hits.skip_net import SkipNet
 from skfem_ml.hits.splitting import SplittingNet
 from skfem_ml.learning.models import find_model
 from skfem_ml.learning.nn import MLP
-from skfem_ml.learning.storage import ModelMismatchError, fitting, load_model, save_model
+from skfem_ml.learning.storage import fitting, load_model, require_entries, save_model
 from skfem_ml.learning.stored import StoredNetwork, require_sizes
 from skfem_ml.stepping.stepper import Stepper
 
@@ -91,11 +91,7 @@ def load_maps(name_or_path: str | Path, wanted: Mapping[str, object]) -> Saved:
         box = _box(card.pop("box", None))
         if box is not None and any(m.size not in (None, len(box.low)) for m in maps):
             raise ValueError(f"a box of {len(box.low)} unknowns")
-    differing = [key for key in wanted if card.get(key) != wanted[key]]
-    if differing:
-        raise ModelMismatchError(
-            str(path), {key: wanted[key] for key in differing}, card, "load another model or train one"
-        )
+    require_entries(str(path), card, wanted)
     return Saved(maps, (low, high), box, card)
 
 

@@ -46,6 +46,13 @@ class ModelMismatchError(ValueError):
         super().__init__(f"{what}: {pairs}; {remedy}")
 
 
+def require_entries(what: str, card: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    """Raise ModelMismatchError where a card has other entries than those wanted."""
+    differing = {key: value for key, value in wanted.items() if card.get(key) != value}
+    if differing:
+        raise ModelMismatchError(what, differing, card, "load another model or train one")
+
+
 def save_model(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, object]) -> None:
     """Write named tensors and a card of JSON values; what was at ``path`` stays whole until it is replaced.
 
