@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.functional import relu, silu
 
-from skfem_ml.fmm.networks.layers import Block, Pattern
+from skfem_ml.fmm.networks.layers import Block, Pattern, far_part
 from skfem_ml.fmm.networks.leaves import LeafModule
 from skfem_ml.fmm.operator import H2Operator
 from skfem_ml.fmm.skeleton import H2Skeleton, Index
@@ -136,21 +136,8 @@ class FMMNet(LeafModule):
         x = self.gather(q)
         y = self.close(x)
         if len(self.far):
-            y = y + self._far_part(x)
+            y = y + far_part(x, self.up, self.far, self.down)
         return self.scatter(y)
-
-    def _far_part(self, x: Tensor) -> Tensor:
-        k = x.shape[2]
-        moments = []
-        for basis in reversed(list(self.up)):
-            x = torch.bmm(basis.transpose(1, 2), x.reshape(basis.shape[0], basis.shape[1], k))
-            moments.append(x)
-        y: Tensor | None = None
-        for basis, block, x in zip(self.down, self.far, reversed(moments), strict=True):
-            here = block(x)
-            y = torch.bmm(basis, here if y is None else here + y.reshape(here.shape))
-        assert y is not None
-        return y
 
 
 def _ranks(

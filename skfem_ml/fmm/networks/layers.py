@@ -131,6 +131,24 @@ class BlockSparse(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+def far_part(x: Tensor, up: nn.ParameterList, far: nn.ModuleList, down: nn.ParameterList) -> Tensor:
+    """``sum_l (U_L ... U_l) G_l[(V_l ... V_L) x]``, one pass up and one pass down (FMM-Net, equation (2)).
+
+    V are the bases ``up``, U those ``down``, ``(n_l, size, rank)`` of each level from the first with admissible pairs;
+    G are the maps ``far``. ``x`` is ``(n_L, B, k)``, as is the result.
+    """
+    k, moments = x.shape[2], list[Tensor]()
+    for basis in reversed(list(up)):
+        x = torch.bmm(basis.transpose(1, 2), x.reshape(basis.shape[0], basis.shape[1], k))
+        moments.append(x)
+    y: Tensor | None = None
+    for basis, block, x in zip(down, far, reversed(moments), strict=True):
+        here = block(x)
+        y = torch.bmm(basis, here if y is None else here + y.reshape(here.shape))
+    assert y is not None
+    return y
+
+
 class Block(nn.Module):
     """One map G of the network: ``depth`` block-sparse layers, the paper's or with a linear part beside them.
 

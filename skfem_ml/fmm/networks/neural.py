@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from skfem_ml.fmm.networks.layers import BlockSparse, Pattern
+from skfem_ml.fmm.networks.layers import BlockSparse, Pattern, far_part
 from skfem_ml.fmm.networks.leaves import LeafModule
 from skfem_ml.fmm.skeleton import H2Skeleton
 from skfem_ml.learning.stored import Card
@@ -50,18 +50,7 @@ class ChannelProducts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(channels * n_L, B, k)``, one pass up and one pass down."""
         y = self.close(x)
-        if not len(self.far):
-            return y
-        shape, moments = x.shape, []
-        for basis in reversed(list(self.up)):
-            x = torch.bmm(basis.transpose(1, 2), x.reshape(basis.shape[0], basis.shape[1], -1))
-            moments.append(x)
-        z: Tensor | None = None
-        for basis, block, x in zip(self.down, self.far, reversed(moments), strict=True):
-            here = block(x)
-            z = torch.bmm(basis, here if z is None else here + z.reshape(here.shape))
-        assert z is not None
-        return y + z.reshape(shape)
+        return y + far_part(x, self.up, self.far, self.down) if len(self.far) else y
 
 
 class Pointwise(nn.Module):
