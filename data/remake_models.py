@@ -1,9 +1,11 @@
 """Make a surrogate of the package again, by its recipe in `skfem_ml.lod.surrogate.RECIPES`.
 
 Labels and checkpoint are kept in a folder, and a run that was broken off goes on where it was. A recipe with ``start``
-begins with the weights of that model.
+begins with the weights of that model: the one of the package, or the file START. Certificates are made afterwards, by
+`data.certify_models`.
 
-Run in the root of the source tree: python -m data.remake_models NAME FOLDER [START] (an hour to a day, on one core)
+Run in the root of the source tree: python -m data.remake_models NAME FOLDER [START] (on one core with AMX a quarter to
+one and a half hours, without it twice as long)
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from skfem_ml.lod.surrogate import RECIPES, remake
 
 def make(name: str, folder: Path, start: Path | None = None) -> Surrogate:
     """The model, written into the folder."""
-    begin = Surrogate.load(start) if start is not None else None
-    model = remake(RECIPES[name], folder, begin, progress=told)
+    begin = start or RECIPES[name].start
+    model = remake(RECIPES[name], folder, Surrogate.load(begin) if begin else None, progress=told)
     model.save(folder / f"{name}.safetensors")
     return model
 

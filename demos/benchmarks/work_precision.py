@@ -23,7 +23,7 @@ from skfem import MeshQuad
 from skfem_ml.cli.cases import Case, finer
 from skfem_ml.cli.compare.diffusion import drawn_loads
 from skfem_ml.cli.compare.rows import COARSE, FINE, REFERENCE, LODOptions, diffusion_rows
-from skfem_ml.cli.learned import chosen_models, learned_rows
+from skfem_ml.cli.learned import chosen_models, learned_rows, load_surrogate
 from skfem_ml.coefficients import channels, iid_multilevel, inclusions, log_normal
 from skfem_ml.compare import Row, Table, advice, compare_loads, machine
 from skfem_ml.compare.advice import cheapest
@@ -83,10 +83,13 @@ def case_of(family: str, seed: int, cells: int) -> Case:
 
 
 def measured(family: str, seed: int, cells: int) -> list[dict[str, object]]:
-    """The rows of one family on one fine mesh; models of the package by their cards, those made for the mesh."""
+    """The rows of one family on one fine mesh; models of the package by their cards, those made for the mesh, and
+    super-elements, which are made for the finer one.
+    """
     case = case_of(family, seed, cells)
     chosen = chosen_models(case, None)
     models = chosen.models if (chosen.below or 1) == case.below else {}
+    models |= {} if cells == CELLS else {"super-elements": load_surrogate("diffusion")}
     ells = (1, 2, 3) if cells == CELLS else (1, 2)  # at 1024 x 1024 a load takes ten seconds for ell = 3
     many = max(LOADS) if cells == CELLS else 1  # and a super-localised basis takes a minute
     rows = diffusion_rows(case, LODOptions(ells), many, learned_rows(case, models, 0.02, "auto"))

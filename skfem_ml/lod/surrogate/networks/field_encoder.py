@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,16 @@ class FieldEncoder(Certified):
         if kept is None or kept[0].device != mask.device or not (torch.equal(kept[0], mask) and kernels.equal(kept[1])):
             self._kept = kept = mask, kernels, conv2d(mask, kernels, padding=1)
         return kept[2].chunk(2, dim=1)
+
+
+@contextmanager
+def in_type(net: FieldEncoder, kind: torch.dtype | None) -> Iterator[None]:
+    """Within, the convolutions of the network, but the first, are in another type; None: in that of its weights."""
+    before, net.rounded = net.rounded, kind
+    try:
+        yield
+    finally:
+        net.rounded = before
 
 
 def rounded(net: nn.Module, kind: torch.dtype) -> FieldEncoder:

@@ -28,7 +28,8 @@ class Recipe:
     affine, refit
         Fields of the ridge regression before and after training.
     bfloat16
-        Whether convolutions are in bfloat16 while training: steps of half the time on processors with AMX.
+        The share of the steps, from the first on, with convolutions in bfloat16, which take half the time on processors
+        with AMX. Weights get used to its rounding: the last tenth in single precision takes that out again.
     quantile
         Of the relative error that the doubt is to predict.
     verdict, calibration
@@ -58,7 +59,7 @@ class Recipe:
     base: int = 0
     affine: int = 100
     refit: int = 200
-    bfloat16: bool = False
+    bfloat16: float = 0.0
     quantile: float = 0.9
     verdict: int = 3
     calibration: int = 0
@@ -70,10 +71,10 @@ class Recipe:
         }
         low = {name: value for name, value in counts.items() if value < 1}
         none = min(self.test, self.corner, self.verdict, self.calibration) < 0
-        if low or none or not 0 < self.power <= 1:
+        if low or none or not 0 < self.power <= 1 or not 0 <= self.bfloat16 <= 1:
             raise ValueError(
-                f"recipe: expected {', '.join(counts)} >= 1, test, corner, verdict, calibration >= 0 and "
-                f"0 < power <= 1, got {self}"
+                f"recipe: expected {', '.join(counts)} >= 1, test, corner, verdict, calibration >= 0, 0 < power <= 1 "
+                f"and 0 <= bfloat16 <= 1, got {self}"
             )
 
 
@@ -88,23 +89,23 @@ class ShippedRecipe(Recipe):
     level: int = 5
     seed: int = 0
     start: str = ""
-    exact: bool = True  # whether the shipped file was made by one run of this recipe
+    exact: bool = True  # whether the file of the package was made by one run of this recipe
 
 
-# Steps as on the cards. The files were trained in two runs each; one run of all steps, as here, is another schedule.
+# Files that are not exact were trained in two runs each; one run of all steps, as here, is another schedule.
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         ShippedRecipe(
-            13935, 3e-3, fields=1000, corner=400, held=60, doubt=60, name="diffusion-q1-ell2-n8", exact=False
+            13935, 3e-3, fields=1000, corner=400, held=60, doubt=60, bfloat16=0.9, name="diffusion-q1-ell2-n8"
         ),
         ShippedRecipe(
-            800, 1e-3, fields=88, corner=60, held=16, doubt=16, name="diffusion-q1-ell2-n32", n=32,
+            800, 1e-3, fields=88, corner=60, held=16, doubt=16, bfloat16=0.9, name="diffusion-q1-ell2-n32", n=32,
             start="diffusion-q1-ell2-n8", exact=False,
         ),
         ShippedRecipe(
             13100, 1.7e-3, batch=1, fields=120, corner=60, power=0.5, relative=True, wide=True, base=8,
-            name="diffusion-wide-q1-ell2-n32", n=32, exact=False,
+            bfloat16=0.9, name="diffusion-wide-q1-ell2-n32", n=32, exact=False,
         ),
     )
 }  # fmt: skip

@@ -31,6 +31,7 @@ from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.certificate import coverage, feature_range, fit_doubt, pattern_range
 from skfem_ml.lod.surrogate.inputs import shapes_of
 from skfem_ml.lod.surrogate.model import Surrogate
+from skfem_ml.lod.surrogate.networks.field_encoder import in_type
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.networks.place import Sample
 from skfem_ml.lod.surrogate.networks.ridge import fit_affine
@@ -78,33 +79,30 @@ def learn(
     **options: Any,
 ) -> History:
     """The loop; ``options`` are those of `learning.fit`."""
-    squares, corners = parts["train"], parts.get("corner")
+    squares, corners, rounded = parts["train"], parts.get("corner"), recipe.bfloat16 * recipe.steps
 
-    def batch(step: int) -> list[Labelled]:
+    def batch(step: int) -> tuple[list[Labelled], torch.dtype | None]:
         rng = np.random.default_rng([seed, step])
         out = [squares.chosen(rng.choice(len(squares.a), recipe.batch, p=squares.weights))]
         if corners is not None and step % 4 == 0:
             out.append(corners.chosen(rng.integers(len(corners.a), size=CORNERS)))
-        return out
+        return out, torch.bfloat16 if step < rounded else None
 
-    def loss(net: FieldNetwork, seen: list[Labelled]) -> torch.Tensor:
-        errors = [field_errors(net, part, recipe.relative) + 1e-9 for part in seen]
+    def loss(net: FieldNetwork, seen: tuple[list[Labelled], torch.dtype | None]) -> torch.Tensor:
+        with in_type(net, seen[1]):
+            errors = [field_errors(net, part, recipe.relative) + 1e-9 for part in seen[0]]
         return torch.stack([error.pow(recipe.power).mean() for error in errors]).sum()
 
-    net.rounded = torch.bfloat16 if recipe.bfloat16 else None
-    try:
-        return fit(
-            net,
-            loss,
-            batch,
-            optimiser=optimiser(net, recipe.rate),
-            steps=recipe.steps,
-            validate=lambda net: held_out(net, parts["validation"], recipe.relative),
-            average=0.997,
-            **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
-        )
-    finally:
-        net.rounded = None
+    return fit(
+        net,
+        loss,
+        batch,
+        optimiser=optimiser(net, recipe.rate),
+        steps=recipe.steps,
+        validate=lambda net: held_out(net, parts["validation"], recipe.relative),
+        average=0.997,
+        **{"every": max(1, recipe.steps // RECORDS), "schedule": rate_of(recipe), **options},
+    )
 
 
 def speed(net: FieldNetwork, parts: Parts, recipe: Recipe, seed: int = 0) -> tuple[float, float]:
@@ -193,8 +191,7 @@ def remake(
 ) -> Surrogate:
     """Make a model of the package; labels and checkpoint are kept in ``folder``, and a run that broke off goes on.
 
-    ``start`` is the model whose weights it starts from, ``options`` are those of `fit`. See ``ShippedRecipe.exact`` for
-    what is then the same.
+    ``start`` is the model whose weights it starts from, ``options`` are those of `fit`.
     """
     lod, parts = shipped_parts(recipe, Path(folder), options.get("progress"))
     generator = torch.Generator().manual_seed(recipe.seed)
