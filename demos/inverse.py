@@ -21,10 +21,10 @@ Derivatives of a network need not be close where its values are. Here they are c
 :math:`\theta = 0` with exact LOD's and with the fine problem's, the recovered :math:`\theta`, and the CPU seconds of
 one evaluation of J with its gradient.
 
-Seen: in :math:`\theta` the gradient of the surrogate is 0.3 % from exact LOD's, in single cells 3 %; both are 2 % and
-5 % from the fine problem's. That of super-elements, which stand for cells of n = 32 where the measurements are of
-n = 8, is 8 to 11 % from either, at three times the time of exact LOD. At this size take the fine adjoint: it is exact,
-in the time of the surrogate.
+Seen: in :math:`\theta` the gradient of the surrogate is 1 % from exact LOD's, in single cells 3 %; both are 2 to 3 %
+and 4 to 6 % from the fine problem's. That of super-elements, which stand for cells of n = 32 where the measurements are
+of n = 8, is 8 to 11 % from either, at three times the time of exact LOD. At this size take the fine adjoint: it is
+exact, in the time of the surrogate.
 """
 
 from collections.abc import Callable
