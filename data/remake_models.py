@@ -4,8 +4,8 @@ Labels and checkpoint are kept in a folder, and a run that was broken off goes o
 begins with the weights of that model: the one of the package, or the file START. Certificates are made afterwards, by
 `data.certify_models`.
 
-Run in the root of the source tree: python -m data.remake_models NAME FOLDER [START] (on one core with AMX a quarter to
-one and a half hours, without it twice as long)
+Run in the root of the source tree: python -m data.remake_models NAME FOLDER [START] (labels and training take one to
+two hours of one busy core with AMX, the n = 32 less)
 """
 
 from __future__ import annotations

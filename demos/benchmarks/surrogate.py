@@ -84,7 +84,7 @@ Where exact LOD at ell = 2 is itself off by ten per cent nobody needs it.
 Experiments 1 and 3 in the spectral norm, experiment 3 in L2 (no family in training has cracks), experiment 1 in L2 at
 n = 32, at n = 8 experiments 1 and 2 in L2 if 3e-7 and 5e-8 are wanted, and the mean over the families (aim 5e-6; the
 published network has 7.8e-5). What the n = 8 model had: 14,000 steps of two of 1000 fields, the first nine tenths with
-convolutions in bfloat16, an hour and a half of one core, and its last layers by ridge regression (which took a
+convolutions in bfloat16, 109 minutes of one busy core, and its last layers by ridge regression (which took a
 fifteenth off its loss); the loss was still falling with the learning rate: 5e-5 after 3500 steps, 9e-6 after 14,000.
 The file before it, of two runs, was within 10 % of it in S_T on all of 70 fields, and by luck better in u_h in
 experiments 1 and 2 (3.4e-7, 4.8e-8). All steps in bfloat16 double the error of S_T where it is least (smooth fields).

@@ -89,7 +89,8 @@ def measured(family: str, seed: int, cells: int) -> list[dict[str, object]]:
     case = case_of(family, seed, cells)
     chosen = chosen_models(case, None)
     models = chosen.models if (chosen.below or 1) == case.below else {}
-    models |= {} if cells == CELLS else {"super-elements": load_surrogate("diffusion")}
+    if cells > CELLS:
+        models = {**models, "super-elements": load_surrogate("diffusion")}
     ells = (1, 2, 3) if cells == CELLS else (1, 2)  # at 1024 x 1024 a load takes ten seconds for ell = 3
     many = max(LOADS) if cells == CELLS else 1  # and a super-localised basis takes a minute
     rows = diffusion_rows(case, LODOptions(ells), many, learned_rows(case, models, 0.02, "auto"))
