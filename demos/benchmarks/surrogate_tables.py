@@ -61,7 +61,7 @@ published network has 7.8e-5). What the n = 8 model had: 14,000 steps of two of 
 convolutions in bfloat16, 109 minutes of one busy core, and its last layers by ridge regression (which took a
 fifteenth off its loss); the loss was still falling with the learning rate: 5e-5 after 3500 steps, 9e-6 after 14,000.
 The file before it, of two runs, was within 10 % of it in S_T on all of 70 fields, and by luck better in u_h in
-experiments 1 and 2 (3.4e-7, 4.8e-8). All steps in bfloat16 double the error of S_T where it is least (smooth fields).
+experiments 1 and 2 (3.4e-7, 4.8e-8).
 `surrogate_ideas.md` has the optimisers, losses, gates and sizes that were tried. No GPU was at hand. The wide surrogate
 is better on the experiments than the one that knows no exact matrices, at five times its cost.
 

@@ -29,7 +29,7 @@ class Recipe:
         Fields of the ridge regression before and after training.
     bfloat16
         The share of the steps, from the first on, with convolutions in bfloat16, which take half the time on processors
-        with AMX. Weights get used to its rounding: the last tenth in single precision takes that out again.
+        with AMX.
     quantile
         Of the relative error that the doubt is to predict.
     verdict, calibration
@@ -89,10 +89,8 @@ class ShippedRecipe(Recipe):
     level: int = 5
     seed: int = 0
     start: str = ""
-    exact: bool = True  # whether the file of the package was made by one run of this recipe
 
 
-# Files that are not exact were trained in two runs each; one run of all steps, as here, is another schedule.
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -101,11 +99,11 @@ RECIPES = {
         ),
         ShippedRecipe(
             800, 1e-3, fields=88, corner=60, held=16, doubt=16, bfloat16=0.9, name="diffusion-q1-ell2-n32", n=32,
-            start="diffusion-q1-ell2-n8", exact=False,
+            start="diffusion-q1-ell2-n8",
         ),
         ShippedRecipe(
             13100, 1.7e-3, batch=1, fields=120, corner=60, power=0.5, relative=True, wide=True, base=8,
-            bfloat16=0.9, name="diffusion-wide-q1-ell2-n32", n=32, exact=False,
+            bfloat16=0.9, name="diffusion-wide-q1-ell2-n32", n=32,
         ),
     )
 }  # fmt: skip
