@@ -273,7 +273,7 @@ def fastest(run: Callable[[], Any], repeats: int) -> float:
 
 def train_mlp(folder: Path, steps: int) -> Surrogate:
     """The paper's network and loss with our optimiser, on labels of `data.remake_models`, until the published loss of
-    fields held out, one a family. The curve goes to the rows; a run that is stopped goes on from its checkpoint.
+    fields held out, one a family. The curve goes to the rows; a run goes on from its checkpoint, also to more steps.
     """
     lod, rate = space(8), 3e-3
     first = dict(reversed(paper_split()["validation"]))  # by family
@@ -284,7 +284,8 @@ def train_mlp(folder: Path, steps: int) -> Surrogate:
         validation=np.stack([paper_field(lod.coefficient_mesh, family, first[family]) for family in NAMES]),
         optimiser=MuonAdam(hidden, [{"params": [*rest, net.layers[-1].weight]}]), average=0.99,
         schedule=cosine(rate, steps, steps // 30), tol=PUBLISHED_LOSS, every=max(1, steps // CURVE),
-        checkpoint=folder / "papers.pt", progress=lambda *told: print(*told, f"{process_time():.0f} s", flush=True),
+        checkpoint=folder / "papers.pt", extend="steps",
+        progress=lambda *told: print(*told, f"{process_time():.0f} s", flush=True),
     )  # fmt: skip
     curve = [{"step": step, "loss": loss} for step, loss in zip(history.steps, history.losses, strict=True)]
     keep({**measured(), CURVE_OF: curve})

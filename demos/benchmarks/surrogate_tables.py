@@ -20,7 +20,7 @@ SPEED = """All that a surrogate does for an element, trust included, in a later 
 table above took 116 here, as it was then. `in_bfloat16` is meant for processors with AMX, as this one."""
 TOL = 0.02
 DECADES = ((2, 10), (10, 100), (100, 1000))
-PUBLISHED_LOSS = 7.8e-5
+PUBLISHED_LOSS = 7.78e-5
 PUBLISHED = {1: (6.58e-2, 2.13e-4), 2: (3.91e-2, 7.56e-5), 3: (2.81e-1, 2.72e-4)}  # |S - S^|_2, L2
 TARGETS = {1: (1e-3, 5e-7), 2: (1e-3, 7e-7), 3: (2e-2, 3e-6)}
 INTRODUCTION = """# The shipped surrogates
@@ -37,15 +37,23 @@ network of the paper, trained here by another optimiser: see below."""
 PAPERS_TEXT = """
 ## The paper's network
 
-{} of the 80,000 steps of the paper, of 1000 patches each, by Muon at 3e-3 falling to zero, on the 1000 labelled fields
-that the n = 8 model was trained on. The loss (2.9) of the averaged weights on ten fields held out, one a family;
-published: {:.1e}.
+PatchMLP after {} of the 80,000 steps of the paper, of 1000 patches each, by Muon at 3e-3 falling to zero instead of
+Adam, on the 1000 labelled fields that the n = 8 model was trained on (the paper has 4000). The loss is the sum of the
+squared errors of the 144 entries of a local matrix, averaged weights, on ten fields held out, one a family. Published:
+{:.2e}. As such a sum it is not met; as the mean over the entries, which `mse` is in the library that the paper took,
+it was met at step {}. The latter must be meant: with a sum sixteen times as small the published errors of S could not
+be twice those of ours in experiments 1 and 2. Where fields are not of the families, experiment 3, the published network
+is better, and in u_h in 2.
+
+Tried for less: 90 to 150 CPU seconds each beside another run, losses on patches held out in brackets. Muon as above
+(.10), products in bfloat16 (.09), there batches of 4000 (.12), the same from weights that make the network linear
+(.11), and at 1e-3 (.65); batches of 2000 at 1e-2 (.12); the first layer by Adam (.11); SOAP (.22).
 """
 VERDICT = """At n = 8 a surrogate hardly pays, for one field or for many: the exact engine takes a few times as long
 as the network, and so does CG with algebraic multigrid, for the fine solution itself. At n = 32 its rival is exact
 LOD of other meshes: n = 8 is good enough wherever the coefficient is smooth, and extrapolated interiors, at twice the
-time of n = 8, are closer to n = 32 than the wide surrogate on 36 of 41 fields, extrapolated matrices on 38 (not for
-blocks and multilevel fields, which it was trained on); where it is off by 870 %, they are by 40 and 78 %, and the
+time of n = 8, are closer to n = 32 than the wide surrogate on 35 of 41 fields, extrapolated matrices on 37 (not for
+blocks and multilevel fields, which it was trained on); where it is off by 169 %, they are by 40 and 78 %, and the
 latter tell how far off they are. On the ten families, of contrast 5, the narrow network at n = 32 is closer than
 extrapolated interiors from level 4 on, whose functions between elements stay those of n = 8. A surrogate pays for
 labels well below the cells of a rough coefficient and many fields of the family that it was trained on, and for
@@ -56,14 +64,19 @@ Where exact LOD at ell = 2 is itself off by ten per cent nobody needs it.
 ## Targets missed, and what was tried
 
 Experiments 1 and 3 in the spectral norm, experiment 3 in L2 (no family in training has cracks), experiment 1 in L2 at
-n = 32, at n = 8 experiments 1 and 2 in L2 if 3e-7 and 5e-8 are wanted, and the mean over the families (aim 5e-6; the
-published network has 7.8e-5). What the n = 8 model had: 14,000 steps of two of 1000 fields, the first nine tenths with
-convolutions in bfloat16, 109 minutes of one busy core, and its last layers by ridge regression (which took a
-fifteenth off its loss); the loss was still falling with the learning rate: 5e-5 after 3500 steps, 9e-6 after 14,000.
-The file before it, of two runs, was within 10 % of it in S_T on all of 70 fields, and by luck better in u_h in
-experiments 1 and 2 (3.4e-7, 4.8e-8).
+n = 32, at n = 8 experiments 1 and 2 in L2 if 3e-7 and 5e-8 are wanted, and the mean over the families (aim 5e-6). What
+the n = 8 model had: 14,000 steps of two of 1000 fields, the first nine tenths with convolutions in bfloat16, 109
+minutes of one busy core, and its last layers by ridge regression (which took a fifteenth off its loss); the loss was
+still falling with the learning rate: 5e-5 after 3500 steps, 9e-6 after 14,000. The file before it, of two runs, was
+within 10 % of it in S_T on all of 70 fields, and by luck better in u_h in experiments 1 and 2 (3.4e-7, 4.8e-8).
 `surrogate_ideas.md` has the optimisers, losses, gates and sizes that were tried. No GPU was at hand. The wide surrogate
-is better on the experiments than the one that knows no exact matrices, at five times its cost.
+has smaller errors of u_h in all experiments than the one that knows no exact matrices, and of S in the third, at five
+times its cost.
+
+The models of n = 32 were made again by one run of their recipes each, too: the narrow one is between .91 and 1.17 times
+as far off in S_T as the file before it, field by field; the wide one 1.17 times in S_T (twice on the smoothest fields)
+and .82 times in u_h, geometric means over 30 fields that chose nothing (largest error of u_h .80 against 4.45), and its
+loss on held-out fields, which hard fields make, is 7 % less. All of its steps in bfloat16, or nine tenths: the same.
 
 The wide model misses 0.2 % (to contrast 100) for discs and cracks near 100 and 1 % (to 1000) for discs, channels and
 cracks. What was tried for it, on twenty held-out fields of contrast 3 to 1000; geometric means of the errors over the
@@ -109,8 +122,8 @@ nothing of it has seen. On the first two exact LOD at ell = 2 is itself of no us
 definite, assembling warns.
 """
 MISSED_TEXT = """
-The doubt is the 0.9 quantile of fields on which the choice of weights was made as well: on {} fields of other families
-it leaves {:.0%} of the elements uncovered on average, and {:.0%} at worst."""
+The doubt is a 0.9 quantile on fields of the five families: on {} fields of others it leaves {:.0%} of the elements
+uncovered on average, and {:.0%} at worst."""
 
 
 def report(rows: dict[str, list[Row]]) -> str:
@@ -143,9 +156,10 @@ def papers_table(rows: dict[str, list[Row]]) -> str:
         return ""
     shown = curve[:: max(1, len(curve) // 10)]
     shown += [] if shown[-1] is curve[-1] else [curve[-1]]
+    met = next(row["step"] for row in curve if row["loss"] <= 144 * PUBLISHED_LOSS)
     steps, losses = [str(row["step"]) for row in shown], [f"{row['loss']:.1e}" for row in shown]
     return "\n".join([
-        PAPERS_TEXT.format(curve[-1]["step"], PUBLISHED_LOSS),
+        PAPERS_TEXT.format(curve[-1]["step"], PUBLISHED_LOSS, met),
         f"| step | {' | '.join(steps)} |",
         "|---|" + "---:|" * len(shown),
         f"| loss | {' | '.join(losses)} |",
