@@ -97,7 +97,7 @@ SOURCES = {
     ),
     "super-elements": Source(lambda: Surrogate.load("diffusion"), 32, lambda: wide(TESTED, 1), tol=3e-3),
     "super-elements, 16 x 16, families of training": Source(
-        lambda: Surrogate.load("diffusion"), 32, lambda: cellwise(FRESH, 33), tol=3e-3, level=4, unseen=False
+        lambda: Surrogate.load("diffusion"), 32, lambda: cellwise(FRESH, 132), tol=3e-3, level=4, unseen=False
     ),
     "extrapolated, 8 and 16": Source(lambda: Extrapolated(diffusion), 32, lambda: wide(TESTED, 1), tol=3e-3),
 }
