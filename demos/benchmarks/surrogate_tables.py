@@ -155,8 +155,9 @@ def papers_table(rows: dict[str, list[Row]]) -> str:
     if not curve:
         return ""
     shown = curve[:: max(1, len(curve) // 10)]
-    shown += [] if shown[-1] is curve[-1] else [curve[-1]]
-    met = next(row["step"] for row in curve if row["loss"] <= 144 * PUBLISHED_LOSS)
+    if shown[-1] is not curve[-1]:
+        shown.append(curve[-1])
+    met = next((row["step"] for row in curve if row["loss"] <= 144 * PUBLISHED_LOSS), "(not yet)")
     steps, losses = [str(row["step"]) for row in shown], [f"{row['loss']:.1e}" for row in shown]
     return "\n".join([
         PAPERS_TEXT.format(curve[-1]["step"], PUBLISHED_LOSS, met),
@@ -169,13 +170,12 @@ def papers_table(rows: dict[str, list[Row]]) -> str:
 def family_table(rows: dict[str, list[Row]]) -> str:
     """Means over five test fields of each family; of the exact matrices of other meshes one field."""
     head = " | ".join(f"{what}, n = {n}" for n in MODEL for what in ("squared error", "relative L2"))
-    others = OF_OTHER_MESHES
     lines = [
         "\n## The ten families\n",
         "Of the surrogates, then relative L2 errors at n = 32 of what exact matrices of other meshes and\n"
         "super-elements give, and of the null model. Means over five test fields, of these the first of them.\n",
-        f"| | {head} | {' | '.join(others)} | geometric mean |",
-        "|---|" + "---:|" * (5 + len(others)),
+        f"| | {head} | {' | '.join(OF_OTHER_MESHES)} | geometric mean |",
+        "|---|" + "---:|" * (5 + len(OF_OTHER_MESHES)),
     ]
     sums: dict[int, list[float]] = {n: [] for n in MODEL}
     for family in NAMES:
@@ -186,14 +186,13 @@ def family_table(rows: dict[str, list[Row]]) -> str:
                 sums[n].append(mean(own, "local"))
                 cells += [f"{mean(own, 'local'):.1e}", f"{mean(own, 'relative'):.1e}"]
         found = rows.get(f"family {family}, n = 32, exact matrices of other meshes", [])
-        for name in others:
+        for name in OF_OTHER_MESHES:
             own = [row for row in found if row["method"] == name]
             cells.append(f"{mean(own, 'relative'):.1e}" if own else "")
         null = [row for row in rows.get(f"family {family}, n = 8", []) if row["method"] != "surrogate"]
         lines.append(f"| {family} | " + " | ".join(cells) + f" | {mean(null, 'relative'):.1e} |")
-    lines.append(
-        "| mean | " + " | ".join(f"{np.mean(part):.2e} | " for part in sums.values()) + " |" * (len(others) + 1)
-    )
+    means = " | ".join(f"{np.mean(part):.2e} | " for part in sums.values())
+    lines.append("| mean | " + means + " |" * (len(OF_OTHER_MESHES) + 1))
     return "\n".join(lines)
 
 
@@ -267,7 +266,7 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
         "",
         "CPU seconds on one thread, fastest of several runs, all 1024 local matrices; the columns are of one run.",
     ]
-    spent = [row for name, row in cheaper_rows().items() if not name.startswith("limit")]
+    spent = timed_fields()
     if spent:
         ratio = {m: float(np.median([r[m]["seconds"] / r[EXACT_8]["seconds"] for r in spent])) for m in RATIOS}
         told = ", ".join(f"{name} {value:.1f}" for name, value in ratio.items())
@@ -282,6 +281,11 @@ def seconds_table(rows: dict[str, list[Row]]) -> str:
     return "\n".join([*lines, "", VERDICT, "", "## In short", "", in_short(rows), ""])
 
 
+def timed_fields() -> list[dict[str, Any]]:
+    """The rows of ``interiors.md`` that have seconds, one a field."""
+    return [row for name, row in cheaper_rows().items() if not name.startswith("limit")]
+
+
 def speed_table(rows: dict[str, list[Row]]) -> list[str]:
     """Precision, threads and error."""
     head = "| model | convolutions in | CPU µs an element | wall, two threads | error of S_T, median |"
@@ -294,12 +298,11 @@ def speed_table(rows: dict[str, list[Row]]) -> list[str]:
 
 def in_short(rows: dict[str, list[Row]]) -> str:
     """Two tables: the experiments, the largest of five seeds, and the wide model by contrast."""
-    rivals = OF_OTHER_MESHES
-    head = ["published", "geometric mean", "surrogate, n = 8", "surrogate, n = 32", *(f"{one}" for one in rivals)]
+    head = ["published", "geometric mean", "surrogate, n = 8", "surrogate, n = 32", *OF_OTHER_MESHES]
     lines = [f"| | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
     for number in (1, 2, 3):
         cells = ["{:.1e} / {:.1e}".format(*PUBLISHED[number])]
-        for n, method in ((8, NULL), (8, "surrogate"), (32, "surrogate"), *((32, one) for one in rivals)):
+        for n, method in ((8, NULL), (8, "surrogate"), (32, "surrogate"), *((32, one) for one in OF_OTHER_MESHES)):
             own = [
                 row
                 for key, measured in rows.items()
@@ -310,7 +313,7 @@ def in_short(rows: dict[str, list[Row]]) -> str:
         lines.append(f"| experiment {number}: S / u_h | " + " | ".join(cells) + " |")
     times = [rows[f"seconds, {name}"][0] for name in MODEL.values()]
     cells = [f"{row['exact']:.2f} / {row['surrogate']:.3f} / {row['batch']:.3f}" for row in times]
-    spent = [row for name, row in cheaper_rows().items() if not name.startswith("limit")]
+    spent = timed_fields()
     exact = rows[f"seconds, {MODEL[32]}"][0]["exact"] / float(np.median([r["exact, n = 32"]["seconds"] for r in spent]))
     costs = {one: exact * float(np.median([r[one]["seconds"] for r in spent])) for one in (*SHORT_RIVALS, EXACT_8)}
     cells += [f"{costs[one]:.2f}" for one in SHORT_RIVALS] + [f"{costs[EXACT_8] * relative_seconds():.2f}"]
