@@ -30,7 +30,7 @@ from demos.benchmarks.interiors import cells_along
 from skfem_ml.coefficients import checkerboard
 from skfem_ml.coefficients.families import NAMES, WIDE, paper_field, wide_field
 from skfem_ml.learning.storage import write_whole
-from skfem_ml.lod import LOD, Extrapolated, Surrogate
+from skfem_ml.lod import LOD, Extrapolated, SuperElements, Surrogate
 from skfem_ml.lod.surrogate.conformal import CoarseSolutions, Scored, relative_errors
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.samples import field_of, on_elements
@@ -162,6 +162,9 @@ def measured(source: Source, name: str, field: Callable[[Mesh], ndarray], kind: 
     coarse, other = CoarseSolutions(lod), CoarseSolutions(lod, OTHER)
     row: Row = {"contrast": float(a.max() / a.min()), "kind": kind, "said": [str(one.message) for one in caught]}
     row |= {"uncovered": float((errors > scores).mean()), "trusted": float(trusted.mean())}
+    if isinstance(model, SuperElements):
+        finer = lod_of(2 * source.n, source.level).local(diffusion, a=a)
+        row["exact"] = largest(coarse, exact, finer)
     if isinstance(model, Surrogate):
         said = model.raw(lod, lod.space.all_elements, a=a)[1].doubt
         row["blind"] = float((errors > said[0].cpu().numpy()).mean()) if said is not None else np.nan

@@ -42,7 +42,7 @@ def report(rows: dict[str, dict[str, Row]]) -> str:
         for kind, words in (("own", "Families of the calibration"), ("unseen", "Families that it never saw")):
             some = {name: row for name, row in found.items() if row["kind"] == kind}
             if some:
-                parts.append(f"\n{words}\n\n{table(some)}")
+                parts.append(f"\n{words}\n\n{table(some)}{_resolved(some)}")
     return "\n".join(parts)
 
 
@@ -92,7 +92,7 @@ def table(rows: dict[str, Row]) -> str:
     for name, row in rows.items():
         blind = f" ({_percent(row['blind'])})" if "blind" in row else ""
         cells = [f"{row['contrast']:.3g}", _percent(row["uncovered"]) + blind, _percent(1 - row["trusted"]), _said(row)]
-        cells.append(_percent(row["surrogate"]))
+        cells.append(_percent(row["surrogate"]) + (f" ({_percent(row['exact'])})" if "exact" in row else ""))
         if "promised" in row:
             hybrid = row["hybrid"]
             cells += [_pair(row["promised"], row["left"]), _percent(hybrid["share"])]
@@ -103,10 +103,25 @@ def table(rows: dict[str, Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _resolved(rows: dict[str, Row]) -> str:
+    """How far exact matrices are off, with a warning that the coefficient is not resolved and without one."""
+    told: dict[bool, list[float]] = {True: [], False: []}
+    for row in rows.values():
+        if "exact" in row:
+            told["unresolved" in _said(row)].append(row["exact"])
+    if not all(told.values()):
+        return ""
+    return (
+        f"\n{len(told[True])} fields are said not to be resolved: exact matrices at n = 32 are {_percent(min(told[True]))} "
+        f"to {_percent(max(told[True]))} from those at n = 64. Of the other {len(told[False])}: "
+        f"{_percent(np.median(told[False]))} (median), at most {_percent(max(told[False]))}.\n"
+    )
+
+
 def _said(row: Row) -> str:
     """Reasons, in a few words."""
     words = {
-        "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
+        "cells an element resolve": "unresolved", "checked are off": "checked", "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
         "by a doubt": "doubt", "not positive definite": "S indefinite",
     }  # fmt: skip
     return ", ".join(short for long, short in words.items() if any(long in text for text in row["said"])) or (

@@ -1,5 +1,7 @@
 """Learned super-elements: what holds for any weights, what the shipped ones are worth, and all verbs of a system."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,19 @@ from skfem import BilinearForm, MeshQuad
 from skfem.helpers import dot, grad
 
 from skfem_ml import LOD, Surrogate
+from skfem_ml.coefficients import checkerboard
 from skfem_ml.learning import CorruptModelError
 from skfem_ml.lod.engine.elements import ElementCondenser
 from skfem_ml.lod.engine.elements.energies import energies_of
 from skfem_ml.lod.gradient import coarse_solution
 from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
+from skfem_ml.lod.surrogate.conformal import CoarseSolutions
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
-from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances
+from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances, unresolved
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements, unit_energies
+from skfem_ml.lod.surrogate.elements.model import spread
 from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of, on_elements
 from skfem_ml.lod.surrogate.elements.symmetries import COUNT, turned
 from skfem_ml.lod.surrogate.elements.training import fit_elements, gaps
@@ -229,6 +234,44 @@ def test_a_bad_network_is_noticed_by_the_elements_that_are_checked():
         broken.last.fill_(torch.nan)
     S = lod.with_interiors(32).assemble(diffusion, a=a)  # what is not finite is computed exactly
     assert abs(lod.assemble(SuperElements(broken), a=a) - S).max() < 1e-11 * abs(S).max()
+
+
+def test_a_coefficient_that_no_mesh_at_hand_resolves_is_warned_of_and_rightly(model):
+    lod = LOD(MeshQuad().refined(2), refine=8, ell=1)
+    a = checkerboard(lod.coefficient_mesh, 32, 1.0, 50.0)
+    fine, exact = Elements.of(lod.space, a).converging(np.arange(16))
+    gap = unresolved(fine, exact)
+    with pytest.warns(UserWarning, match=f"cells an element resolve, got .* {100 * gap:.2g} % from what they converge"):
+        lod.assemble(model, a=a)
+    coarse = CoarseSolutions(lod)
+    two = [LOD(MeshQuad().refined(2), refine=n, cells=8, ell=1).local(diffusion, a=a) for n in (32, 64)]
+    assert gap > 0.03 and coarse.errors(*map(coarse.solutions, two)).max() > gap
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lod.assemble(model, a=field(lod.space, contrast=3.0))
+        lod.assemble(SuperElements(model.net, model.card, checked=0.0), a=a)
+
+
+def test_how_far_energies_are_from_what_they_converge_to():
+    lod = LOD(MeshQuad().refined(1), refine=4, ell=1)
+    exact = Elements.of(lod.space, field(lod.space)).exact(np.arange(4))
+    assert unresolved(exact, exact) == 0
+    assert np.isclose(unresolved(1.07 * exact, exact), np.log(1.07), rtol=1e-9)
+    signs = torch.tensor([1, -1, 1, -1], dtype=torch.float64)  # errors of two signs do not add up
+    assert unresolved(1.1 ** signs[:, None, None] * exact, exact) < 1e-9
+
+
+def test_elements_that_are_checked_lie_all_over_whatever_their_numbers():
+    mesh, rng = MeshQuad().refined(4), np.random.default_rng(3)
+    shuffled = MeshQuad(mesh.p, mesh.t[:, rng.permutation(256)])
+    found = []
+    for each in (mesh, shuffled):
+        space = LOD(each, refine=8).space
+        some = spread(space, 16)
+        assert len(set(some)) == 16 and set(spread(space, 999)) == set(range(256))
+        found.append(each.p[:, each.t[:, some]].mean(axis=1))
+        assert len({tuple(quarter) for quarter in (found[-1] > 0.5).T}) == 4
+    assert np.allclose(*found)
 
 
 def test_files(model, tmp_path):

@@ -71,11 +71,15 @@ class Elements:
 
     def exact(self, elements: ndarray) -> Tensor:
         """H_4n + (H_4n - H_2n) / 3 of elements, ``(k, 4 n + 4, 4 n + 4)``; H_4n where that is not positive."""
+        return self.converging(elements)[1]
+
+    def converging(self, elements: ndarray) -> tuple[Tensor, Tensor]:
+        """H_4n of elements, and what it is extrapolated to: `exact`."""
         half, whole = (energies(elements) for energies in self._condensed)
         out = whole + THETA * (whole - half)
         bad = ~whitening(out, complement(self.space.n))[1]
         out[bad] = whole[bad]
-        return out
+        return whole, out
 
     def of_layers(self, elements: ndarray, values: Tensor) -> Tensor:
         """`exact` for elements that are `layered`, with their `values`: those of one value from that of the unit, of
@@ -123,10 +127,7 @@ def label_elements(space: Discretisation, a: ndarray, elements: ndarray) -> Elem
     field = Elements.of(space, a)
     values, H = field.values(elements), field.exact(elements)
     reduced, waves = complement(space.n), long_waves(space.n)
-    rim = 4 * space.n
-    inverse = torch.linalg.inv(H[:, rim:, rim:])
-    free = H[:, :rim, :rim] - H[:, :rim, rim:] @ inverse @ H[:, rim:, :rim]
-    (whole, good), (coarse, fine) = whitening(H, reduced), whitening(free, waves)
+    (whole, good), (coarse, fine) = whitening(H, reduced), whitening(moments_free(H), waves)
     kept = good & fine
     return ElementLabels(values[kept], whole[kept].float(), coarse[kept].float())
 
@@ -138,6 +139,13 @@ def whitening(H: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     size = factor.diagonal(dim1=1, dim2=2)
     good = (info == 0) & (size.amin(dim=1) > ROUNDS * size.amax(dim=1))
     return torch.linalg.solve_triangular(factor, basis.T.expand(len(H), -1, -1), upper=False), good
+
+
+def moments_free(H: Tensor) -> Tensor:
+    """The smallest energies of values on the boundary, whatever the moments are, ``(k, 4 n, 4 n)``."""
+    rim = H.shape[1] - 4
+    inverse = torch.linalg.inv(H[:, rim:, rim:])
+    return H[:, :rim, :rim] - H[:, :rim, rim:] @ inverse @ H[:, rim:, :rim]
 
 
 def complement(n: int) -> Tensor:
