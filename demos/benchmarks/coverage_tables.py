@@ -111,17 +111,20 @@ def _resolved(rows: dict[str, Row]) -> str:
             told["unresolved" in _said(row)].append(row["exact"])
     if not all(told.values()):
         return ""
+    (said, seen), (other, rest) = (
+        (len(told[each]), [_percent(f(told[each])) for f in (np.min, np.median, np.max)]) for each in (True, False)
+    )
     return (
-        f"\n{len(told[True])} fields are said not to be resolved: exact matrices at n = 32 are {_percent(min(told[True]))} "
-        f"to {_percent(max(told[True]))} from those at n = 64. Of the other {len(told[False])}: "
-        f"{_percent(np.median(told[False]))} (median), at most {_percent(max(told[False]))}.\n"
+        f"\n{said} fields are said not to be resolved: exact matrices at n = 32 are {seen[0]} to {seen[2]} off (median "
+        f"{seen[1]}) against n = 64. Of the other {other}: {rest[0]} to {rest[2]} (median {rest[1]}).\n"
     )
 
 
 def _said(row: Row) -> str:
     """Reasons, in a few words."""
     words = {
-        "cells an element resolve": "unresolved", "checked are off": "checked", "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
+        "cells an element resolve": "unresolved", "checked are off": "checked",
+        "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
         "by a doubt": "doubt", "not positive definite": "S indefinite",
     }  # fmt: skip
     return ", ".join(short for long, short in words.items() if any(long in text for text in row["said"])) or (

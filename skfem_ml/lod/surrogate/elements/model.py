@@ -37,7 +37,7 @@ CHECKED = 0.02  # of the elements, for every coefficient
 KNOWN = 5e-3  # score of elements with known energies: S_T is off by up to 1.5e-2, as of layers of contrast 1000
 LEAST = 8  # elements
 SHARE = 0.1  # of the elements that are checked may be further off than the card says
-COARSE = 0.01  # of `unresolved`: beyond it exact matrices for 4 n cells were 2 to 22 % off in u_h (see `coverage.md`)
+COARSE = 0.01  # of `unresolved`, from where there is a warning
 
 
 class SuperElements(Interiors):
@@ -258,7 +258,7 @@ class SuperElements(Interiors):
             checks.warn(
                 f"a: expected one that {fine_n} x {fine_n} cells an element resolve, got energies of the {len(some)} "
                 f"elements that were checked {100 * gap:.2g} % from what they converge to, as at corners of high "
-                "contrast: u_h is off by several times that, with exact matrices as well; compare with "
+                "contrast: u_h may be off by several times that, with exact matrices as well; compare with "
                 f"LOD(..., refine={2 * fine_n})"
             )
 
