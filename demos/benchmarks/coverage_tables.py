@@ -130,7 +130,7 @@ def _resolved(rows: dict[str, Row]) -> str:
 def _said(row: Row) -> str:
     """Reasons, in a few words."""
     words = {
-        "cells an element resolve": "unresolved", "checked are off": "checked",
+        "cells an element resolve": "unresolved", "corners on the sides": "corners", "checked are off": "checked",
         "by their values": "values", "by their pattern": "pattern", "pattern of the field": "field",
         "by a doubt": "doubt", "not positive definite": "S indefinite",
     }  # fmt: skip

@@ -18,10 +18,10 @@ from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
 from skfem_ml.lod.surrogate.conformal import CoarseSolutions
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
+from skfem_ml.lod.surrogate.elements.checking import spread, touching, unresolved
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
-from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances, unresolved
+from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements, unit_energies
-from skfem_ml.lod.surrogate.elements.model import spread
 from skfem_ml.lod.surrogate.elements.samples import drawn_values, field_of, on_elements
 from skfem_ml.lod.surrogate.elements.symmetries import COUNT, turned
 from skfem_ml.lod.surrogate.elements.training import fit_elements, gaps
@@ -250,6 +250,38 @@ def test_a_coefficient_that_no_mesh_at_hand_resolves_is_warned_of_and_rightly(mo
         warnings.simplefilter("error")
         lod.assemble(model, a=field(lod.space, contrast=3.0))
         lod.assemble(SuperElements(model.net, model.card, checked=0.0), a=a)
+
+
+def test_hard_elements_that_touch_at_corners_are_warned_of_and_rightly(model):
+    mesh = MeshQuad().refined(3)
+    lod, reference = LOD(mesh, refine=8, ell=1), LOD(mesh, refine=32, cells=8, ell=1)
+    a = checkerboard(lod.coefficient_mesh, 8, 1.0, 100.0)
+    with pytest.warns(UserWarning, match="got 49 corners on the sides of elements where two touch"):
+        local = lod.local(model, a=a)
+    coarse = CoarseSolutions(lod)
+    assert coarse.errors(*(coarse.solutions(each) for each in (local, reference.local(diffusion, a=a)))).max() > 0.05
+
+
+def test_corners_at_which_hard_cells_touch():
+    def count(mesh, squares, contrast):
+        space = LOD(mesh, refine=4).space
+        both = checkerboard(space.coefficient_mesh, squares, 1.0, contrast)
+        found, turned = (touching(Elements.of(space, a)) for a in (both, 1 / both))
+        assert found == turned
+        return found
+
+    mesh, rng = MeshQuad().refined(3), np.random.default_rng(2)
+    shuffled = MeshQuad(mesh.p, mesh.t[:, rng.permutation(64)])
+    for each in (mesh, shuffled):
+        assert [count(each, k, 11.0) for k in (8, 4, 2)] == [49, 9, 1] and count(each, 8, 9.0) == 0
+        # Corners between cells: 31 x 31 in all, of which 24 x 24 lie inside elements.
+        assert count(each, 32, 11.0) == 31**2 - 24**2
+    # Five corners of an L have four cells around; two hard cells side by side, or one alone, are none.
+    assert count(l_shape(), 4, 11.0) == 5
+    space = LOD(mesh, refine=4).space
+    x, y = space.coefficient_mesh.p[:, space.coefficient_mesh.t].mean(axis=1)
+    for inside in (x < 0.5, (x < 0.5) & (y < 0.5)):
+        assert touching(Elements.of(space, np.where(inside, 100.0, 1.0))) == 0
 
 
 def test_how_far_energies_are_from_what_they_converge_to():

@@ -10,14 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from skfem_ml.lod.engine.elements.energies import energies_of
-from skfem_ml.lod.surrogate.elements.labels import (
-    Elements,
-    complement,
-    layered,
-    long_waves,
-    moments_free,
-    whitening,
-)
+from skfem_ml.lod.surrogate.elements.labels import Elements, complement, layered, whitening
 from skfem_ml.lod.surrogate.elements.symmetries import moved
 
 CHUNK = 64  # elements a pass: their matrices stay in the cache
@@ -120,13 +113,3 @@ def distances(energies: Tensor, exact: Tensor) -> ndarray:
     smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
     d = torch.maximum(-smallest.clamp_min(1e-300).log(), largest.clamp_min(1e-300).log())
     return d.where(good & (smallest > 0), torch.inf).numpy()
-
-
-def unresolved(fine: Tensor, extrapolated: Tensor) -> float:
-    """How far energies of a fine mesh are from what they converge to, for x and y on the boundary: the mean over
-    elements of log E_4n / E, the larger of the two without its sign. Such errors have one sign, and add up in u_h.
-    """
-    linear = long_waves((fine.shape[1] - 4) // 4)[:, :2]
-    sizes = (torch.einsum("ia,kij,ja->ka", linear, moments_free(H), linear) for H in (fine, extrapolated))
-    of_fine, of_both = (size.clamp_min(1e-300).log() for size in sizes)
-    return float((of_fine - of_both).mean(dim=0).abs().amax())

@@ -14,7 +14,6 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skfem_ml import checks
 from skfem_ml.compare import Verdict
 from skfem_ml.learning.models import Card, find_model
 from skfem_ml.learning.storage import fitting, load_model, save_model
@@ -25,7 +24,8 @@ from skfem_ml.lod.mesh.interpolation import PROJECTION
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.conformal import Certificate, Promise
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies, gradient_modes
-from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, distances, judged, unresolved
+from skfem_ml.lod.surrogate.elements.checking import check_elements
+from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, judged
 from skfem_ml.lod.surrogate.elements.labels import Elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork, predicted
 from skfem_ml.lod.surrogate.setting import Setting
@@ -35,9 +35,6 @@ SETTING = ("n", "interpolation", "form")
 ELL = 2  # where none is asked for
 CHECKED = 0.02  # of the elements, for every coefficient
 KNOWN = 5e-3  # score of elements with known energies: S_T is off by up to 1.5e-2, as of layers of contrast 1000
-LEAST = 8  # elements
-SHARE = 0.1  # of the elements that are checked may be further off than the card says
-COARSE = 0.01  # of `unresolved`, from where there is a warning
 
 
 class SuperElements(Interiors):
@@ -61,9 +58,10 @@ class SuperElements(Interiors):
     tol
         Elements with a doubt above it are replaced by exact ones, one by one. None: none, and no doubt is computed.
     checked
-        The share of elements, drawn by place, whose energies are compared with exact ones for every coefficient; where
-        more than a tenth of them are further off than the card's "trusted", there is a warning, and where exact ones on
-        4 n x 4 n cells are themselves a per cent from what they converge to, another. 0: none.
+        The share of elements, drawn by place, whose energies are compared with exact ones for every coefficient. There
+        are warnings where more than a tenth of them are further off than the card's "trusted", where exact ones on
+        4 n x 4 n cells are themselves a per cent from what they converge to, and where hard cells touch at corners on
+        the sides of elements. 0: none.
 
     Raises
     ------
@@ -134,8 +132,13 @@ class SuperElements(Interiors):
         self.check(space)
         _require_diffusion(fine_form)
         truth = Elements(space, fine_form)
-        self._spot_check(space, truth)
-        return lambda elements: self._judge(elements, truth, self.tol).energies
+
+        def learned(elements: ndarray) -> Tensor:
+            return self._judge(elements, truth, self.tol).energies
+
+        if self.checked:
+            check_elements(truth, learned, self.checked, self._on_card("trusted", 0.1))
+        return learned
 
     # In the place of a form.
 
@@ -235,38 +238,6 @@ class SuperElements(Interiors):
     def _on_card(self, name: str, default: float) -> float:
         value = (self.card.doubt or {}).get(name, default)
         return float(value) if isinstance(value, (int, float)) else default
-
-    def _spot_check(self, space: Discretisation, truth: Elements) -> None:
-        """Warn where energies of some elements are further from exact ones than the card says they may be, and where
-        exact ones do not converge.
-        """
-        if not self.checked:
-            return
-        some = spread(space, max(LEAST, int(np.ceil(self.checked * len(space.all_elements)))))
-        fine, exact = truth.converging(some)
-        off = distances(self._judge(some, truth, self.tol).energies, exact)
-        trusted = self._on_card("trusted", 0.1)
-        bad = ~(off <= trusted)
-        if bad.mean() > SHARE:
-            checks.warn(
-                f"a: the energies of {bad.sum()} of the {len(some)} elements that were checked are off by more than "
-                f"{trusted:.2g} (at most {off.max():.2g}): the model may be wrong for this coefficient; take "
-                f"tol=0.02, which computes doubtful elements exactly, or interiors={4 * self.net.n}"
-            )
-        gap, fine_n = unresolved(fine, exact), 4 * self.net.n
-        if not gap <= COARSE:
-            checks.warn(
-                f"a: expected one that {fine_n} x {fine_n} cells an element resolve, got energies of the {len(some)} "
-                f"elements that were checked {100 * gap:.2g} % from what they converge to, as at corners of high "
-                "contrast: u_h may be off by several times that, with exact matrices as well; compare with "
-                f"LOD(..., refine={2 * fine_n})"
-            )
-
-
-def spread(space: Discretisation, count: int) -> ndarray:
-    """So many elements, or all there are, drawn by place: the same whatever their numbers are."""
-    order, rng = np.lexsort(space.grid.cells), np.random.default_rng(0)
-    return order[rng.choice(len(order), min(count, len(order)), replace=False)]
 
 
 def _require_diffusion(fine_form: FineForm) -> None:
