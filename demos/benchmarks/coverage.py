@@ -112,7 +112,10 @@ def unseen() -> Iterator[Field]:
     for contrast in (4.99, 10.0, 100.0):
         yield f"checkerboard {contrast:g}", lambda mesh, c=contrast: checkerboard(mesh, cells_along(mesh), 1.0, c)
     for contrast in (10.0, 100.0):
-        yield f"elements {contrast:g}", lambda mesh, c=contrast: checkerboard(mesh, cells_along(mesh) // 8, 1.0, c)
+        yield (
+            f"checkerboard of elements {contrast:g}",
+            lambda mesh, c=contrast: checkerboard(mesh, cells_along(mesh) // 8, 1.0, c),
+        )
     for contrast in (3.0, 10.0, 100.0, 1000.0):
         yield f"Bernoulli {contrast:g}", interiors.seeded(interiors.bernoulli, contrast, FRESH)
     yield "level layers 5", interiors.seeded(interiors.layers, 5.0, FRESH)
@@ -131,9 +134,10 @@ def unseen() -> Iterator[Field]:
 
 
 DEAR = (
-    "checkerboard 4.99", "checkerboard 10", "checkerboard 100", "elements 10", "elements 100", "Bernoulli 3", "Bernoulli 100", "Bernoulli 1000",
-    "level layers 100", "hard fibres 100", "soft fibres 0.01", "worst discs, 1000005", "worst channels, 1000005",
-    "perforated medium, 1/1000", "Voronoi 30",
+    "checkerboard 4.99", "checkerboard 10", "checkerboard 100", "checkerboard of elements 10",
+    "checkerboard of elements 100", "Bernoulli 3",
+    "Bernoulli 100", "Bernoulli 1000", "level layers 100", "hard fibres 100", "soft fibres 0.01",
+    "worst discs, 1000005", "worst channels, 1000005", "perforated medium, 1/1000", "Voronoi 30",
 )  # fmt: skip
 """Those for which exact matrices at n = 32 are computed as well."""
 
