@@ -32,8 +32,8 @@ Of the 132 fields of super-elements' families four failed in silence before *unr
 contrast 57 to 378, 5.4 to 7.2 % from exact matrices at n = 32. These are themselves 5.4 to 14 % from those at n = 64
 (the figures in brackets), while the energies of the network are close to their labels, which are extrapolated; two of
 the four are closer to n = 64 than the exact ones. So what is warned of is the coefficient: exact energies of the
-elements that are checked, at n = 32, are more than a per cent from what they converge to. Two hard cells that touch at a
-corner on the side of an element are seen by no energy of an element; so nine and more such corners, ten times as hard as
+elements that are checked, at n = 32, are more than a per cent from what they converge to. Two hard cells that touch at
+a corner on the side of an element are seen by no energy of an element; nine such corners or more, ten times as hard as
 their neighbours, are warned of as *corners*. These thresholds were chosen with the 132 fields, and 264 others, at hand;
 the *further fields* were looked at afterwards.
 
