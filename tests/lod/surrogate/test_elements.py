@@ -18,7 +18,7 @@ from skfem_ml.lod.mesh.forms import FineForm
 from skfem_ml.lod.surrogate import ElementNetwork, SuperElements, surrogate_matrices
 from skfem_ml.lod.surrogate.conformal import CoarseSolutions
 from skfem_ml.lod.surrogate.elements.cells import NUMBERS, CellEnergies
-from skfem_ml.lod.surrogate.elements.checking import spread, touching, unresolved
+from skfem_ml.lod.surrogate.elements.checking import CORNER, beside_corners, spread, touching, unresolved
 from skfem_ml.lod.surrogate.elements.families import CELLWISE, cellwise_field
 from skfem_ml.lod.surrogate.elements.judging import FLOOR, distances
 from skfem_ml.lod.surrogate.elements.labels import Elements, complement, label_elements, unit_energies
@@ -221,7 +221,8 @@ def test_an_element_does_not_depend_on_the_others(model):
     matrices, scores = model.with_score(lod, some, a=a)
     assert abs(matrices - all_local[some]).max() < 1e-6 * abs(all_local).max()
     around, factor = lod.patches.cells[some], model.certificate.elements.factor
-    assert np.allclose(scores, factor * np.where(around >= 0, model.doubt(lod, a=a)[around], 0).max(axis=1), rtol=1e-3)
+    said = np.maximum(model.doubt(lod, a=a), beside_corners(Elements.of(lod.space, a)))
+    assert np.allclose(scores, factor * np.where(around >= 0, said[around], 0).max(axis=1), rtol=1e-3)
 
 
 def test_a_bad_network_is_noticed_by_the_elements_that_are_checked():
@@ -282,6 +283,17 @@ def test_corners_at_which_hard_cells_touch():
     x, y = space.coefficient_mesh.p[:, space.coefficient_mesh.t].mean(axis=1)
     for inside in (x < 0.5, (x < 0.5) & (y < 0.5)):
         assert touching(Elements.of(space, np.where(inside, 100.0, 1.0))) == 0
+
+
+def test_elements_beside_corners_are_doubted():
+    space = LOD(MeshQuad().refined(2), refine=4).space
+    x, y = space.coefficient_mesh.p[:, space.coefficient_mesh.t].mean(axis=1)
+    hard = ((x < 0.5) & (y < 0.25)) | ((x > 0.5) & (y > 0.25) & (y < 0.5))  # they touch at (.5, .25)
+    truth = Elements.of(space, np.where(hard, 20.0, 1.0))
+    centre = space.grid.mesh.p[:, space.grid.mesh.t].mean(axis=1)
+    beside = abs(centre - np.array([[0.5], [0.25]])).max(axis=0) < 0.2
+    assert beside.sum() == 4 and touching(truth) == 1
+    assert np.allclose(beside_corners(truth), np.where(beside, CORNER * np.log(20.0), 0.0))
 
 
 def test_how_far_energies_are_from_what_they_converge_to():

@@ -24,7 +24,7 @@ from skfem_ml.lod.mesh.interpolation import PROJECTION
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.conformal import Certificate, Promise
 from skfem_ml.lod.surrogate.elements.cells import CellEnergies, gradient_modes
-from skfem_ml.lod.surrogate.elements.checking import check_elements
+from skfem_ml.lod.surrogate.elements.checking import beside_corners, check_elements
 from skfem_ml.lod.surrogate.elements.judging import ElementJudgement, judged
 from skfem_ml.lod.surrogate.elements.labels import Elements
 from skfem_ml.lod.surrogate.elements.network import ElementNetwork, predicted
@@ -178,11 +178,13 @@ class SuperElements(Interiors):
 
     def with_score(self, lod: LOD, elements: ndarray, **coefficients: ArrayLike) -> tuple[ndarray, ndarray]:
         """Local matrices ``(k, (2 ell + 2)**2, 4)`` for ``a``, and the relative errors to be expected, ``(k,)``:
-        the largest doubt in each patch, times the factor of the certificate.
+        the largest doubt in each patch, of energies or for hard cells that touch at corners on the sides of elements,
+        times the factor of the certificate.
         """
-        a, made = coefficients["a"], self.certificate.elements
-        judged = self.judge(lod, a=a, tol=np.inf)
-        doubt = np.append(np.where(judged.known, KNOWN, judged.doubt), 0.0)  # the last one: outside the domain
+        a, made = np.asarray(coefficients["a"], dtype=float), self.certificate.elements
+        judged, corners = self.judge(lod, a=a, tol=np.inf), beside_corners(Elements.of(self.on(lod).space, a))
+        doubt = np.maximum(np.where(judged.known, KNOWN, judged.doubt), corners)
+        doubt = np.append(doubt, 0.0)  # outside the domain
         scores = doubt[lod.patches.cells[elements]].max(axis=1)
         return self.local(lod, elements, a=a), scores * (made.factor if made else 1.0)
 
