@@ -112,19 +112,17 @@ def table(rows: dict[str, Row]) -> str:
 
 
 def _resolved(rows: dict[str, Row]) -> str:
-    """How far exact matrices are off, with a warning that the coefficient is not resolved and without one."""
-    told: dict[bool, list[float]] = {True: [], False: []}
-    for row in rows.values():
-        if "exact" in row:
-            told["unresolved" in _said(row)].append(row["exact"])
-    if not all(told.values()):
+    """How far exact matrices are off: with a warning that the coefficient is not resolved, and with none at all."""
+    known = [row for row in rows.values() if "exact" in row]
+    said = [row["exact"] for row in known if "unresolved" in _said(row)]
+    silent = [row["exact"] for row in known if not row["said"]]
+    if not said or not silent:
         return ""
-    (said, seen), (other, rest) = (
-        (len(told[each]), [_percent(f(told[each])) for f in (np.min, np.median, np.max)]) for each in (True, False)
-    )
+    first, second = ([_percent(f(each)) for f in (np.min, np.median, np.max)] for each in (said, silent))
     return (
-        f"\n{said} fields are said not to be resolved: exact matrices at n = 32 are {seen[0]} to {seen[2]} off (median "
-        f"{seen[1]}) against n = 64. Of the other {other}: {rest[0]} to {rest[2]} (median {rest[1]}).\n"
+        f"\n{len(said)} fields are said not to be resolved: exact matrices at n = 32 are {first[0]} to {first[2]} off "
+        f"(median {first[1]}) against n = 64. Of the {len(silent)} of which nothing is said: {second[0]} to {second[2]} "
+        f"(median {second[1]}).\n"
     )
 
 
