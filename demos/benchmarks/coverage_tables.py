@@ -121,8 +121,8 @@ def _resolved(rows: dict[str, Row]) -> str:
     first, second = ([_percent(f(each)) for f in (np.min, np.median, np.max)] for each in (said, silent))
     return (
         f"\n{len(said)} fields are said not to be resolved: exact matrices at n = 32 are {first[0]} to {first[2]} off "
-        f"(median {first[1]}) against n = 64. Of the {len(silent)} of which nothing is said: {second[0]} to {second[2]} "
-        f"(median {second[1]}).\n"
+        f"(median {first[1]}) against n = 64. Of the {len(silent)} of which nothing is said: {second[0]} to "
+        f"{second[2]} (median {second[1]}).\n"
     )
 
 
