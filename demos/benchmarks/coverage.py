@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,10 @@ SOURCES = {
     ),
     "diffusion-q1-ell2-n32": Source(lambda: Surrogate.load("diffusion-q1-ell2-n32"), 32, lambda: paper(TESTED, 1)),
     "diffusion-wide-q1-ell2-n32": Source(
-        lambda: Surrogate.load("diffusion-wide-q1-ell2-n32"), 32, lambda: wide(TESTED, 1), tol=0.01
+        lambda: Surrogate.load("diffusion-wide-q1-ell2-n32"),
+        32,
+        lambda: chain(wide(TESTED, 1), wide(FRESH, 3)),
+        tol=0.01,
     ),
     "super-elements": Source(lambda: Surrogate.load("diffusion"), 32, lambda: wide(TESTED, 1), tol=3e-3),
     "super-elements, 16 x 16, families of training": Source(

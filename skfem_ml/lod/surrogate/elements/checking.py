@@ -17,10 +17,8 @@ from skfem_ml.lod.surrogate.elements.labels import Elements, long_waves, moments
 LEAST = 8  # elements
 SHARE = 0.1  # of the elements that are checked may be further off than the card says
 COARSE = 0.01  # of `unresolved`
-HARD = (
-    10.0  # times as hard as both neighbours: u_h of checkerboards of elements is 4 % off there, 18 % at a hundred times
-)
-CORNERS = 8  # of such cells on the sides of elements may be: fewer than 3 x 3, one in each of a few inclusions
+HARD = 10.0  # times as hard as both neighbours: of checkerboards of elements u_h is 4 % off there, 18 % at 100 times
+CORNERS = 8  # such nodes on the sides of elements may be: fewer than 3 x 3
 CORNER = 0.01  # times log c: S_T of checkerboards of elements are 3, 11, 20 % off at c = 10, 100, 1000
 
 
