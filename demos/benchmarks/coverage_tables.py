@@ -38,8 +38,8 @@ their neighbours, are warned of as *corners*. These thresholds were chosen with 
 the *further fields* were looked at afterwards. The logarithm of how much harder they are counts in scores as well: with
 it conformal factors on the same 264 fields are 1.02 for elements and 1.29 for u_h, instead of 2.53 and 2.17.
 
-Fields of the calibrated families have numbers from 13,000,000 on, which nothing else uses; at n = 32 they are those on
-which the certificates of the cards were tested, from 11,000,000 on.
+Fields of the calibrated families have numbers from 13,000,000 on, which nothing else uses; at n = 32 those on which the
+certificates of the cards were tested, from 11,000,000 on, are among them or all there are.
 """
 
 
