@@ -139,9 +139,9 @@ def unseen() -> Iterator[Field]:
 
 DEAR = (
     "checkerboard 4.99", "checkerboard 10", "checkerboard 100", "checkerboard of elements 10",
-    "checkerboard of elements 100", "Bernoulli 3",
-    "Bernoulli 100", "Bernoulli 1000", "level layers 100", "hard fibres 100", "soft fibres 0.01",
-    "worst discs, 1000005", "worst channels, 1000005", "perforated medium, 1/1000", "Voronoi 30",
+    "checkerboard of elements 100", "Bernoulli 3", "Bernoulli 100", "Bernoulli 1000", "level layers 100",
+    "hard fibres 100", "soft fibres 0.01", "worst discs, 1000005", "worst channels, 1000005",
+    "perforated medium, 1/1000", "Voronoi 30",
 )  # fmt: skip
 """Those for which exact matrices at n = 32 are computed as well."""
 

@@ -181,12 +181,13 @@ class SuperElements(Interiors):
         the largest doubt in each patch, of energies or for hard cells that touch at corners on the sides of elements,
         times the factor of the certificate.
         """
-        a, made = np.asarray(coefficients["a"], dtype=float), self.certificate.elements
-        judged, corners = self.judge(lod, a=a, tol=np.inf), beside_corners(Elements.of(self.on(lod).space, a))
-        doubt = np.maximum(np.where(judged.known, KNOWN, judged.doubt), corners)
+        learned, a, made = self.on(lod), np.asarray(coefficients["a"], dtype=float), self.certificate.elements
+        truth = Elements.of(learned.space, a)
+        judged = self._judge(learned.space.all_elements, truth, np.inf, doubt=True)
+        doubt = np.maximum(np.where(judged.known, KNOWN, judged.doubt), beside_corners(truth))
         doubt = np.append(doubt, 0.0)  # outside the domain
         scores = doubt[lod.patches.cells[elements]].max(axis=1)
-        return self.local(lod, elements, a=a), scores * (made.factor if made else 1.0)
+        return learned.local(diffusion, elements, a=a), scores * (made.factor if made else 1.0)
 
     # Files.
 
