@@ -161,8 +161,8 @@ def main(budget: str = "20min", level: int = 5, fresh: int = 10) -> dict[str, Ro
     """Make the trials that are missing and write the tables."""
     path = OUTPUT.with_suffix(".json")
     trials: dict[str, Row] = json.loads(path.read_text()) if path.exists() else {}
-    for family, draw in FAMILIES.items():
-        for kind in KINDS:
+    for kind in KINDS:
+        for family, draw in FAMILIES.items():
             name = f"{family}, {kind}"
             if (trials.get(name, {}).get("budget"), trials.get(name, {}).get("level")) != (budget, level):
                 trials[name] = trial(draw, kind, budget, level, fresh)

@@ -10,6 +10,7 @@ from html import escape
 
 from skfem_ml import checks
 from skfem_ml.compare.advice import NEAR, WORTH
+from skfem_ml.compare.clock import in_words
 from skfem_ml.compare.table import Row, Table
 
 LEARNED, COARSE, FINE = "learned", "coarse answers", "fine answers"
@@ -111,7 +112,7 @@ class Verdict:
         return min(near, key=lambda payment: cost(payment.row, loads), default=None)
 
     def sentence(self) -> str:
-        """One sentence: for one load a field, and, where that does not pay, for how many it does."""
+        """One sentence: for one load a field, and, where that does not pay, for how many it does or what to take."""
         best = self.best()
         if best is None:
             return "no verdict: no learned row has an error that a rival reaches."
@@ -119,13 +120,15 @@ class Verdict:
             return f"{self._told(best, 1)}."
         taken, cheap = best.row, best.rival
         said = (
-            f"does not pay: use {cheap.name}, which is as good as {taken.name} in {cost(cheap, 1):.2g} CPU seconds a "
-            f"field, not {cost(taken, 1):.2g}"
+            f"does not pay: use {cheap.name}, which is as good as {taken.name} in {in_words(cost(cheap))} CPU seconds "
+            f"a field, not {in_words(cost(taken))}"
         )
         for loads in LOADS[1:]:
             more = self.best(loads)
             if more is not None and more.pays:
                 return f"{said}; for {loads} loads a field it {self._told(more, loads)}."
+        if more is not None and more.rival.name != cheap.name:
+            return f"{said}; for {loads} loads a field, use {more.rival.name}."
         return f"{said}."
 
     def to_json(self) -> dict[str, object]:
@@ -161,8 +164,9 @@ class Verdict:
     def _told(self, payment: Payment, loads: int) -> str:
         own, other = cost(payment.row, loads), cost(payment.rival, loads)
         return (
-            f"pays from {payment.fields} fields on: {payment.row.name} takes {own:.2g} CPU seconds a field, "
-            f"{payment.rival.name}, the cheapest that is as good, {other:.2g}; training took {self.training:.3g}"
+            f"pays from {payment.fields} fields on: {payment.row.name} takes {in_words(own)} CPU seconds a field, "
+            f"{payment.rival.name}, the cheapest that is as good, {in_words(other)}; training took "
+            f"{in_words(self.training, 3)}"
         )
 
 

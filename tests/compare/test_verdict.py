@@ -30,7 +30,7 @@ def test_it_pays_from_the_fields_that_a_hand_finds():
     assert found.best().fields == 182 == math.ceil(1000 / 5.5) and found.best().rival is EXACT
     assert found.sentence() == (
         "pays from 182 fields on: this model takes 0.5 CPU seconds a field, exact, n = 32, the cheapest that is as "
-        "good, 6; training took 1e+03."
+        "good, 6; training took 1000."
     )
     assert 181 * 6.0 < 1000 + 181 * 0.5 and 182 * 6.0 >= 1000 + 182 * 0.5
     assert verdict(MODEL, EXACT, training=0.0).best().fields == 1
@@ -59,6 +59,17 @@ def test_a_model_that_is_worst_pays_never():
     assert "does not pay: use geometric mean, which is as good as this model in 0.02" in found.sentence()
     dear = row("this model", LEARNED, 2e-4, 1e-2, 7.0)
     assert "does not pay: use exact, n = 32" in verdict(dear, EXACT).sentence()
+
+
+def test_where_it_never_pays_it_says_what_many_loads_want():
+    """The model of the package costs as much a field and no training: multigrid for one load, that model for many."""
+    multigrid, twin = row("multigrid", FINE, None, 2e-3, 0.03, 0.01), row("shipped", COARSE, 2.5e-4, 1e-2, 0.5, 1e-4)
+    found = verdict(row("this model", LEARNED, 2e-4, 1e-2, 0.5, 1e-4), EXACT, multigrid, twin)
+    assert [found.best(loads).rival.name for loads in (1, 10, 100, 1000)] == ["multigrid"] * 2 + ["shipped"] * 2
+    assert found.sentence() == (
+        "does not pay: use multigrid, which is as good as this model in 0.04 CPU seconds a field, not 0.5; for 1000 "
+        "loads a field, use shipped."
+    )
 
 
 def test_a_fine_answer_is_judged_by_the_fine_solution_and_costs_on_every_load():

@@ -11,7 +11,7 @@ from skfem import BilinearForm, MeshQuad
 from skfem.helpers import dot, grad
 
 from skfem_ml.coefficients import iid_multilevel
-from skfem_ml.compare.verdict import COARSE, FIELD, FINE, LEARNED, LOAD
+from skfem_ml.compare.verdict import COARSE, FIELD, FINE, LEARNED, LOAD, as_good
 from skfem_ml.learning.storage import CorruptModelError, ModelMismatchError
 from skfem_ml.lod import LOD, FieldNetwork, GeometricMean, Surrogate, train_surrogate
 from skfem_ml.lod.solver import solver_coarse
@@ -205,6 +205,9 @@ def test_super_elements_of_a_family_are_close_and_know_by_how_much(elements):
     rows, card = model.verdict.table, model.card
     assert rows["this model"]["error u_h"] < rows["exact, n = 8"]["error u_h"] / 5 and rows["exact, n = 32"].error == 0
     assert rows["its hybrid"]["error u_h"] < rows["exact, n = 8"]["error u_h"] / 5
+    shipped = rows["shipped super-elements"]  # which is as good and as cheap, and costs no training
+    assert shipped.group == COARSE and as_good(shipped, rows["this model"])
+    assert shipped.stages == rows["this model"].stages and not model.verdict.best(1000).pays
     assert 0.89 < card.doubt["covered"] < 0.94 and 0.75 < card.doubt["covered, new fields"] <= 1
     assert card["start"] == "diffusion" and card["labels"]["by"] == "energies at n = 32, extrapolated"
     assert len(list((folder / "labels").iterdir())) == 8 and card["family"] == "blobs"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from numpy import ndarray
 from skfem import BilinearForm
 
 from skfem_ml.compare import Verdict
-from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.recipe.budget import Budget
 from skfem_ml.lod.surrogate.recipe.fields import PARTS, Fields
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe
-from skfem_ml.lod.surrogate.recipe.rivals import Judge, tabulated
+from skfem_ml.lod.surrogate.recipe.rivals import Judge, LocalMaps, tabulated
 from skfem_ml.lod.surrogate.recipe.run import Run
 from skfem_ml.progress import Progress
 
@@ -59,8 +59,9 @@ class Job:
         """The numbers of the fields by part."""
         return self.fields.divided(self.total, self.seed, self.sizes)
 
-    def verdict(self, learned: dict[str, BilinearForm | LocalMap], finest: int) -> Verdict | None:
-        """What the learned maps are worth on test fields, as many as the time allows; None where nothing can be judged.
+    def verdict(self, learned: LocalMaps, given: LocalMaps, finest: int, alike: Sequence[str] = ()) -> Verdict | None:
+        """What the learned maps are worth on test fields, as many as the time allows, beside exact ones and those that
+        are given; None where nothing can be judged.
 
         The seconds of training are those of the run so far. Ctrl-C ends it with the fields that are measured, if any.
         """
@@ -76,7 +77,7 @@ class Job:
             return self.limit is None or self.limit.left > (time.perf_counter() - started) / done[0]
 
         with self.run.stage("verdict"):
-            judge = Judge(self.lod, self.form, finest, learned)
+            judge = Judge(self.lod, self.form, finest, learned, given, alike)
             table = tabulated(judge, (self.fields.draw(int(row)) for row in rows), left, self.progress)
         if table is None:
             return None

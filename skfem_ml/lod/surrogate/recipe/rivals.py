@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ TOL = 1e-6  # of iterative solvers
 TRUTH = 1e-9  # of the fine solution that all are held against
 SHORT = 0.5  # CPU seconds below which work is done twice, and the lesser time counts
 Solve = Callable[[], ndarray]
+LocalMaps = Mapping[str, BilinearForm | LocalMap]
 OVER: dict[str, Callable[..., float]] = {COARSE_ERROR: np.max, MEAN_ERROR: np.mean, FINE_ERROR: np.max}
 
 
@@ -55,11 +56,23 @@ class Judge:
         Fine cells along a coarse edge of the mesh that counts as the truth.
     learned
         Local maps that were learned, by name.
+    given
+        Local maps that were there before, by name: rivals without training.
+    alike
+        Names of local maps that do the same work with other weights: the least of their seconds counts for all.
 
     Raises ValueError where no coarse node is free or none is fixed.
     """
 
-    def __init__(self, lod: LOD, form: BilinearForm, finest: int, learned: Mapping[str, BilinearForm | LocalMap]):
+    def __init__(
+        self,
+        lod: LOD,
+        form: BilinearForm,
+        finest: int,
+        learned: LocalMaps,
+        given: LocalMaps | None = None,
+        alike: Sequence[str] = (),
+    ):
         fixed = lod.space.fixed
         if not 0 < fixed.sum() < len(fixed):
             raise ValueError(
@@ -69,8 +82,9 @@ class Judge:
         self.lod, self.exact = lod, f"exact, n = {finest}"
         ways = exact_ways(lod, form, finest)
         null = {} if form is not diffusion else {"geometric mean": Way("geometric mean", lod, GeometricMean())}
-        self.coarse = {**null, **ways, **{name: Way(name, lod, local_map) for name, local_map in learned.items()}}
-        self.learned = tuple(learned)
+        maps = {**(given or {}), **learned}
+        self.coarse = {**null, **ways, **{name: Way(name, lod, local_map) for name, local_map in maps.items()}}
+        self.learned, self.alike = tuple(learned), tuple(alike)
         self.finest = _Fine(lod.with_fine(finest), form)
         self.own = _Fine(lod.with_fine(lod.space.m), form) if lod.space.m < finest else None
         self.b = self.finest.lod.space.prolongation.T @ self.finest.F
@@ -208,7 +222,7 @@ def tabulated(
             break
     if not runs:
         return None
-    table = summarised(runs)
+    table = summarised(runs, judge.alike)
     n = judge.finest.lod.space.n
     notes = (
         f"errors: relative L2, the largest of {len(runs)} field(s) and their mean, of u_h against exact LOD and of u "
@@ -219,19 +233,23 @@ def tabulated(
     return replace(table, notes=notes)
 
 
-def summarised(runs: list[dict[str, Row]]) -> Table:
-    """The table of several fields, without notes."""
+def summarised(runs: list[dict[str, Row]], alike: Sequence[str] = ()) -> Table:
+    """The table of several fields, without notes; rows that are ``alike`` cost the same."""
     rows = [_over(name, [run[name] for run in runs]) for name in runs[0]]
-    coarse = [row.stages[LOAD] for row in rows if row.group != FINE and not row.failure]
-    each = float(np.median(coarse)) if coarse else 0.0
-    return Table(
-        tuple(row if row.group == FINE or row.failure else _with_load(row, each) for row in rows), (), HEADINGS
-    )
+    coarse = {row.name for row in rows if row.group != FINE and not row.failure}
+    rows = _shared(rows, LOAD, coarse, np.median)
+    return Table(tuple(_shared(rows, FIELD, coarse & {*alike}, np.min)), (), HEADINGS)
 
 
-def _with_load(row: Row, seconds: float) -> Row:
-    """The row with other seconds of a load."""
-    stages = {**row.stages, LOAD: seconds}
+def _shared(rows: list[Row], stage: str, names: Collection[str], over: Callable[..., float]) -> list[Row]:
+    """Some of the rows with the seconds of a stage that they have in common."""
+    if not names:
+        return rows
+    common = {stage: float(over([row.stages[stage] for row in rows if row.name in names]))}
+    return [_costing(row, {**row.stages, **common}) if row.name in names else row for row in rows]
+
+
+def _costing(row: Row, stages: dict[str, float]) -> Row:
     return replace(row, stages=stages, cpu_seconds=sum(stages.values()))
 
 

@@ -22,7 +22,7 @@ from skfem_ml.lod.surrogate.inputs import check_squares
 from skfem_ml.lod.surrogate.model import Surrogate
 from skfem_ml.lod.surrogate.networks.field_network import FieldNetwork
 from skfem_ml.lod.surrogate.recipe.budget import Budget
-from skfem_ml.lod.surrogate.recipe.elements import FINER, train_elements
+from skfem_ml.lod.surrogate.recipe.elements import FINER, START, train_elements
 from skfem_ml.lod.surrogate.recipe.fields import Fields, fields_of
 from skfem_ml.lod.surrogate.recipe.job import Job
 from skfem_ml.lod.surrogate.recipe.patches import train_patches
@@ -37,7 +37,7 @@ ELEMENTS, PATCHES = "elements", "patches"
 Learned = dict[str, BilinearForm | LocalMap]
 Facts = dict[str, object]
 HIGH_CONTRAST = 100.0  # largest over smallest value of a field, from which the network is one for high contrast
-MODEL, HYBRID = "this model", "its hybrid"
+MODEL, HYBRID, SHIPPED = "this model", "its hybrid", "shipped super-elements"
 TOL, PROMISED = 0.02, 2e-3  # of elements; of u_h
 
 
@@ -156,16 +156,25 @@ def _elements(job: Job, about: Facts) -> SuperElements:
     model = train_elements(job, about)
     model.save(job.run.model)
     learned: Learned = {MODEL: model, HYBRID: SuperElements(model.net, model.card, tol=TOL)}
-    model.card = replace(model.card, facts={**model.card.facts, **judged(job, learned, FINER * model.net.n)})
+    found = judged(job, learned, FINER * model.net.n, alike=(MODEL, SHIPPED))
+    model.card = replace(model.card, facts={**model.card.facts, **found})
     model.save(job.run.model)
     job.run.complete = True
     return model
 
 
-def judged(job: Job, learned: Learned, finest: int) -> dict[str, object]:
+def judged(job: Job, learned: Learned, finest: int, alike: tuple[str, ...] = ()) -> dict[str, object]:
     """The entries of a card that the verdict gives; without one where there is nothing to judge by."""
-    verdict = job.verdict(learned, finest)
+    verdict = job.verdict(learned, _shipped(job, finest), finest, alike)
     return {"cpu": dict(job.run.cpu)} | ({} if verdict is None else {"verdict": verdict.to_json()})
+
+
+def _shipped(job: Job, finest: int) -> Learned:
+    """The model of the package, which costs no training, where it serves and ``finest`` is what it was trained for."""
+    if not elements_fit(job.lod, job.form):
+        return {}
+    model = SuperElements.load(START)
+    return {SHIPPED: model} if finest >= FINER * model.net.n else {}
 
 
 def _network(job: Job) -> FieldNetwork:
