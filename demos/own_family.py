@@ -14,9 +14,9 @@ it::
 
 The pictures are divided: to train on, to choose weights, for the model's doubt, for the verdict. On those of the last
 part, which the training has not seen, the model stands beside what else one would take, the super-elements that the
-package ships among it. "error u_h" is the relative L²
-error of the coarse solution against exact LOD on the finest mesh (32 cells along a coarse edge), "error u" that against
-the fine finite element solution. The last sentence says from how many fields on the model pays, or what to use.
+package ships among it. "error u_h" is the relative L² error of the coarse solution against exact LOD on the finest mesh
+(32 cells along a coarse edge), "error u" that against the fine finite element solution. The last sentence says from how
+many fields on the model pays, or what to use.
 
 The same from the command line, on pictures of your own::
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skfem_ml import checks
-from skfem_ml.compare.clock import in_words
+from skfem_ml.compare.clock import in_figures
 from skfem_ml.compare.table import Row, Table
 
 WORTH = 1.1  # times that a coarse answer must be cheaper to be spoken of
@@ -58,4 +58,4 @@ def _error(row: Row, heading: str) -> str:
 
 
 def _told(row: Row) -> str:
-    return f"{in_words(_seconds(row))} CPU seconds"
+    return f"{in_figures(_seconds(row))} CPU seconds"

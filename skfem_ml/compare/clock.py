@@ -33,10 +33,10 @@ class Clock:
     wall: float = 0.0
 
     def __str__(self) -> str:
-        return f"{in_words(self.cpu, 3)} CPU seconds, {in_words(self.wall, 3)} s"
+        return f"{in_figures(self.cpu, 3)} CPU seconds, {in_figures(self.wall, 3)} s"
 
 
-def in_words(seconds: float, figures: int = 2) -> str:
+def in_figures(seconds: float, figures: int = 2) -> str:
     """Seconds to so many figures or to the second, never as a power of ten: 0.077, 1.5, 1512."""
     return f"{seconds:.0f}" if seconds >= 10 ** (figures - 1) else f"{seconds:.{figures}g}"
 

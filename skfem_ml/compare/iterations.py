@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 from skfem import solve
 from skfem.utils import solver_iter_pcg
 
-from skfem_ml.compare.clock import best_of, in_words
+from skfem_ml.compare.clock import best_of, in_figures
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Iterated:
     residuals: tuple[float, ...]
 
     def __repr__(self) -> str:
-        return f"Iterated({self.iterations} iterations to {self.residuals[-1]:.0e}, {in_words(self.seconds)} s)"
+        return f"Iterated({self.iterations} iterations to {self.residuals[-1]:.0e}, {in_figures(self.seconds)} s)"
 
     @property
     def iterations(self) -> int:

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from skfem_ml.compare.clock import in_words
+from skfem_ml.compare.clock import in_figures
 from skfem_ml.compare.table import Row, Table
 
 SEEDS = (0, 1, 2)
@@ -107,13 +107,13 @@ def sentence(table: Table, learned: str) -> str:
         return "for this, use what has the least error above: no learned row succeeded."
     best = min(own, key=lambda name: own[name][0])
     error, seconds = own[best]
-    spent = in_words(seconds)
+    spent = in_figures(seconds)
     rivals = {name: cost for name, cost in known.items() if name not in own and cost[0] <= 2 * error}
     if not rivals:
         return f"for this, use {best}: {error:.1e} at worst in {spent} CPU seconds, which no other row reaches."
     use = min(rivals, key=lambda name: rivals[name][1])
     reached = f"{rivals[use][0]:.1e}" if rivals[use][0] else "the reference"
-    there = f"for this, use {use}: {reached} in {in_words(rivals[use][1])} CPU seconds"
+    there = f"for this, use {use}: {reached} in {in_figures(rivals[use][1])} CPU seconds"
     if rivals[use][1] > seconds:
         return f"{there}; or {best}, cheaper: {error:.1e} at worst in {spent}."
     return f"{there}; the best learned row, {best}, has {error:.1e} at worst in {spent}."

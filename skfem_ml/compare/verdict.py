@@ -10,7 +10,7 @@ from html import escape
 
 from skfem_ml import checks
 from skfem_ml.compare.advice import NEAR, WORTH
-from skfem_ml.compare.clock import in_words
+from skfem_ml.compare.clock import in_figures
 from skfem_ml.compare.table import Row, Table
 
 LEARNED, COARSE, FINE = "learned", "coarse answers", "fine answers"
@@ -120,8 +120,8 @@ class Verdict:
             return f"{self._told(best, 1)}."
         taken, cheap = best.row, best.rival
         said = (
-            f"does not pay: use {cheap.name}, which is as good as {taken.name} in {in_words(cost(cheap))} CPU seconds "
-            f"a field, not {in_words(cost(taken))}"
+            f"does not pay: use {cheap.name}, which is as good as {taken.name} in {in_figures(cost(cheap))} CPU "
+            f"seconds a field, not {in_figures(cost(taken))}"
         )
         for loads in LOADS[1:]:
             more = self.best(loads)
@@ -164,9 +164,9 @@ class Verdict:
     def _told(self, payment: Payment, loads: int) -> str:
         own, other = cost(payment.row, loads), cost(payment.rival, loads)
         return (
-            f"pays from {payment.fields} fields on: {payment.row.name} takes {in_words(own)} CPU seconds a field, "
-            f"{payment.rival.name}, the cheapest that is as good, {in_words(other)}; training took "
-            f"{in_words(self.training, 3)}"
+            f"pays from {payment.fields} fields on: {payment.row.name} takes {in_figures(own)} CPU seconds a field, "
+            f"{payment.rival.name}, the cheapest that is as good, {in_figures(other)}; training took "
+            f"{in_figures(self.training, 3)}"
         )
 
 

@@ -29,7 +29,7 @@ def check_elements(truth: Elements, energies: Callable[[ndarray], Tensor], share
     space, n = truth.space, truth.space.n
     some = spread(space, max(LEAST, int(np.ceil(share * len(space.all_elements)))))
     fine, exact = truth.converging(some)
-    off, gap, corners = distances(energies(some), exact), unresolved(fine, exact), touching(truth)
+    off, gap, touched = distances(energies(some), exact), unresolved(fine, exact), touching(truth)
     bad = ~(off <= trusted)
     if bad.mean() > SHARE:
         checks.warn(
@@ -44,9 +44,9 @@ def check_elements(truth: Elements, energies: Callable[[ndarray], Tensor], share
             "u_h may be off by several times that, with exact matrices as well; compare with "
             f"LOD(..., refine={8 * n})"
         )
-    if corners > CORNERS:
+    if touched > CORNERS:
         checks.warn(
-            f"a: expected one whose hard cells meet along edges, got {corners} corners on the sides of elements where "
+            f"a: expected one whose hard cells meet along edges, got {touched} corners on the sides of elements where "
             f"two touch that are more than {HARD:g} times as hard as their neighbours: {n} cells a side do not resolve "
             "what flows through them, and u_h may be several per cent off; compare with "
             f"LOD(..., refine={4 * n})"

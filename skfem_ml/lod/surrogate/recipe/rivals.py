@@ -245,11 +245,13 @@ def _shared(rows: list[Row], stage: str, names: Collection[str], over: Callable[
     """Some of the rows with the seconds of a stage that they have in common."""
     if not names:
         return rows
-    common = {stage: float(over([row.stages[stage] for row in rows if row.name in names]))}
-    return [_costing(row, {**row.stages, **common}) if row.name in names else row for row in rows]
+    seconds = float(over([row.stages[stage] for row in rows if row.name in names]))
+    return [_costing(row, stage, seconds) if row.name in names else row for row in rows]
 
 
-def _costing(row: Row, stages: dict[str, float]) -> Row:
+def _costing(row: Row, stage: str, seconds: float) -> Row:
+    """The row with other seconds of a stage."""
+    stages = {**row.stages, stage: seconds}
     return replace(row, stages=stages, cpu_seconds=sum(stages.values()))
 
 

@@ -13,7 +13,6 @@ from skfem import BilinearForm
 from skfem_ml import checks
 from skfem_ml.learning.loop.ranks import world
 from skfem_ml.learning.models import Card
-from skfem_ml.lod.local import LocalMap
 from skfem_ml.lod.mesh.interpolation import PROJECTION
 from skfem_ml.lod.method import LOD
 from skfem_ml.lod.surrogate.elements import SuperElements
@@ -27,6 +26,7 @@ from skfem_ml.lod.surrogate.recipe.fields import Fields, fields_of
 from skfem_ml.lod.surrogate.recipe.job import Job
 from skfem_ml.lod.surrogate.recipe.patches import train_patches
 from skfem_ml.lod.surrogate.recipe.recipes import Recipe
+from skfem_ml.lod.surrogate.recipe.rivals import LocalMaps
 from skfem_ml.lod.surrogate.recipe.run import Run, kept_in
 from skfem_ml.lod.surrogate.setting import Setting
 from skfem_ml.problems import diffusion
@@ -34,7 +34,6 @@ from skfem_ml.progress import Progress
 
 BUDGET = "20min"
 ELEMENTS, PATCHES = "elements", "patches"
-Learned = dict[str, BilinearForm | LocalMap]
 Facts = dict[str, object]
 HIGH_CONTRAST = 100.0  # largest over smallest value of a field, from which the network is one for high contrast
 MODEL, HYBRID, SHIPPED = "this model", "its hybrid", "shipped super-elements"
@@ -137,7 +136,7 @@ def _patches(job: Job, about: Facts, net: FieldNetwork | None) -> Surrogate:
         return found
     model = train_patches(job, net, card)
     model.save(job.run.model)
-    learned: Learned = {MODEL: model, HYBRID: _hybrid(model, job.form)}
+    learned: LocalMaps = {MODEL: model, HYBRID: _hybrid(model, job.form)}
     model.card = replace(model.card, facts={**model.card.facts, **judged(job, learned, job.lod.space.n)})
     model.save(job.run.model)
     job.run.complete = True
@@ -155,7 +154,7 @@ def _elements(job: Job, about: Facts) -> SuperElements:
         return SuperElements.load(job.run.model)
     model = train_elements(job, about)
     model.save(job.run.model)
-    learned: Learned = {MODEL: model, HYBRID: SuperElements(model.net, model.card, tol=TOL)}
+    learned: LocalMaps = {MODEL: model, HYBRID: SuperElements(model.net, model.card, tol=TOL)}
     found = judged(job, learned, FINER * model.net.n, alike=(MODEL, SHIPPED))
     model.card = replace(model.card, facts={**model.card.facts, **found})
     model.save(job.run.model)
@@ -163,13 +162,13 @@ def _elements(job: Job, about: Facts) -> SuperElements:
     return model
 
 
-def judged(job: Job, learned: Learned, finest: int, alike: tuple[str, ...] = ()) -> dict[str, object]:
+def judged(job: Job, learned: LocalMaps, finest: int, alike: tuple[str, ...] = ()) -> dict[str, object]:
     """The entries of a card that the verdict gives; without one where there is nothing to judge by."""
     verdict = job.verdict(learned, _shipped(job, finest), finest, alike)
     return {"cpu": dict(job.run.cpu)} | ({} if verdict is None else {"verdict": verdict.to_json()})
 
 
-def _shipped(job: Job, finest: int) -> Learned:
+def _shipped(job: Job, finest: int) -> LocalMaps:
     """The model of the package, which costs no training, where it serves and ``finest`` is what it was trained for."""
     if not elements_fit(job.lod, job.form):
         return {}
